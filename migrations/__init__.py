@@ -1,0 +1,1 @@
+"""Alembic migrations. A landed migration is never edited: expand, then contract."""

@@ -1,0 +1,1 @@
+"""The database: tables, sessions, and under queries/ all SQL of the project."""

@@ -1,0 +1,244 @@
+"""The tables. Constraints here are the last guard; migrations/ creates them and the triggers."""
+
+import datetime as dt
+import uuid
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    DateTime,
+    Float,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    SmallInteger,
+    Text,
+    UniqueConstraint,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, UUID
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from shared.status import JobStatus, SweepStatus
+
+
+def _one_of(column: str, values: type[JobStatus] | type[SweepStatus]) -> str:
+    return f"{column} IN ({', '.join(repr(value.value) for value in values)})"
+
+
+class Base(DeclarativeBase):
+    type_annotation_map = {  # noqa: RUF012
+        str: Text,
+        int: BigInteger,
+        float: Float,
+        bytes: LargeBinary,
+        uuid.UUID: UUID(as_uuid=True),
+        dt.datetime: DateTime(timezone=True),
+        dict[str, Any]: JSONB,
+    }
+
+
+class Sweep(Base):
+    """One request to evaluate a whole space under one protocol."""
+
+    __tablename__ = "sweeps"
+    __table_args__ = (CheckConstraint(_one_of("status", SweepStatus), name="sweeps_status"),)
+
+    id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
+    name: Mapped[str]
+    status: Mapped[str] = mapped_column(server_default=text("'running'"))
+    space: Mapped[dict[str, Any]]
+    protocol: Mapped[dict[str, Any]]
+    total: Mapped[int] = mapped_column(Integer)
+    created_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
+    updated_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
+    completed_at: Mapped[dt.datetime | None]
+
+
+class SweepProgress(Base):
+    """Jobs by state, kept by a trigger on jobs so that nobody recounts."""
+
+    __tablename__ = "sweep_progress"
+
+    sweep_id: Mapped[int] = mapped_column(
+        ForeignKey("sweeps.id", ondelete="CASCADE"), primary_key=True
+    )
+    pending: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    running: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    completed: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    invalid: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    rejected: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    failed: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    cancelled: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+
+
+class Group(Base):
+    """Architectures that share a prefix of layers: the unit of hints and claims."""
+
+    __tablename__ = "groups"
+    __table_args__ = (
+        CheckConstraint("pending >= 0", name="groups_pending"),
+        Index("groups_to_hint", "position", "sweep_id", postgresql_where=text("pending > 0")),
+    )
+
+    sweep_id: Mapped[int] = mapped_column(
+        ForeignKey("sweeps.id", ondelete="CASCADE"), primary_key=True
+    )
+    index: Mapped[int] = mapped_column(Integer, primary_key=True)
+    position: Mapped[int] = mapped_column(Integer)
+    pending: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    hinted_at: Mapped[dt.datetime | None]
+
+
+class Worker(Base):
+    """A worker process: where it runs, what it computes on, and what stops it, if anything does."""
+
+    __tablename__ = "workers"
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    hostname: Mapped[str]
+    pid: Mapped[int] = mapped_column(Integer)
+    device_class: Mapped[str]
+    device: Mapped[str]
+    code_version: Mapped[str]
+    problem: Mapped[str | None]
+    started_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
+    last_seen_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
+    stopped_at: Mapped[dt.datetime | None]
+
+
+class Lease(Base):
+    """One claim of jobs of a group by a worker, kept after its end as the record of attempts."""
+
+    __tablename__ = "leases"
+    __table_args__ = (
+        CheckConstraint("(ended_at IS NULL) = (outcome IS NULL)", name="leases_outcome"),
+        CheckConstraint(
+            "outcome IN ('completed', 'released', 'expired', 'cancelled')", name="leases_outcomes"
+        ),
+        Index("leases_of_worker", "worker_id", postgresql_where=text("ended_at IS NULL")),
+        Index("leases_open", "expires_at", postgresql_where=text("ended_at IS NULL")),
+        Index(
+            "leases_ended", "sweep_id", "ended_at", postgresql_where=text("ended_at IS NOT NULL")
+        ),
+    )
+
+    token: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    sweep_id: Mapped[int] = mapped_column(ForeignKey("sweeps.id", ondelete="CASCADE"))
+    group_index: Mapped[int] = mapped_column(Integer)
+    worker_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("workers.id"))
+    jobs: Mapped[int] = mapped_column(Integer)
+    claimed_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
+    expires_at: Mapped[dt.datetime]
+    ended_at: Mapped[dt.datetime | None]
+    outcome: Mapped[str | None]
+
+
+class Environment(Base):
+    """Where trials were measured: code, device, library versions, dataset by content."""
+
+    __tablename__ = "environments"
+
+    id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
+    code_version: Mapped[str]
+    device_class: Mapped[str]
+    device: Mapped[str]
+    dataset: Mapped[str]
+    dataset_hash: Mapped[str]
+    versions: Mapped[dict[str, Any]]
+    fingerprint: Mapped[str] = mapped_column(unique=True)
+
+
+class Job(Base):
+    """One architecture of a sweep, its state, and the totals of its trials."""
+
+    __tablename__ = "jobs"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["sweep_id", "group_index"], ["groups.sweep_id", "groups.index"], ondelete="CASCADE"
+        ),
+        UniqueConstraint("sweep_id", "architecture_hash", name="jobs_architecture_once"),
+        CheckConstraint(_one_of("status", JobStatus), name="jobs_status"),
+        CheckConstraint("(status = 'running') = (lease_token IS NOT NULL)", name="jobs_lease"),
+        CheckConstraint("trials_done BETWEEN 0 AND trials_target", name="jobs_trials"),
+        CheckConstraint(
+            "status <> 'completed' OR trials_done = trials_target", name="jobs_completed"
+        ),
+        Index(
+            "jobs_claimable", "sweep_id", "group_index", postgresql_where=text("status='pending'")
+        ),
+        Index("jobs_leased", "lease_token", postgresql_where=text("lease_token IS NOT NULL")),
+        Index("jobs_by_status", "sweep_id", "status", "id"),
+        Index(
+            "jobs_by_accuracy",
+            "sweep_id",
+            text("accuracy DESC"),
+            "id",
+            postgresql_where=text("status = 'completed'"),
+        ),
+    )
+
+    id: Mapped[int] = mapped_column(Identity(always=False), primary_key=True)
+    sweep_id: Mapped[int]
+    space_index: Mapped[int] = mapped_column(Integer)
+    group_index: Mapped[int] = mapped_column(Integer)
+    architecture_hash: Mapped[bytes]
+    channels: Mapped[list[int]] = mapped_column(ARRAY(SmallInteger))
+    kernel_size: Mapped[list[int]] = mapped_column(ARRAY(SmallInteger))
+    stride: Mapped[list[int]] = mapped_column(ARRAY(SmallInteger))
+    dilation: Mapped[list[int]] = mapped_column(ARRAY(SmallInteger))
+    padding: Mapped[list[int]] = mapped_column(ARRAY(SmallInteger))
+    activation: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    ratio: Mapped[float | None]
+    parameters: Mapped[int | None]
+    flops: Mapped[int | None]
+    status: Mapped[str] = mapped_column(server_default=text("'pending'"))
+    reason: Mapped[str | None]
+    error: Mapped[str | None]
+    attempt: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))
+    lease_token: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("leases.token"))
+    trials_done: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))
+    trials_target: Mapped[int] = mapped_column(SmallInteger)
+    accuracy: Mapped[float | None]  # mean over trials, fraction
+    accuracy_sd: Mapped[float | None]  # sample standard deviation; null for one trial
+    accuracy_min: Mapped[float | None]
+    accuracy_max: Mapped[float | None]
+    train_accuracy: Mapped[float | None]
+    throughput: Mapped[float | None]  # images/s, mean over trials
+    throughput_min: Mapped[float | None]
+    throughput_measured: Mapped[bool | None]  # false where any trial's figure was screened
+    fit_s: Mapped[float | None]
+    environment_id: Mapped[int | None] = mapped_column(ForeignKey("environments.id"))
+    finished_at: Mapped[dt.datetime | None]
+
+
+class Trial(Base):
+    """One evaluation of one job with its own weights."""
+
+    __tablename__ = "trials"
+    __table_args__ = (
+        CheckConstraint("trial >= 0", name="trials_trial"),
+        CheckConstraint("accuracy BETWEEN 0 AND 1", name="trials_accuracy"),
+        CheckConstraint("train_accuracy BETWEEN 0 AND 1", name="trials_train_accuracy"),
+        CheckConstraint("images_per_s > 0", name="trials_images_per_s"),
+    )
+
+    job_id: Mapped[int] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    trial: Mapped[int] = mapped_column(SmallInteger, primary_key=True)
+    accuracy: Mapped[float]
+    train_accuracy: Mapped[float]
+    fit_s: Mapped[float]
+    images_per_s: Mapped[float | None]
+    images_per_s_spread: Mapped[float | None]
+    timing_runs: Mapped[int | None] = mapped_column(Integer)
+    throughput_source: Mapped[str | None]
+    weights_seed: Mapped[int]
+    correct_bits: Mapped[bytes]
+    environment_id: Mapped[int] = mapped_column(ForeignKey("environments.id"))
+    attempt: Mapped[int] = mapped_column(SmallInteger)
+    finished_at: Mapped[dt.datetime] = mapped_column(server_default=func.clock_timestamp())

@@ -1,0 +1,39 @@
+"""How statements are run where SQLAlchemy's own way is too slow or too vague."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from sqlalchemy import CursorResult, Result
+from sqlalchemy.orm import Session
+
+
+def affected_rows(result: Result[Any]) -> int:
+    """Returns how many rows an INSERT, UPDATE or DELETE touched."""
+    assert isinstance(result, CursorResult)
+    return result.rowcount
+
+
+def copy_rows(session: Session, statement: str, lines: Iterable[str]) -> None:
+    """Runs a COPY statement on lines in Postgres's text format, inside the session's transaction."""
+    connection = session.connection().connection.driver_connection
+    assert connection is not None
+    with connection.cursor() as cursor:
+        cursor.copy_expert(statement, _LineReader(lines), size=262_144)
+
+
+class _LineReader:
+    """A readable file over lines, so that COPY streams them without holding them all."""
+
+    def __init__(self, lines: Iterable[str]) -> None:
+        self._lines = iter(lines)
+        self._rest = ""
+
+    def read(self, size: int) -> str:
+        parts = [self._rest]
+        length = len(self._rest)
+        while length < size and (line := next(self._lines, "")):
+            parts.append(line)
+            length += len(line)
+        data = "".join(parts)
+        self._rest = data[size:]
+        return data[:size]

@@ -1,0 +1,49 @@
+"""SQL about groups: which ones a hint should be sent for."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import Row, text
+from sqlalchemy.orm import Session
+
+
+def mark_groups_hinted(
+    session: Session, *, limit: int, resend_s: float
+) -> list[Row[int, int]]:
+    """Returns up to ``limit`` (sweep_id, group) that want a hint, and notes that they get one now.
+
+    Wanted are groups of running sweeps with pending jobs that never had a hint, or had their last
+    one longer ago than ``resend_s``; those never hinted come first, then by their position, so
+    that sweeps side by side take turns.
+    """
+    statement = text("""
+        WITH wanted AS (
+            SELECT g.sweep_id, g.index FROM groups g JOIN sweeps s ON s.id = g.sweep_id
+            WHERE g.pending > 0 AND s.status = 'running' AND g.hinted_at IS NULL
+            ORDER BY g.position, g.sweep_id LIMIT :limit
+            FOR NO KEY UPDATE OF g SKIP LOCKED
+        ), again AS (
+            SELECT g.sweep_id, g.index FROM groups g JOIN sweeps s ON s.id = g.sweep_id
+            WHERE g.pending > 0 AND s.status = 'running'
+              AND g.hinted_at < clock_timestamp() - make_interval(secs => :resend_s)
+            ORDER BY g.position, g.sweep_id
+            LIMIT (SELECT :limit - count(*) FROM wanted)
+            FOR NO KEY UPDATE OF g SKIP LOCKED
+        )
+        UPDATE groups g SET hinted_at = clock_timestamp()
+        FROM (SELECT * FROM wanted UNION ALL SELECT * FROM again) chosen
+        WHERE g.sweep_id = chosen.sweep_id AND g.index = chosen.index
+        RETURNING g.sweep_id, g.index, g.position
+    """)
+    rows = list(session.execute(statement, {"limit": limit, "resend_s": resend_s}))
+    return sorted(rows, key=lambda row: (row.position, row.sweep_id))
+
+
+def clear_hints(session: Session, groups: Sequence[tuple[int, int]]) -> None:
+    """Forgets that these (sweep_id, group) were hinted, so that they are hinted at once."""
+    statement = text("""
+        UPDATE groups SET hinted_at = NULL
+        FROM unnest(CAST(:sweeps AS bigint[]), CAST(:indices AS int[])) AS u(sweep_id, index)
+        WHERE groups.sweep_id = u.sweep_id AND groups.index = u.index
+    """)
+    sweeps, indices = [sweep for sweep, _ in groups], [index for _, index in groups]
+    session.execute(statement, {"sweeps": sweeps, "indices": indices})

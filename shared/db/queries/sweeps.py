@@ -1,0 +1,99 @@
+"""SQL about sweeps and their progress."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, insert, select, text, update
+from sqlalchemy.orm import Session
+
+from shared.db.models import Sweep, SweepProgress
+from shared.db.queries.execution import affected_rows, copy_rows
+from shared.status import JobStatus, SweepStatus
+
+Counts = dict[JobStatus, int]
+
+
+def insert_sweep(
+    session: Session, name: str, space: dict[str, Any], protocol: dict[str, Any], total: int
+) -> Sweep:
+    """Adds a running sweep with no jobs yet and returns it."""
+    statement = insert(Sweep).values(name=name, space=space, protocol=protocol, total=total)
+    sweep = session.execute(statement.returning(Sweep)).scalar_one()
+    session.execute(insert(SweepProgress).values(sweep_id=sweep.id))
+    return sweep
+
+
+def insert_groups(session: Session, sweep_id: int, positions: Iterable[int]) -> None:
+    """Adds a sweep's groups; the n-th position belongs to group n."""
+    lines = (f"{sweep_id}\t{index}\t{position}\n" for index, position in enumerate(positions))
+    copy_rows(session, "COPY groups (sweep_id, index, position) FROM STDIN", lines)
+
+
+def _with_progress(*conditions: ColumnElement[bool]) -> Select[Sweep, SweepProgress]:
+    return (
+        select(Sweep, SweepProgress)
+        .join(SweepProgress, SweepProgress.sweep_id == Sweep.id)
+        .where(*conditions)
+    )
+
+
+def find_sweep(session: Session, sweep_id: int) -> tuple[Sweep, Counts] | None:
+    """Returns a sweep with its jobs by state."""
+    row = session.execute(_with_progress(Sweep.id == sweep_id)).one_or_none()
+    return None if row is None else (row[0], _counts(row[1]))
+
+
+def select_sweeps(
+    session: Session, *, before_id: int | None, limit: int
+) -> list[tuple[Sweep, Counts]]:
+    """Returns sweeps with their jobs by state, newest first."""
+    statement = _with_progress(*([] if before_id is None else [Sweep.id < before_id]))
+    rows = session.execute(statement.order_by(Sweep.id.desc()).limit(limit))
+    return [(row[0], _counts(row[1])) for row in rows]
+
+
+def _counts(progress: SweepProgress) -> Counts:
+    return {status: getattr(progress, status.value) for status in JobStatus}
+
+
+def lock_sweep(session: Session, sweep_id: int) -> Sweep | None:
+    """Returns a sweep, locked against other changes of its state until the transaction ends."""
+    statement = select(Sweep).where(Sweep.id == sweep_id).with_for_update(key_share=True)
+    return session.execute(statement).scalar_one_or_none()
+
+
+def update_sweep_status(session: Session, sweep_id: int, status: SweepStatus) -> None:
+    """Sets the state of a sweep."""
+    statement = update(Sweep).where(Sweep.id == sweep_id)
+    session.execute(statement.values(status=status.value, updated_at=text("clock_timestamp()")))
+
+
+def update_sweep_if_finished(session: Session, sweep_id: int) -> bool:
+    """Completes a sweep that has no unfinished job left; says whether it did so now.
+
+    The caller's transaction has changed jobs of the sweep, so it holds the progress row and sees
+    every earlier change: of two last completions exactly one finds nothing left.
+    """
+    statement = text("""
+        UPDATE sweeps SET status = 'completed', completed_at = clock_timestamp(),
+                          updated_at = clock_timestamp()
+        FROM sweep_progress p
+        WHERE sweeps.id = :sweep_id AND p.sweep_id = sweeps.id
+          AND sweeps.status IN ('running', 'paused') AND p.pending = 0 AND p.running = 0
+    """)
+    return affected_rows(session.execute(statement, {"sweep_id": sweep_id})) > 0
+
+
+def select_rate(session: Session, sweep_id: int) -> float | None:
+    """Returns jobs per second over the last 64 finished leases of the last ten minutes."""
+    statement = text("""
+        SELECT sum(jobs) / nullif(extract(epoch FROM clock_timestamp() - min(claimed_at)), 0)
+        FROM (
+            SELECT jobs, claimed_at FROM leases
+            WHERE sweep_id = :sweep_id AND outcome = 'completed'
+              AND ended_at > clock_timestamp() - interval '10 minutes'
+            ORDER BY ended_at DESC LIMIT 64
+        ) recent
+    """)
+    rate = session.execute(statement, {"sweep_id": sweep_id}).scalar_one()
+    return None if rate is None else float(rate)

@@ -1,0 +1,94 @@
+"""One tree of domain errors. Each class carries a stable, machine-readable code; none knows HTTP."""
+
+
+class ConvsweepError(Exception):
+    """Anything that goes wrong in the domain's own words."""
+
+    code = "error"
+
+    def __init__(self, message: str, *, field: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.field = field
+
+
+class InvalidInputError(ConvsweepError):
+    """A value that somebody handed in cannot be used; ``field`` names it."""
+
+    code = "invalid_input"
+
+
+class NotFoundError(ConvsweepError):
+    code = "not_found"
+
+
+class SweepNotFoundError(NotFoundError):
+    code = "sweep_not_found"
+
+
+class JobNotFoundError(NotFoundError):
+    code = "job_not_found"
+
+
+class ConflictError(ConvsweepError):
+    code = "conflict"
+
+
+class IllegalTransitionError(ConflictError):
+    """A state was asked to change in a way its machine does not allow."""
+
+    code = "illegal_transition"
+
+
+class StaleLeaseError(ConflictError):
+    """The lease token is no longer the job's: another claim or a cancellation took over."""
+
+    code = "stale_lease"
+
+
+class DatasetError(ConvsweepError):
+    """A dataset cannot serve a protocol on this machine; the message says what to do."""
+
+    code = "dataset_unusable"
+
+
+class DatasetMissingError(DatasetError):
+    code = "dataset_missing"
+
+
+class DatasetCorruptError(DatasetError):
+    code = "dataset_corrupt"
+
+
+class DatasetTooSmallError(DatasetError):
+    code = "dataset_too_small"
+
+
+class EngineError(ConvsweepError):
+    """The evaluation of one architecture failed; the message names architecture, trial and cause."""
+
+    code = "engine_failed"
+
+
+class NonFiniteError(EngineError):
+    """NaN or infinity where a number belongs. Never scored."""
+
+    code = "non_finite"
+
+
+class DevicePoisonedError(ConvsweepError):
+    """The device context is damaged; the process must end and report nothing more."""
+
+    code = "device_poisoned"
+
+
+class DeviceUnavailableError(ConvsweepError):
+    """The device that was asked for is not there."""
+
+    code = "device_unavailable"
+
+
+class UnavailableError(ConvsweepError):
+    """A server that the operation needs cannot be reached now; trying again later is safe."""
+
+    code = "unavailable"

@@ -1,0 +1,74 @@
+"""The message queue: the Celery app, the one task name, and sending hints about work."""
+
+from celery import Celery
+
+from shared.settings import Settings
+
+QUEUE_NAME = "convsweep"
+EVALUATE_GROUP = "convsweep.evaluate_group"
+
+
+def make_celery(settings: Settings) -> Celery:
+    """Returns the Celery app for ``settings``: JSON only, no results, one message at a time.
+
+    A message is only a hint, so it is acknowledged on receipt: losing it costs time, never a
+    result, because the jobs table is the truth.
+    """
+    app = Celery("convsweep", broker=settings.broker_url, set_as_current=False)
+    app.conf.update(
+        accept_content=["json"],
+        task_serializer="json",
+        event_serializer="json",
+        result_backend=None,
+        task_ignore_result=True,
+        task_store_errors_even_if_ignored=False,
+        task_default_queue=QUEUE_NAME,
+        task_acks_late=False,
+        worker_prefetch_multiplier=1,
+        worker_disable_prefetch=True,
+        worker_send_task_events=False,
+        worker_hijack_root_logger=False,
+        enable_utc=True,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_connection_timeout=5,
+        broker_transport_options={
+            "socket_timeout": 10,
+            "socket_connect_timeout": 5,
+            "socket_keepalive": True,
+            "retry_on_timeout": True,
+            "health_check_interval": 15,
+        },
+    )
+    return app
+
+
+class HintQueue:
+    """Sends hints ``(sweep_id, group)`` and knows how many wait."""
+
+    def __init__(self, app: Celery) -> None:
+        self._app = app
+
+    def __len__(self) -> int:
+        """Returns how many hints wait for a worker.
+
+        Raises:
+            kombu.exceptions.OperationalError: the broker cannot be reached.
+        """
+        with self._app.connection_for_write() as connection:
+            channel = connection.default_channel
+            queue = self._app.amqp.queues[QUEUE_NAME](channel)
+            return int(queue.queue_declare(passive=False).message_count)
+
+    def send(self, sweep_id: int, group: int) -> None:
+        """Sends one hint. It may be lost, repeated or late.
+
+        Raises:
+            kombu.exceptions.OperationalError: the broker cannot be reached.
+        """
+        self._app.send_task(
+            EVALUATE_GROUP,
+            kwargs={"sweep_id": sweep_id, "group": group},
+            retry=False,
+            ignore_result=True,
+        )

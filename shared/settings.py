@@ -1,0 +1,96 @@
+"""The only reader of the environment: every setting, its default and its check (prefix CONVSWEEP_)."""
+
+import os
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from shared.errors import InvalidInputError
+
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+
+
+class Settings(BaseSettings):
+    """Settings of every process. A value that does not fit stops the process with its name."""
+
+    model_config = SettingsConfigDict(env_prefix="CONVSWEEP_", extra="ignore", frozen=True)
+
+    database_url: str = Field(
+        default="postgresql+psycopg2://localhost/convsweep", description="Where Postgres is."
+    )
+    broker_url: str = Field(
+        default="redis://127.0.0.1:6379/0", description="Where Redis or Valkey is."
+    )
+    data_dir: Path = Field(
+        default=Path("~/.convsweep"), description="Datasets, and the embedded cluster's files."
+    )
+    api_url: str | None = Field(default=None, description="The API that the command line talks to.")
+    api_host: str = "127.0.0.1"
+    api_port: Annotated[int, Field(ge=0, le=65_535)] = 8000
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    memory_budget: Annotated[int, Field(ge=64 * 2**20)] | None = Field(
+        default=None, description="Bytes for activations; default 4 GiB or half the device."
+    )
+    lease_s: Seconds = Field(default=60.0, description="How long a claim holds without renewal.")
+    progress_deadline_s: Seconds = Field(
+        default=600.0, description="A group without progress for so long loses its lease."
+    )
+    max_attempts: Annotated[int, Field(ge=1, le=100)] = 3
+    claim_jobs: Annotated[int, Field(ge=1, le=10_000)] = Field(
+        default=64, description="Most jobs that one claim takes."
+    )
+    backlog: Annotated[int, Field(ge=1, le=100_000)] = Field(
+        default=32, description="Hints that the dispatcher keeps waiting in the queue."
+    )
+    dispatch_interval_s: Seconds = 0.25
+    resend_s: Seconds = Field(
+        default=15.0, description="A hint without a claim is sent again after this."
+    )
+    log_format: Literal["console", "json"] = "console"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @field_validator("data_dir")
+    @classmethod
+    def _expanded(cls, path: Path) -> Path:
+        return path.expanduser().resolve()
+
+    @field_validator("database_url")
+    @classmethod
+    def _driver_named(cls, url: str) -> str:
+        for scheme in ("postgres://", "postgresql://"):
+            if url.startswith(scheme):
+                return "postgresql+psycopg2://" + url.removeprefix(scheme)
+        if not url.startswith("postgresql+psycopg2://"):
+            raise ValueError("must start with postgresql://")
+        return url
+
+    @field_validator("broker_url")
+    @classmethod
+    def _broker_known(cls, url: str) -> str:
+        if not url.startswith(("redis://", "rediss://", "redis+socket://")):
+            raise ValueError("must start with redis://, rediss:// or redis+socket://")
+        return url
+
+
+@lru_cache(maxsize=1)
+def get_settings() -> Settings:
+    """Returns the settings of this process, read once.
+
+    Raises:
+        InvalidInputError: a variable holds a value that does not fit; the message names it.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "CONVSWEEP_" + str(first["loc"][0]).upper()
+        raise InvalidInputError(f"{name}: {first['msg']}", field=name) from error
+
+
+def child_environment(settings: Settings) -> dict[str, str]:
+    """Returns this process's environment with ``settings`` in it, for processes it starts."""
+    values = settings.model_dump(mode="json", exclude_none=True)
+    return os.environ | {f"CONVSWEEP_{name.upper()}": str(value) for name, value in values.items()}

@@ -1,0 +1,375 @@
+"""Search spaces of convolutional networks: enumeration, identity, shapes, sizes and costs.
+
+All arithmetic is integer arithmetic that works on single numbers and on numpy columns alike, so one
+architecture and a million of them are computed by the same lines.
+"""
+
+import hashlib
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, field_validator, model_validator
+
+from shared.errors import InvalidInputError
+from shared.results import Reason
+
+MAX_ARCHITECTURES = 10_000_000
+MAX_LAYERS = 16
+
+Activation = Literal["relu", "gelu", "silu", "tanh", "none"]
+IntArray = NDArray[np.int64]
+IntOrArray = TypeVar("IntOrArray", int, IntArray)
+InputShape = tuple[PositiveInt, PositiveInt, PositiveInt]  # (C, H, W)
+
+
+class LayerConfig(NamedTuple):
+    """One convolution and what follows it. Kernels are square; padding is zeros on every side."""
+
+    channels: int
+    kernel_size: int
+    stride: int
+    dilation: int
+    padding: int
+    activation: str
+
+    @property
+    def key(self) -> str:
+        """Canonical text of this layer; identities and weight seeds are made of it. Never changes."""
+        return (
+            f"c{self.channels}k{self.kernel_size}s{self.stride}"
+            f"d{self.dilation}p{self.padding}{self.activation}"
+        )
+
+
+def output_size(
+    size: IntOrArray,
+    kernel_size: IntOrArray,
+    stride: IntOrArray,
+    dilation: IntOrArray,
+    padding: IntOrArray,
+) -> IntOrArray:
+    """Returns the length of one side after a convolution; below 1 where the kernel does not fit.
+
+    Source: the formula in PyTorch's documentation of ``torch.nn.Conv2d``.
+    """
+    return (size + 2 * padding - dilation * (kernel_size - 1) - 1) // stride + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """A network: convolutions in sequence, each followed by its activation, then flattened."""
+
+    layers: tuple[LayerConfig, ...]
+
+    @property
+    def hash(self) -> bytes:
+        """32 bytes that stand for this architecture everywhere and for ever (sha256)."""
+        return architecture_hash([layer.key for layer in self.layers])
+
+    @property
+    def prefix(self) -> tuple[LayerConfig, ...]:
+        """All layers but the last: architectures with the same prefix form a group."""
+        return self.layers[:-1]
+
+    def output_shape(self, input_shape: Sequence[int]) -> tuple[int, int, int] | None:
+        """Returns (C, H, W) after the last layer, or None where a kernel does not fit."""
+        shapes = self.shapes(input_shape)
+        return shapes[-1] if len(shapes) == len(self.layers) else None
+
+    def shapes(self, input_shape: Sequence[int]) -> list[tuple[int, int, int]]:
+        """Returns (C, H, W) after each layer, ending before the first that does not fit."""
+        _, height, width = input_shape
+        shapes: list[tuple[int, int, int]] = []
+        for layer in self.layers:
+            geometry = (layer.kernel_size, layer.stride, layer.dilation, layer.padding)
+            height, width = output_size(height, *geometry), output_size(width, *geometry)
+            if min(height, width) < 1:
+                break
+            shapes.append((layer.channels, height, width))
+        return shapes
+
+    def measures(self, input_shape: Sequence[int]) -> "Measures":
+        """Returns size and cost on inputs of ``input_shape`` (C, H, W).
+
+        Raises:
+            InvalidInputError: a kernel does not fit, so there is nothing to measure.
+        """
+        shapes = self.shapes(input_shape)
+        if len(shapes) < len(self.layers):
+            raise InvalidInputError(f"Layer {len(shapes)} of {self} does not fit its input.")
+        channels_before = [input_shape[0], *(shape[0] for shape in shapes)]
+        parameters = flops = 0
+        for before, layer, (channels, height, width) in zip(
+            channels_before, self.layers, shapes, strict=False
+        ):
+            weights, cost = layer_cost(before, channels, layer.kernel_size, height * width)
+            parameters += weights
+            flops += cost
+        return Measures(math.prod(shapes[-1]), math.prod(input_shape), parameters, flops)
+
+    def __str__(self) -> str:
+        return "-".join(layer.key for layer in self.layers)
+
+
+class Measures(NamedTuple):
+    """What the shape of a network alone decides. FLOPs count a multiply and an add as two."""
+
+    features: int  # elements of the last activation
+    input_elements: int
+    parameters: int  # convolutions only
+    flops: int  # per image, convolutions only
+
+    @property
+    def ratio(self) -> float:
+        """Output elements per input element."""
+        return self.features / self.input_elements
+
+    def parameters_with_head(self, classes: int) -> int:
+        """Parameters together with a linear classifier from the features to ``classes``."""
+        return self.parameters + (self.features + 1) * classes
+
+
+def layer_cost(
+    channels_in: IntOrArray, channels: IntOrArray, kernel_size: IntOrArray, positions: IntOrArray
+) -> tuple[IntOrArray, IntOrArray]:
+    """Returns (parameters, FLOPs per image) of a convolution with bias over ``positions`` outputs."""
+    taps = channels_in * kernel_size * kernel_size
+    return channels * (taps + 1), 2 * channels * taps * positions
+
+
+def architecture_hash(layer_keys: Sequence[str]) -> bytes:
+    """Returns the identity of the network whose layers have these keys."""
+    return hashlib.sha256("|".join(layer_keys).encode()).digest()
+
+
+class LayerSpace(BaseModel):
+    """The choices for one layer; every combination of them is in the space."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    channels: tuple[Annotated[int, Field(ge=1, le=8192)], ...] = (32,)
+    kernel_size: tuple[Annotated[int, Field(ge=1, le=255)], ...] = (3,)
+    stride: tuple[Annotated[int, Field(ge=1, le=255)], ...] = (1,)
+    dilation: tuple[Annotated[int, Field(ge=1, le=255)], ...] = (1,)
+    padding: tuple[Annotated[int, Field(ge=0, le=255)], ...] = (0,)
+    activation: tuple[Activation, ...] = ("relu",)
+
+    @field_validator("*")
+    @classmethod
+    def _some_and_distinct(cls, choices: tuple[Any, ...]) -> tuple[Any, ...]:
+        if not choices:
+            raise ValueError("needs at least one choice")
+        if len(set(choices)) < len(choices):
+            raise ValueError("names a choice twice")
+        return choices
+
+    @property
+    def size(self) -> int:
+        """How many layers this describes."""
+        return math.prod(len(choices) for choices in self._choices)
+
+    @property
+    def _choices(self) -> tuple[tuple[Any, ...], ...]:
+        return tuple(getattr(self, name) for name in LayerConfig._fields)
+
+    def at(self, index: int) -> LayerConfig:
+        """Returns layer ``index``; the last field of ``LayerConfig`` varies fastest."""
+        values: list[Any] = []
+        for choices in reversed(self._choices):
+            index, choice = divmod(index, len(choices))
+            values.append(choices[choice])
+        return LayerConfig(*reversed(values))
+
+
+class SearchSpace(BaseModel):
+    """Every network whose layers come from ``layers``, in a stable order.
+
+    Networks of depth ``d`` use the first ``d`` layer spaces. They are ordered by the place of their
+    depth in ``depths``, then layer by layer, the last layer varying fastest: a group (same prefix)
+    is a run of consecutive indices.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    layers: tuple[LayerSpace, ...] = Field(min_length=1, max_length=MAX_LAYERS)
+    depths: tuple[PositiveInt, ...] | None = Field(
+        default=None, description="Depths to enumerate; all layers when left out."
+    )
+
+    @field_validator("depths")
+    @classmethod
+    def _depths_distinct(cls, depths: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        if depths is not None and (not depths or len(set(depths)) < len(depths)):
+            raise ValueError("needs at least one depth, each of them once")
+        return depths
+
+    @model_validator(mode="after")
+    def _bounded(self) -> "SearchSpace":
+        if self.depths is not None and max(self.depths) > len(self.layers):
+            raise ValueError(
+                f"depths: {max(self.depths)} is deeper than the {len(self.layers)} layers given"
+            )
+        if len(self) > MAX_ARCHITECTURES:
+            raise ValueError(
+                f"layers: {len(self):,} architectures are more than the {MAX_ARCHITECTURES:,} "
+                "that one sweep may hold; take choices away"
+            )
+        return self
+
+    @cached_property
+    def blocks(self) -> tuple["DepthBlock", ...]:
+        """The runs of architectures of equal depth, in order."""
+        sizes = [layer.size for layer in self.layers]
+        depths = self.depths or (len(self.layers),)
+        counts = [math.prod(sizes[:depth]) for depth in depths]
+        groups = [math.prod(sizes[: depth - 1]) for depth in depths]
+        return tuple(
+            DepthBlock(depth, start, size, first_group, tuple(sizes[:depth]))
+            for depth, start, size, first_group in zip(
+                depths, accumulate(counts, initial=0), counts, accumulate(groups, initial=0),
+                strict=False,
+            )
+        )  # fmt: skip
+
+    def __len__(self) -> int:
+        return sum(block.size for block in self.blocks)
+
+    @property
+    def groups(self) -> int:
+        """How many groups, that is distinct prefixes, the space has."""
+        return sum(block.size // block.group_size for block in self.blocks)
+
+    def architecture(self, index: int) -> Architecture:
+        """Returns architecture ``index`` of the enumeration.
+
+        Raises:
+            InvalidInputError: the index lies outside the space.
+        """
+        for block in self.blocks:
+            if 0 <= index - block.start < block.size:
+                choices = np.unravel_index(index - block.start, block.sizes)
+                return Architecture(
+                    tuple(
+                        layer.at(int(choice))
+                        for layer, choice in zip(self.layers, choices, strict=False)
+                    )
+                )
+        raise InvalidInputError(f"Index {index} is outside a space of {len(self)}.", field="index")
+
+    def __iter__(self) -> Iterator[Architecture]:  # type: ignore[override]
+        """Yields every architecture in order, without holding them."""
+        return (self.architecture(index) for index in range(len(self)))
+
+    def tables(self, input_shape: Sequence[int], rows: int = 65_536) -> Iterator["SpaceTable"]:
+        """Yields the whole space as tables of at most ``rows`` rows, in order."""
+        for block in self.blocks:
+            for start in range(0, block.size, rows):
+                yield self._table(
+                    block, np.arange(start, min(start + rows, block.size)), input_shape
+                )
+
+    def _table(
+        self, block: "DepthBlock", offsets: IntArray, input_shape: Sequence[int]
+    ) -> "SpaceTable":
+        choices = np.unravel_index(offsets, block.sizes)
+        options = [[layer.at(i) for i in range(layer.size)] for layer in self.layers[: block.depth]]
+        fits = np.ones(len(offsets), dtype=bool)
+        channels, height, width = (np.full(len(offsets), side) for side in input_shape)
+        parameters, flops = np.zeros_like(offsets), np.zeros_like(offsets)
+        for layer_options, choice in zip(options, choices, strict=True):
+            numbers = np.array([layer[:5] for layer in layer_options], dtype=np.int64)[choice].T
+            channels_out, *geometry = numbers
+            height, width = output_size(height, *geometry), output_size(width, *geometry)
+            fits &= (height >= 1) & (width >= 1)
+            weights, cost = layer_cost(channels, channels_out, geometry[0], height * width)
+            parameters, flops, channels = parameters + weights, flops + cost, channels_out
+        return SpaceTable(
+            index=offsets + block.start,
+            group=offsets // block.group_size + block.first_group,
+            options=options,
+            choices=choices,
+            fits=fits,
+            features=channels * height * width,
+            input_elements=math.prod(input_shape),
+            parameters=parameters,
+            flops=flops,
+        )
+
+
+class DepthBlock(NamedTuple):
+    """The architectures of one depth: where they start and how many choices each layer has."""
+
+    depth: int
+    start: int
+    size: int
+    first_group: int
+    sizes: tuple[int, ...]
+
+    @property
+    def group_size(self) -> int:
+        return self.sizes[-1]
+
+
+@dataclass(frozen=True)
+class SpaceTable:
+    """Consecutive architectures of equal depth as columns.
+
+    ``features``, ``parameters`` and ``flops`` mean nothing where ``fits`` is false.
+    """
+
+    index: IntArray
+    group: IntArray
+    options: list[list[LayerConfig]]  # per layer
+    choices: tuple[IntArray, ...]  # per layer, an index into its options
+    fits: NDArray[np.bool_]
+    features: IntArray
+    input_elements: int
+    parameters: IntArray
+    flops: IntArray
+
+    @cached_property
+    def ratio(self) -> NDArray[np.float64]:
+        return self.features / self.input_elements
+
+    def reasons(
+        self, min_ratio: float | None, max_ratio: float | None
+    ) -> dict[Reason, NDArray[np.bool_]]:
+        """Returns, per reason, which rows the shape check refuses for it; no row has two."""
+        return {
+            Reason.INVALID_SHAPE: ~self.fits,
+            Reason.RATIO_ABOVE_MAXIMUM: self.fits & (self.ratio > (max_ratio or math.inf)),
+            Reason.RATIO_BELOW_MINIMUM: self.fits & (self.ratio < (min_ratio or 0.0)),
+        }
+
+    def rows(self) -> Iterator[tuple[tuple[LayerConfig, ...], bytes]]:
+        """Yields (layers, hash) per row."""
+        keys = [[layer.key for layer in options] for options in self.options]
+        for row in zip(*(choice.tolist() for choice in self.choices), strict=True):
+            layers = tuple(options[i] for options, i in zip(self.options, row, strict=True))
+            yield layers, architecture_hash([names[i] for names, i in zip(keys, row, strict=True)])
+
+
+def random_cnn_2025(channels: int = 32) -> SearchSpace:
+    """The published space: three layers, 36 choices each, 46,656 networks.
+
+    Source: the random-CNN experiment of 2025-06-17.
+    """
+    layer = LayerSpace(
+        channels=(channels,), kernel_size=(3, 5, 7, 9), stride=(1, 2, 3), dilation=(1, 2, 3)
+    )
+    return SearchSpace(layers=(layer, layer, layer))
+
+
+def quick() -> SearchSpace:
+    """A small space for a first look: three layers, eight choices each, 512 networks."""
+    layer = LayerSpace(channels=(8,), kernel_size=(3, 5), stride=(1, 2), dilation=(1, 2))
+    return SearchSpace(layers=(layer, layer, layer))
+
+
+SPACE_PRESETS = {"random-cnn-2025": random_cnn_2025, "quick": quick}
