@@ -1,1 +1,1 @@
-"""Facts that both sides of the queue know: spaces, protocols, results, states, errors, the database."""
+"""Facts that both sides of the queue know: spaces, protocols, results, states, errors, tables."""

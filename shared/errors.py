@@ -1,4 +1,4 @@
-"""One tree of domain errors. Each class carries a stable, machine-readable code; none knows HTTP."""
+"""One tree of domain errors. Each class carries a stable, machine-readable code and no HTTP."""
 
 
 class ConvsweepError(Exception):
@@ -65,7 +65,7 @@ class DatasetTooSmallError(DatasetError):
 
 
 class EngineError(ConvsweepError):
-    """The evaluation of one architecture failed; the message names architecture, trial and cause."""
+    """One architecture could not be evaluated; the message names it, the trial and the cause."""
 
     code = "engine_failed"
 

@@ -1,4 +1,4 @@
-"""The only reader of the environment: every setting, its default and its check (prefix CONVSWEEP_)."""
+"""The only reader of the environment: every setting, its default, its check (CONVSWEEP_...)."""
 
 import os
 from functools import lru_cache

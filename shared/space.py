@@ -40,7 +40,7 @@ class LayerConfig(NamedTuple):
 
     @property
     def key(self) -> str:
-        """Canonical text of this layer; identities and weight seeds are made of it. Never changes."""
+        """Canonical text; identities and weight seeds are made of it, so it never changes."""
         return (
             f"c{self.channels}k{self.kernel_size}s{self.stride}"
             f"d{self.dilation}p{self.padding}{self.activation}"
@@ -138,7 +138,7 @@ class Measures(NamedTuple):
 def layer_cost(
     channels_in: IntOrArray, channels: IntOrArray, kernel_size: IntOrArray, positions: IntOrArray
 ) -> tuple[IntOrArray, IntOrArray]:
-    """Returns (parameters, FLOPs per image) of a convolution with bias over ``positions`` outputs."""
+    """Returns (parameters, FLOPs per image) of a convolution with ``positions`` outputs."""
     taps = channels_in * kernel_size * kernel_size
     return channels * (taps + 1), 2 * channels * taps * positions
 
@@ -197,10 +197,17 @@ class SearchSpace(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    layers: tuple[LayerSpace, ...] = Field(min_length=1, max_length=MAX_LAYERS)
+    layers: tuple[LayerSpace, ...]
     depths: tuple[PositiveInt, ...] | None = Field(
         default=None, description="Depths to enumerate; all layers when left out."
     )
+
+    @field_validator("layers")
+    @classmethod
+    def _some_layers(cls, layers: tuple[LayerSpace, ...]) -> tuple[LayerSpace, ...]:
+        if not 1 <= len(layers) <= MAX_LAYERS:
+            raise ValueError(f"needs 1 to {MAX_LAYERS} layers, not {len(layers)}")
+        return layers
 
     @field_validator("depths")
     @classmethod

@@ -14,7 +14,7 @@ def affected_rows(result: Result[Any]) -> int:
 
 
 def copy_rows(session: Session, statement: str, lines: Iterable[str]) -> None:
-    """Runs a COPY statement on lines in Postgres's text format, inside the session's transaction."""
+    """Runs a COPY statement on lines in its text format, inside the session's transaction."""
     connection = session.connection().connection.driver_connection
     assert connection is not None
     with connection.cursor() as cursor:

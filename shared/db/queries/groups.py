@@ -6,9 +6,7 @@ from sqlalchemy import Row, text
 from sqlalchemy.orm import Session
 
 
-def mark_groups_hinted(
-    session: Session, *, limit: int, resend_s: float
-) -> list[Row[int, int]]:
+def mark_groups_hinted(session: Session, *, limit: int, resend_s: float) -> list[Row[int, int]]:
     """Returns up to ``limit`` (sweep_id, group) that want a hint, and notes that they get one now.
 
     Wanted are groups of running sweeps with pending jobs that never had a hint, or had their last
@@ -32,7 +30,7 @@ def mark_groups_hinted(
         UPDATE groups g SET hinted_at = clock_timestamp()
         FROM (SELECT * FROM wanted UNION ALL SELECT * FROM again) chosen
         WHERE g.sweep_id = chosen.sweep_id AND g.index = chosen.index
-        RETURNING g.sweep_id, g.index, g.position
+        RETURNING g.sweep_id, g.index AS group_index, g.position
     """)
     rows = list(session.execute(statement, {"limit": limit, "resend_s": resend_s}))
     return sorted(rows, key=lambda row: (row.position, row.sweep_id))

@@ -41,9 +41,7 @@ def cancel_leases(session: Session, sweep_id: int) -> None:
     session.execute(statement, {"sweep_id": sweep_id})
 
 
-def lock_expired_leases(
-    session: Session, limit: int = 1000
-) -> list[Row[uuid.UUID, int, int]]:
+def lock_expired_leases(session: Session, limit: int = 1000) -> list[Row[uuid.UUID, int, int]]:
     """Returns (token, sweep_id, group_index) of expired leases, locked; passes over locked ones."""
     statement = text("""
         SELECT token, sweep_id, group_index FROM leases

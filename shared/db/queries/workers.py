@@ -64,3 +64,8 @@ def upsert_environment(session: Session, environment: dict[str, Any]) -> int:
         RETURNING id
     """)
     return int(session.execute(statement, environment).scalar_one())
+
+
+def select_one(session: Session) -> None:
+    """Asks the database for nothing but an answer."""
+    session.execute(text("SELECT 1"))

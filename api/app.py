@@ -1,0 +1,34 @@
+"""The FastAPI application and the process that serves it."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from api.errors import register_error_handlers
+from api.routes import results, sweeps, system
+from shared.db.session import make_engine, make_session_factory
+from shared.settings import Settings, get_settings
+from shared.version import code_version
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """Returns the application; it connects to the database when first asked something."""
+    engine = make_engine(settings or get_settings(), pool_size=10)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        engine.dispose()
+
+    app = FastAPI(
+        title="convsweep",
+        version=code_version(),
+        summary="Every architecture of a search space, evaluated exactly once.",
+        lifespan=lifespan,
+    )
+    app.state.session_factory = make_session_factory(engine)
+    register_error_handlers(app)
+    for router in (sweeps.router, results.router, system.router):
+        app.include_router(router)
+    return app

@@ -1,0 +1,22 @@
+"""What routes are handed: a session that commits when the request succeeded."""
+
+from collections.abc import Iterator
+from typing import Annotated
+
+from fastapi import Depends, Path, Request
+from sqlalchemy.orm import Session, sessionmaker
+
+MAX_ID = 2**63 - 1
+
+
+def get_session(request: Request) -> Iterator[Session]:
+    """Yields a session; commits after the route returned, rolls back when it raised."""
+    factory: sessionmaker[Session] = request.app.state.session_factory
+    with factory.begin() as session:
+        yield session
+
+
+# function scope: the commit comes before the answer leaves, so a 201 is never sent in vain
+DbSession = Annotated[Session, Depends(get_session, scope="function")]
+SweepId = Annotated[int, Path(ge=1, le=MAX_ID)]
+JobId = Annotated[int, Path(ge=1, le=MAX_ID)]

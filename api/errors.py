@@ -1,0 +1,105 @@
+"""Domain errors as RFC 9457 problem details, each with its status and stable code."""
+
+from http import HTTPStatus
+from typing import Any
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from starlette.exceptions import HTTPException
+
+from shared import errors
+
+STATUS_BY_ERROR: dict[type[errors.ConvsweepError], HTTPStatus] = {
+    errors.ConvsweepError: HTTPStatus.INTERNAL_SERVER_ERROR,
+    errors.InvalidInputError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.NotFoundError: HTTPStatus.NOT_FOUND,
+    errors.SweepNotFoundError: HTTPStatus.NOT_FOUND,
+    errors.JobNotFoundError: HTTPStatus.NOT_FOUND,
+    errors.ConflictError: HTTPStatus.CONFLICT,
+    errors.IllegalTransitionError: HTTPStatus.CONFLICT,
+    errors.StaleLeaseError: HTTPStatus.CONFLICT,
+    errors.DatasetError: HTTPStatus.CONFLICT,
+    errors.DatasetMissingError: HTTPStatus.CONFLICT,
+    errors.DatasetCorruptError: HTTPStatus.CONFLICT,
+    errors.DatasetTooSmallError: HTTPStatus.CONFLICT,
+    errors.EngineError: HTTPStatus.INTERNAL_SERVER_ERROR,
+    errors.NonFiniteError: HTTPStatus.INTERNAL_SERVER_ERROR,
+    errors.DevicePoisonedError: HTTPStatus.INTERNAL_SERVER_ERROR,
+    errors.DeviceUnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.UnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,
+}
+RETRY_AFTER_S = "5"
+
+log = structlog.get_logger(__name__)
+
+
+def problem(
+    status: HTTPStatus, code: str, detail: str, fields: list[dict[str, str]] | None = None
+) -> JSONResponse:
+    """Returns an ``application/problem+json`` answer; ``fields`` says what is wrong where."""
+    body: dict[str, Any] = {
+        "type": f"urn:convsweep:problem:{code}",
+        "title": status.phrase,
+        "status": int(status),
+        "detail": detail,
+        "code": code,
+    }
+    if fields:
+        body["errors"] = fields
+    headers = {"Retry-After": RETRY_AFTER_S} if status is HTTPStatus.SERVICE_UNAVAILABLE else None
+    return JSONResponse(body, status, headers, media_type="application/problem+json")
+
+
+def _domain_error(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, errors.ConvsweepError)
+    fields = [{"field": error.field, "message": error.message}] if error.field else None
+    return problem(STATUS_BY_ERROR[type(error)], error.code, error.message, fields)
+
+
+def _invalid_request(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    fields = [
+        {
+            "field": ".".join(str(part) for part in item["loc"] if part != "body") or "body",
+            "message": item["msg"].removeprefix("Value error, "),
+        }
+        for item in error.errors()
+    ]
+    detail = "; ".join(f"{item['field']}: {item['message']}" for item in fields[:5])
+    return problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_input", detail, fields)
+
+
+def _http_error(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    status = HTTPStatus(error.status_code)
+    answer = problem(status, status.name.lower(), str(error.detail))
+    answer.headers.update(error.headers or {})
+    return answer
+
+
+def _database_away(_: Request, error: Exception) -> JSONResponse:
+    log.warning("database_unavailable", error=str(error).splitlines()[0])
+    return problem(
+        HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", "The database cannot be reached; try again."
+    )
+
+
+def _unexpected(request: Request, error: Exception) -> JSONResponse:
+    log.error("unexpected_error", path=request.url.path, exc_info=error)
+    return problem(
+        HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error", "Something went wrong on the server."
+    )
+
+
+def register_error_handlers(app: FastAPI) -> None:
+    """Makes ``app`` answer every error as problem details, without internals."""
+    app.add_exception_handler(errors.ConvsweepError, _domain_error)
+    app.add_exception_handler(RequestValidationError, _invalid_request)
+    app.add_exception_handler(HTTPException, _http_error)
+    for away in (OperationalError, InterfaceError, PoolTimeoutError):
+        app.add_exception_handler(away, _database_away)
+    app.add_exception_handler(Exception, _unexpected)

@@ -1,0 +1,78 @@
+"""``/v1/sweeps``: previewing, creating, watching and steering sweeps."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response, status
+from pydantic import ValidationError
+
+from api.deps import MAX_ID, DbSession, SweepId
+from api.schemas import PreviewOut, SweepIn, SweepOut, SweepPage
+from services import sweeps as sweep_services
+from shared.errors import InvalidInputError
+from shared.protocol import Protocol
+
+router = APIRouter(prefix="/v1/sweeps", tags=["sweeps"])
+
+
+def _protocol(wanted: SweepIn) -> Protocol:
+    try:
+        return wanted.resolved_protocol()
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(["protocol", *map(str, first["loc"])])
+        message = first["msg"].removeprefix("Value error, ")
+        raise InvalidInputError(f"{field}: {message}", field=field) from error
+
+
+@router.post("/preview")
+def preview(wanted: SweepIn) -> PreviewOut:
+    """Says what a sweep would hold; creates nothing."""
+    return PreviewOut.of(sweep_services.preview_sweep(wanted.resolved_space(), _protocol(wanted)))
+
+
+@router.post("", status_code=status.HTTP_201_CREATED)
+def create(wanted: SweepIn, session: DbSession, response: Response) -> SweepOut:
+    """Creates a sweep with one job per architecture, all of them or none."""
+    protocol = _protocol(wanted)
+    sweep = sweep_services.create_sweep(session, wanted.resolved_space(), protocol, wanted.name)
+    response.headers["Location"] = f"/v1/sweeps/{sweep.id}"
+    return SweepOut.of(sweep_services.get_sweep(session, sweep.id))
+
+
+@router.get("")
+def list_sweeps(
+    session: DbSession,
+    before_id: Annotated[int | None, Query(ge=1, le=MAX_ID)] = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+) -> SweepPage:
+    """Lists sweeps, newest first."""
+    states = sweep_services.list_sweeps(session, before_id=before_id, limit=limit)
+    next_id = states[-1].sweep.id if len(states) == limit else None
+    return SweepPage(sweeps=[SweepOut.of(state) for state in states], next_before_id=next_id)
+
+
+@router.get("/{sweep_id}")
+def show(sweep_id: SweepId, session: DbSession) -> SweepOut:
+    """Shows a sweep: jobs by state, rate and time left."""
+    return SweepOut.of(sweep_services.get_sweep(session, sweep_id))
+
+
+@router.post("/{sweep_id}/pause")
+def pause(sweep_id: SweepId, session: DbSession) -> SweepOut:
+    """Stops new claims; groups that run now finish."""
+    sweep_services.pause_sweep(session, sweep_id)
+    return show(sweep_id, session)
+
+
+@router.post("/{sweep_id}/resume")
+def resume(sweep_id: SweepId, session: DbSession) -> SweepOut:
+    """Lets a paused sweep go on."""
+    sweep_services.resume_sweep(session, sweep_id)
+    return show(sweep_id, session)
+
+
+@router.post("/{sweep_id}/cancel")
+def cancel(sweep_id: SweepId, session: DbSession) -> SweepOut:
+    """Cancels every unfinished job for good."""
+    sweep_services.cancel_sweep(session, sweep_id)
+    return show(sweep_id, session)

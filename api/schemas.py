@@ -1,0 +1,244 @@
+"""What goes in and out over HTTP. Accuracies are fractions, throughput is images per second."""
+
+import datetime as dt
+import uuid
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from services.leases import architecture_of
+from services.sweeps import Preview, SweepState
+from shared.db.models import Environment, Job, Trial
+from shared.protocol import PROTOCOL_PRESETS, Protocol
+from shared.results import Reason
+from shared.space import SPACE_PRESETS, SearchSpace
+from shared.status import JobStatus, SweepStatus
+
+Preset = Literal["random-cnn-2025", "quick"]
+
+
+class SweepIn(BaseModel):
+    """A sweep to preview or create: a preset, or a space and a protocol, or a preset with changes.
+
+    ``protocol`` beside a preset may name single fields; the rest stays as in the preset.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {"preset": "quick"},
+                {"preset": "random-cnn-2025", "protocol": {"dataset": "cifar10", "trials": 1}},
+            ]
+        },
+    )
+
+    name: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    preset: Preset | None = None
+    space: SearchSpace | None = None
+    protocol: dict[str, Any] | None = None
+
+    @model_validator(mode="after")
+    def _complete(self) -> "SweepIn":
+        if self.preset is None and (self.space is None or self.protocol is None):
+            raise ValueError("preset: name one, or give both space and protocol")
+        return self
+
+    def resolved_space(self) -> SearchSpace:
+        """Returns the space that is asked for."""
+        return self.space or SPACE_PRESETS[self.preset or "quick"]()
+
+    def resolved_protocol(self) -> Protocol:
+        """Returns the protocol that is asked for.
+
+        Raises:
+            pydantic.ValidationError: a field of it does not fit.
+        """
+        changes = self.protocol or {}
+        if self.preset is None:
+            return Protocol.model_validate(changes)
+        preset = PROTOCOL_PRESETS[self.preset]().model_dump(mode="json")
+        return Protocol.model_validate(_merged(preset, changes))
+
+
+def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for name, value in changes.items():
+        inner = merged.get(name)
+        both = isinstance(inner, dict) and isinstance(value, dict)
+        merged[name] = _merged(inner, value) if both else value  # type: ignore[arg-type]
+    return merged
+
+
+class PreviewOut(BaseModel):
+    total: int
+    valid: int
+    invalid: dict[Reason, int]
+    groups: int
+    flops: int = Field(description="One image through every valid network.")
+    flops_per_trial: int = Field(description="All images of the protocol through each of them.")
+
+    @classmethod
+    def of(cls, preview: Preview) -> "PreviewOut":
+        return cls.model_validate(preview, from_attributes=True)
+
+
+class SweepOut(BaseModel):
+    id: int
+    name: str
+    status: SweepStatus
+    total: int
+    counts: dict[JobStatus, int] = Field(description="Jobs by state; they add up to total.")
+    finished: int
+    jobs_per_s: float | None = Field(description="Over the latest leases; null when unknown.")
+    eta_s: float | None
+    created_at: dt.datetime
+    completed_at: dt.datetime | None
+    space: SearchSpace
+    protocol: Protocol
+
+    @classmethod
+    def of(cls, state: SweepState) -> "SweepOut":
+        counts, sweep = state.counts, state.sweep
+        return cls(
+            id=sweep.id,
+            name=sweep.name,
+            status=SweepStatus(sweep.status),
+            total=sweep.total,
+            counts=counts,
+            finished=sweep.total - counts[JobStatus.PENDING] - counts[JobStatus.RUNNING],
+            jobs_per_s=state.jobs_per_s,
+            eta_s=state.eta_s,
+            created_at=sweep.created_at,
+            completed_at=sweep.completed_at,
+            space=SearchSpace.model_validate(sweep.space),
+            protocol=Protocol.model_validate(sweep.protocol),
+        )
+
+
+class SweepPage(BaseModel):
+    sweeps: list[SweepOut]
+    next_before_id: int | None = Field(description="Ask with before_id=this for the next page.")
+
+
+class JobOut(BaseModel):
+    id: int
+    sweep_id: int
+    architecture_hash: str
+    layers: list[dict[str, int | str]]
+    ratio: float | None
+    parameters: int | None = Field(description="Of the convolutions, without a classifier head.")
+    flops: int | None = Field(description="Per image; a multiply and an add count as two.")
+    status: JobStatus
+    reason: Reason | None
+    error: str | None
+    attempt: int
+    trials_done: int
+    trials_target: int
+    accuracy: float | None
+    accuracy_sd: float | None
+    accuracy_min: float | None
+    accuracy_max: float | None
+    train_accuracy: float | None
+    throughput: float | None
+    throughput_min: float | None
+    throughput_measured: bool | None
+    fit_s: float | None
+    finished_at: dt.datetime | None
+
+    @classmethod
+    def of(cls, job: Job) -> "JobOut":
+        return cls.model_validate(_job_fields(job))
+
+
+def _job_fields(job: Job) -> dict[str, Any]:
+    layers = [layer._asdict() for layer in architecture_of(job).layers]
+    same = {name: getattr(job, name, None) for name in JobOut.model_fields}
+    return same | {"architecture_hash": job.architecture_hash.hex(), "layers": layers}
+
+
+class JobPage(BaseModel):
+    jobs: list[JobOut]
+    next_after_id: int | None = Field(description="Ask with after_id=this for the next page.")
+
+
+class LeaderOut(JobOut):
+    rank: int
+    device: str | None
+
+    @classmethod
+    def ranked(cls, rank: int, job: Job, device: str | None) -> "LeaderOut":
+        return cls.model_validate(_job_fields(job) | {"rank": rank, "device": device})
+
+
+class LeaderboardOut(BaseModel):
+    sweep_id: int
+    rows: list[LeaderOut]
+
+
+class EnvironmentOut(BaseModel):
+    model_config = ConfigDict(from_attributes=True)
+
+    code_version: str
+    device_class: str
+    device: str
+    dataset: str
+    dataset_hash: str
+    versions: dict[str, str]
+
+
+class TrialOut(BaseModel):
+    trial: int
+    accuracy: float
+    train_accuracy: float
+    fit_s: float
+    images_per_s: float | None
+    images_per_s_spread: float | None
+    timing_runs: int | None
+    throughput_source: str | None
+    weights_seed: int
+    correct_bits: str = Field(description="Hexadecimal; one bit per validation image, in order.")
+    attempt: int
+    finished_at: dt.datetime
+    environment: EnvironmentOut
+
+    @classmethod
+    def of(cls, trial: Trial, environment: Environment) -> "TrialOut":
+        same = {name: getattr(trial, name, None) for name in cls.model_fields}
+        bits = trial.correct_bits.hex()
+        return cls.model_validate(
+            same | {"correct_bits": bits, "environment": environment}, from_attributes=True
+        )
+
+
+class JobDetailOut(JobOut):
+    trials: list[TrialOut]
+    protocol: Protocol
+
+    @classmethod
+    def detailed(
+        cls, job: Job, trials: list[tuple[Trial, Environment]], protocol: dict[str, Any]
+    ) -> "JobDetailOut":
+        out = [TrialOut.of(trial, environment) for trial, environment in trials]
+        return cls.model_validate(_job_fields(job) | {"trials": out, "protocol": protocol})
+
+
+class WorkerOut(BaseModel):
+    model_config = ConfigDict(from_attributes=True)
+
+    id: uuid.UUID
+    hostname: str
+    pid: int
+    device_class: str
+    device: str
+    code_version: str
+    problem: str | None = Field(description="What keeps it from working, and what to do about it.")
+    started_at: dt.datetime
+    last_seen_at: dt.datetime
+    sweep_id: int | None
+    group_index: int | None
+    jobs: int | None
+
+
+class Health(BaseModel):
+    status: Literal["ok"] = "ok"

@@ -1,0 +1,51 @@
+"""Keeping a short backlog of hints in the queue, and taking back what vanished workers held."""
+
+from typing import Protocol
+
+from sqlalchemy.orm import Session
+
+from shared.db.queries import groups as group_queries
+from shared.db.queries import jobs as job_queries
+from shared.db.queries import leases as lease_queries
+from shared.db.queries import sweeps as sweep_queries
+
+
+class Hints(Protocol):
+    """A queue that hints can be sent to; it may lose, repeat or delay them."""
+
+    def __len__(self) -> int: ...
+
+    def send(self, sweep_id: int, group: int) -> None: ...
+
+
+def send_hints(session: Session, hints: Hints, *, backlog: int, resend_s: float) -> int:
+    """Fills the queue up to ``backlog`` hints; returns how many were sent.
+
+    The mark on a group is written before its hint is sent and committed by the caller afterwards:
+    a crash in between repeats a hint, and one that gets lost is sent again after ``resend_s``.
+    """
+    room = backlog - len(hints)
+    if room <= 0:
+        return 0
+    groups = group_queries.mark_groups_hinted(session, limit=room, resend_s=resend_s)
+    for group in groups:
+        hints.send(group.sweep_id, group.group_index)
+    return len(groups)
+
+
+def reap_expired_leases(session: Session, *, max_attempts: int) -> int:
+    """Takes back the jobs of expired leases, or fails them after their last attempt.
+
+    Leases are locked before their expiry is judged, so a renewal or completion that comes first
+    wins. Returns how many jobs were taken back.
+    """
+    expired = lease_queries.lock_expired_leases(session)
+    if not expired:
+        return 0
+    tokens = [lease.token for lease in expired]
+    lease_queries.end_leases(session, tokens, "expired")
+    jobs = job_queries.release_expired_jobs(session, tokens, max_attempts)
+    group_queries.clear_hints(session, [(row.sweep_id, row.group_index) for row in expired])
+    for sweep_id in sorted({row.sweep_id for row in expired}):
+        sweep_queries.update_sweep_if_finished(session, sweep_id)
+    return jobs

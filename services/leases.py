@@ -1,0 +1,164 @@
+"""Claiming, renewing, completing and handing back the jobs of a group, guarded by a lease token."""
+
+import hashlib
+import json
+import uuid
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from shared.db.models import Job
+from shared.db.queries import groups as group_queries
+from shared.db.queries import jobs as job_queries
+from shared.db.queries import leases as lease_queries
+from shared.db.queries import sweeps as sweep_queries
+from shared.db.queries import workers as worker_queries
+from shared.errors import StaleLeaseError
+from shared.results import Environment, JobOutcome, TrialResult
+from shared.space import Architecture, LayerConfig
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedJob:
+    """A job to evaluate: its architecture and the trials that it still needs."""
+
+    id: int
+    architecture: Architecture
+    trials: range
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Jobs of one group, held by one worker until the lease ends."""
+
+    token: uuid.UUID
+    sweep_id: int
+    group: int
+    jobs: tuple[ClaimedJob, ...]
+
+
+def architecture_of(job: Job) -> Architecture:
+    """Returns the architecture that a job row describes."""
+    columns = (
+        job.channels,
+        job.kernel_size,
+        job.stride,
+        job.dilation,
+        job.padding,
+        job.activation,
+    )
+    return Architecture(tuple(LayerConfig(*values) for values in zip(*columns, strict=True)))
+
+
+def claim_group(
+    session: Session,
+    *,
+    sweep_id: int,
+    group: int,
+    worker_id: uuid.UUID,
+    lease_s: float,
+    limit: int,
+) -> Claim | None:
+    """Leases pending jobs of a group; None where nothing is left to claim or the sweep rests."""
+    token = uuid.uuid4()
+    jobs = job_queries.claim_jobs(
+        session,
+        sweep_id=sweep_id,
+        group=group,
+        worker_id=worker_id,
+        token=token,
+        lease_s=lease_s,
+        limit=limit,
+    )
+    if not jobs:
+        return None
+    claimed = tuple(
+        ClaimedJob(job.id, architecture_of(job), range(job.trials_done, job.trials_target))
+        for job in jobs
+    )
+    return Claim(token, sweep_id, group, claimed)
+
+
+def renew_lease(session: Session, token: uuid.UUID, lease_s: float) -> None:
+    """Keeps a lease for another ``lease_s`` seconds by the database's clock.
+
+    Raises:
+        StaleLeaseError: the lease is over; whatever the worker does for it is in vain.
+    """
+    if not lease_queries.renew_lease(session, token, lease_s):
+        raise StaleLeaseError("The lease is over: it expired, or the sweep was cancelled.")
+
+
+def complete_claim(
+    session: Session,
+    claim: Claim,
+    outcomes: Sequence[JobOutcome],
+    environment: Environment,
+) -> int:
+    """Writes the outcomes of a claim's jobs with their trials; returns how many were written.
+
+    Raises:
+        StaleLeaseError: the lease is over; nothing is written.
+    """
+    if not lease_queries.end_leases(session, [claim.token], "completed"):
+        raise StaleLeaseError("The lease ended before its results came; they are dropped.")
+    written = job_queries.complete_jobs(
+        session,
+        token=claim.token,
+        environment_id=_environment_id(session, environment),
+        jobs=[
+            {
+                "id": job.id,
+                "status": outcome.status,
+                "reason": outcome.reason,
+                "error": outcome.error,
+            }
+            for job, outcome in zip(claim.jobs, outcomes, strict=True)
+        ],
+        trials=[
+            _trial_row(job.id, trial)
+            for job, outcome in zip(claim.jobs, outcomes, strict=True)
+            for trial in outcome.trials
+        ],
+    )
+    sweep_queries.update_sweep_if_finished(session, claim.sweep_id)
+    return len(written)
+
+
+def release_claim(session: Session, claim: Claim, *, hint_again: bool) -> int:
+    """Hands a claim's jobs back unharmed, their attempt unburnt; returns how many.
+
+    Args:
+        hint_again: ask for the group to be hinted at once rather than after the resend time.
+    """
+    if not lease_queries.end_leases(session, [claim.token], "released"):
+        return 0
+    released = job_queries.release_jobs(session, claim.token)
+    if hint_again:
+        group_queries.clear_hints(session, [(claim.sweep_id, claim.group)])
+    return released
+
+
+def _environment_id(session: Session, environment: Environment) -> int:
+    row = asdict(environment) | {"versions": json.dumps(environment.versions, sort_keys=True)}
+    fingerprint = hashlib.sha256(json.dumps(row, sort_keys=True).encode()).hexdigest()
+    return worker_queries.upsert_environment(session, row | {"fingerprint": fingerprint})
+
+
+def _trial_row(job_id: int, trial: TrialResult) -> dict[str, Any]:
+    throughput = trial.throughput
+    return {
+        "job_id": job_id,
+        "trial": trial.trial,
+        "accuracy": trial.accuracy,
+        "train_accuracy": trial.train_accuracy,
+        "fit_s": trial.fit_s,
+        "images_per_s": throughput and throughput.images_per_s,
+        "images_per_s_spread": throughput and throughput.spread,
+        "timing_runs": throughput and throughput.runs,
+        "throughput_source": throughput and throughput.source,
+        "weights_seed": trial.weights_seed,
+        "correct_bits": trial.correct_bits.hex(),
+    }

@@ -1,0 +1,173 @@
+"""Previewing, creating, reading, pausing, resuming and cancelling sweeps."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from sqlalchemy.orm import Session
+
+from shared.db.models import Sweep
+from shared.db.queries import jobs as job_queries
+from shared.db.queries import leases as lease_queries
+from shared.db.queries import sweeps as sweep_queries
+from shared.errors import SweepNotFoundError
+from shared.protocol import Order, Protocol
+from shared.results import Reason
+from shared.space import LayerConfig, SearchSpace, SpaceTable
+from shared.status import UNFINISHED_JOB_STATUSES, JobStatus, SweepStatus, check_sweep_transition
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What a sweep would hold, before anything is created."""
+
+    total: int
+    valid: int
+    invalid: dict[Reason, int]
+    groups: int
+    flops: int  # one forward pass of every valid network, per image
+    flops_per_trial: int  # the same over all images of the protocol
+
+
+@dataclass(frozen=True, slots=True)
+class SweepState:
+    """A sweep with its jobs by state and how fast it moves."""
+
+    sweep: Sweep
+    counts: dict[JobStatus, int]
+    jobs_per_s: float | None
+    eta_s: float | None
+
+
+def preview_sweep(space: SearchSpace, protocol: Protocol) -> Preview:
+    """Returns totals of a space under a protocol by arithmetic alone; nothing is stored."""
+    invalid = dict.fromkeys(
+        (Reason.INVALID_SHAPE, Reason.RATIO_ABOVE_MAXIMUM, Reason.RATIO_BELOW_MINIMUM), 0
+    )
+    flops = 0
+    for table in space.tables(protocol.input_shape):
+        valid = table.fits.copy()
+        for reason, rows in table.reasons(
+            protocol.gates.min_ratio, protocol.gates.max_ratio
+        ).items():
+            invalid[reason] += int(rows.sum())
+            valid &= ~rows
+        flops += sum(table.flops[valid].tolist())  # Python's integers do not overflow
+    images = protocol.train_images + protocol.validation_images
+    return Preview(
+        total=len(space),
+        valid=len(space) - sum(invalid.values()),
+        invalid=invalid,
+        groups=space.groups,
+        flops=flops,
+        flops_per_trial=flops * images,
+    )
+
+
+def create_sweep(
+    session: Session, space: SearchSpace, protocol: Protocol, name: str | None = None
+) -> Sweep:
+    """Adds a sweep with one pending job per architecture, all of them or none.
+
+    The jobs are the outbox: nothing is sent to any queue here.
+    """
+    sweep = sweep_queries.insert_sweep(
+        session,
+        name or f"{protocol.dataset} {len(space):,}",
+        space.model_dump(mode="json"),
+        protocol.model_dump(mode="json"),
+        len(space),
+    )
+    sweep_queries.insert_groups(session, sweep.id, _positions(space.groups, protocol))
+    for table in space.tables(protocol.input_shape):
+        job_queries.insert_jobs(session, _format_jobs(sweep.id, protocol.trials, table))
+    return sweep
+
+
+def _positions(groups: int, protocol: Protocol) -> list[int]:
+    if protocol.order is Order.GRID:
+        return list(range(groups))
+    return list(np.random.default_rng(protocol.seed).permutation(groups).tolist())
+
+
+def _format_jobs(sweep_id: int, trials: int, table: SpaceTable) -> Iterator[str]:
+    columns = (table.index, table.group, table.fits, table.ratio, table.parameters, table.flops)
+    numbers = zip(*(column.tolist() for column in columns), strict=True)
+    for (layers, digest), (index, group, fits, ratio, parameters, flops) in zip(
+        table.rows(), numbers, strict=True
+    ):
+        measures = f"{ratio}\t{parameters}\t{flops}" if fits else "\\N\t\\N\t\\N"
+        yield (
+            f"{sweep_id}\t{index}\t{group}\t\\\\x{digest.hex()}\t"
+            f"{_format_layers(layers)}\t{measures}\t{trials}\n"
+        )
+
+
+def _format_layers(layers: tuple[LayerConfig, ...]) -> str:
+    return "\t".join("{" + ",".join(map(str, values)) + "}" for values in zip(*layers, strict=True))
+
+
+def get_sweep(session: Session, sweep_id: int) -> SweepState:
+    """Returns a sweep, its jobs by state, its rate and when it will be through.
+
+    Raises:
+        SweepNotFoundError: there is no such sweep.
+    """
+    found = sweep_queries.find_sweep(session, sweep_id)
+    if found is None:
+        raise SweepNotFoundError(f"There is no sweep {sweep_id}.", field="sweep_id")
+    sweep, counts = found
+    rate, eta_s = None, None
+    if sweep.status == SweepStatus.RUNNING:
+        rate = sweep_queries.select_rate(session, sweep_id)
+        unfinished = sum(counts[status] for status in UNFINISHED_JOB_STATUSES)
+        eta_s = unfinished / rate if rate else None
+    return SweepState(sweep, counts, rate, eta_s)
+
+
+def list_sweeps(session: Session, *, before_id: int | None, limit: int) -> list[SweepState]:
+    """Returns sweeps with their jobs by state, newest first; rates are for single sweeps."""
+    found = sweep_queries.select_sweeps(session, before_id=before_id, limit=limit)
+    return [SweepState(sweep, counts, None, None) for sweep, counts in found]
+
+
+def pause_sweep(session: Session, sweep_id: int) -> None:
+    """Stops new claims; groups that run now finish.
+
+    Raises:
+        SweepNotFoundError: there is no such sweep.
+        IllegalTransitionError: the sweep is over.
+    """
+    _change_status(session, sweep_id, SweepStatus.PAUSED)
+
+
+def resume_sweep(session: Session, sweep_id: int) -> None:
+    """Lets a paused sweep go on.
+
+    Raises:
+        SweepNotFoundError: there is no such sweep.
+        IllegalTransitionError: the sweep is over.
+    """
+    _change_status(session, sweep_id, SweepStatus.RUNNING)
+
+
+def cancel_sweep(session: Session, sweep_id: int) -> int:
+    """Cancels every unfinished job for good; returns how many. Late results are refused.
+
+    Raises:
+        SweepNotFoundError: there is no such sweep.
+        IllegalTransitionError: the sweep has completed.
+    """
+    _change_status(session, sweep_id, SweepStatus.CANCELLED)
+    lease_queries.cancel_leases(session, sweep_id)
+    return job_queries.cancel_jobs(session, sweep_id)
+
+
+def _change_status(session: Session, sweep_id: int, wanted: SweepStatus) -> None:
+    sweep = sweep_queries.lock_sweep(session, sweep_id)
+    if sweep is None:
+        raise SweepNotFoundError(f"There is no sweep {sweep_id}.", field="sweep_id")
+    current = SweepStatus(sweep.status)
+    check_sweep_transition(current, wanted)
+    if current is not wanted:
+        sweep_queries.update_sweep_status(session, sweep_id, wanted)
