@@ -1,0 +1,1 @@
+"""The process on the device machine: it claims groups, evaluates them and reports outcomes."""
