@@ -21,6 +21,7 @@ from shared.results import Reason
 
 MAX_ARCHITECTURES = 10_000_000
 MAX_LAYERS = 16
+MAX_COUNT = 2**63 - 1  # columns are 64-bit integers, here and in the database
 
 Activation = Literal["relu", "gelu", "silu", "tanh", "none"]
 IntArray = NDArray[np.int64]
@@ -222,9 +223,10 @@ class SearchSpace(BaseModel):
             raise ValueError(
                 f"depths: {max(self.depths)} is deeper than the {len(self.layers)} layers given"
             )
-        if len(self) > MAX_ARCHITECTURES:
+        size = self._size  # len() cannot say more than 2**63
+        if size > MAX_ARCHITECTURES:
             raise ValueError(
-                f"layers: {len(self):,} architectures are more than the {MAX_ARCHITECTURES:,} "
+                f"layers: {size:,} architectures are more than the {MAX_ARCHITECTURES:,} "
                 "that one sweep may hold; take choices away"
             )
         return self
@@ -245,6 +247,10 @@ class SearchSpace(BaseModel):
         )  # fmt: skip
 
     def __len__(self) -> int:
+        return self._size
+
+    @property
+    def _size(self) -> int:
         return sum(block.size for block in self.blocks)
 
     @property
@@ -274,12 +280,33 @@ class SearchSpace(BaseModel):
         return (self.architecture(index) for index in range(len(self)))
 
     def tables(self, input_shape: Sequence[int], rows: int = 65_536) -> Iterator["SpaceTable"]:
-        """Yields the whole space as tables of at most ``rows`` rows, in order."""
+        """Yields the whole space as tables of at most ``rows`` rows, in order.
+
+        Raises:
+            InvalidInputError: sizes or costs could be too large to be counted.
+        """
+        self._check_countable(input_shape)
         for block in self.blocks:
             for start in range(0, block.size, rows):
                 yield self._table(
                     block, np.arange(start, min(start + rows, block.size)), input_shape
                 )
+
+    def _check_countable(self, input_shape: Sequence[int]) -> None:
+        channels, height, width = input_shape
+        worst = 0
+        for layer in self.layers:
+            height, width = (side + 2 * max(layer.padding) for side in (height, width))
+            channels_out = max(layer.channels)
+            kernel_size = max(layer.kernel_size)
+            worst += layer_cost(channels, channels_out, kernel_size, height * width)[1]
+            channels = channels_out
+        if worst > MAX_COUNT:
+            raise InvalidInputError(
+                f"Networks of this space on inputs of {tuple(input_shape)} are too large to count "
+                "with; take smaller channels, kernel sizes, padding or inputs.",
+                field="space",
+            )
 
     def _table(
         self, block: "DepthBlock", offsets: IntArray, input_shape: Sequence[int]
