@@ -1,0 +1,58 @@
+"""Domain errors: stable codes, and a status in the API for each of them."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from api.errors import STATUS_BY_ERROR
+from shared import errors
+from shared.errors import ConvsweepError
+
+
+def all_errors(root: type[ConvsweepError] = ConvsweepError) -> Iterator[type[ConvsweepError]]:
+    yield root
+    for child in root.__subclasses__():
+        yield from all_errors(child)
+
+
+# Codes are part of the API: clients compare them. Add lines here, never change one.
+CODES = {
+    errors.ConvsweepError: "error",
+    errors.InvalidInputError: "invalid_input",
+    errors.NotFoundError: "not_found",
+    errors.SweepNotFoundError: "sweep_not_found",
+    errors.JobNotFoundError: "job_not_found",
+    errors.ConflictError: "conflict",
+    errors.IllegalTransitionError: "illegal_transition",
+    errors.StaleLeaseError: "stale_lease",
+    errors.DatasetError: "dataset_unusable",
+    errors.DatasetMissingError: "dataset_missing",
+    errors.DatasetCorruptError: "dataset_corrupt",
+    errors.DatasetTooSmallError: "dataset_too_small",
+    errors.EngineError: "engine_failed",
+    errors.NonFiniteError: "non_finite",
+    errors.DevicePoisonedError: "device_poisoned",
+    errors.DeviceUnavailableError: "device_unavailable",
+    errors.UnavailableError: "unavailable",
+}
+
+
+@pytest.mark.parametrize(("error", "code"), list(CODES.items()))
+def test_codes_never_change(error: type[ConvsweepError], code: str) -> None:
+    assert error.code == code
+
+
+def test_every_error_has_a_code_of_its_own() -> None:
+    found = list(all_errors())
+    assert all("code" in vars(error) for error in found)
+    assert len({error.code for error in found}) == len(found)
+
+
+@pytest.mark.parametrize("error", list(all_errors()))
+def test_api_has_a_status_for_every_error(error: type[ConvsweepError]) -> None:
+    assert 400 <= STATUS_BY_ERROR[error] < 600
+
+
+def test_errors_keep_message_and_field() -> None:
+    error = errors.InvalidInputError("No.", field="space")
+    assert (str(error), error.message, error.field) == ("No.", "No.", "space")

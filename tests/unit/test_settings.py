@@ -1,0 +1,95 @@
+"""Settings: safe defaults, one form of URL, and bad values that say their variable's name."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from shared.errors import InvalidInputError
+from shared.settings import Settings, child_environment, get_settings
+
+
+@pytest.fixture(autouse=True)
+def _read_anew() -> Iterator[None]:
+    get_settings.cache_clear()
+    yield
+    get_settings.cache_clear()
+
+
+def test_defaults_stay_on_this_machine() -> None:
+    settings = get_settings()
+    assert settings.api_host == "127.0.0.1"
+    assert urlsplit(settings.database_url).hostname == "localhost"
+    assert urlsplit(settings.broker_url).hostname == "127.0.0.1"
+    assert settings.data_dir == Path.home() / ".convsweep"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("DATABASE_URL", "sqlite:///x.db"),
+        ("DATABASE_URL", "postgresql+asyncpg://localhost/x"),
+        ("BROKER_URL", "amqp://localhost"),
+        ("API_PORT", "70000"),
+        ("API_PORT", "http"),
+        ("DEVICE", "tpu"),
+        ("DEVICE", "cuda:x"),
+        ("MEMORY_BUDGET", "12"),
+        ("LEASE_S", "0"),
+        ("LEASE_S", "-1"),
+        ("LEASE_S", "nan"),
+        ("LEASE_S", "inf"),
+        ("LEASE_S", "90000"),
+        ("MAX_ATTEMPTS", "0"),
+        ("CLAIM_JOBS", "0"),
+        ("BACKLOG", "0"),
+        ("BACKLOG", "1.5"),
+        ("DISPATCH_INTERVAL_S", "soon"),
+        ("RESEND_S", ""),
+        ("LOG_FORMAT", "xml"),
+        ("LOG_LEVEL", "loud"),
+    ],
+)
+def test_bad_value_is_refused_by_the_name_of_its_variable(
+    variable: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = f"CONVSWEEP_{variable}"
+    monkeypatch.setenv(name, value)
+    with pytest.raises(InvalidInputError) as caught:
+        get_settings()
+    assert caught.value.field == name
+    assert caught.value.message.startswith(f"{name}: ")
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["postgres://u:p@h:1/d", "postgresql://u:p@h:1/d", "postgresql+psycopg2://u:p@h:1/d"],
+)
+def test_every_usual_postgres_url_is_understood(url: str) -> None:
+    assert Settings(database_url=url).database_url == "postgresql+psycopg2://u:p@h:1/d"
+
+
+@pytest.mark.parametrize("url", ["redis://h:1/0", "rediss://h:1/0", "redis+socket:///x.sock"])
+def test_every_usual_broker_url_is_understood(url: str) -> None:
+    assert Settings(broker_url=url).broker_url == url
+
+
+def test_data_dir_is_absolute_and_home_is_expanded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CONVSWEEP_DATA_DIR", "~/sweeps")
+    assert get_settings().data_dir == Path.home() / "sweeps"
+    assert Settings(data_dir=Path("x")).data_dir == Path.cwd() / "x"
+
+
+def test_settings_cannot_be_changed_after_they_are_read() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        get_settings().backlog = 1  # type: ignore[misc]
+
+
+def test_children_read_the_settings_of_their_parent(monkeypatch: pytest.MonkeyPatch) -> None:
+    parent = Settings(
+        database_url="postgresql://h/d", backlog=7, lease_s=1.5, device="cpu", memory_budget=2**30
+    )
+    for name, value in child_environment(parent).items():
+        monkeypatch.setenv(name, value)
+    assert get_settings() == parent
