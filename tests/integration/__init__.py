@@ -1,0 +1,1 @@
+"""Promises about real PostgreSQL and real Valkey."""
