@@ -34,6 +34,7 @@ def _with_progress(*conditions: ColumnElement[bool]) -> Select[Sweep, SweepProgr
         select(Sweep, SweepProgress)
         .join(SweepProgress, SweepProgress.sweep_id == Sweep.id)
         .where(*conditions)
+        .execution_options(populate_existing=True)
     )
 
 
@@ -59,6 +60,7 @@ def _counts(progress: SweepProgress) -> Counts:
 def lock_sweep(session: Session, sweep_id: int) -> Sweep | None:
     """Returns a sweep, locked against other changes of its state until the transaction ends."""
     statement = select(Sweep).where(Sweep.id == sweep_id).with_for_update(key_share=True)
+    statement = statement.execution_options(populate_existing=True)
     return session.execute(statement).scalar_one_or_none()
 
 
