@@ -44,7 +44,12 @@ def reap_expired_leases(session: Session, *, max_attempts: int) -> int:
         return 0
     tokens = [lease.token for lease in expired]
     lease_queries.end_leases(session, tokens, "expired")
-    jobs = job_queries.release_expired_jobs(session, tokens, max_attempts)
+    jobs = job_queries.release_lost_jobs(
+        session,
+        tokens,
+        max_attempts=max_attempts,
+        error="The worker vanished: its lease was not renewed in time.",
+    )
     group_queries.clear_hints(session, [(row.sweep_id, row.group_index) for row in expired])
     for sweep_id in sorted({row.sweep_id for row in expired}):
         sweep_queries.update_sweep_if_finished(session, sweep_id)

@@ -127,18 +127,31 @@ def complete_claim(
     return len(written)
 
 
-def release_claim(session: Session, claim: Claim, *, hint_again: bool) -> int:
+def release_claim(session: Session, claim: Claim) -> int:
     """Hands a claim's jobs back unharmed, their attempt unburnt; returns how many.
 
-    Args:
-        hint_again: ask for the group to be hinted at once rather than after the resend time.
+    Their group is hinted again at once.
     """
     if not lease_queries.end_leases(session, [claim.token], "released"):
         return 0
     released = job_queries.release_jobs(session, claim.token)
-    if hint_again:
-        group_queries.clear_hints(session, [(claim.sweep_id, claim.group)])
+    group_queries.clear_hints(session, [(claim.sweep_id, claim.group)])
     return released
+
+
+def fail_claim(session: Session, claim: Claim, *, error: str, max_attempts: int) -> int:
+    """Hands a claim's jobs back with their attempt burnt; after the last one they have failed.
+
+    Returns how many jobs were handed back.
+    """
+    if not lease_queries.end_leases(session, [claim.token], "failed"):
+        return 0
+    lost = job_queries.release_lost_jobs(
+        session, [claim.token], max_attempts=max_attempts, error=error
+    )
+    group_queries.clear_hints(session, [(claim.sweep_id, claim.group)])
+    sweep_queries.update_sweep_if_finished(session, claim.sweep_id)
+    return lost
 
 
 def _environment_id(session: Session, environment: Environment) -> int:

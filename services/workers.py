@@ -1,11 +1,52 @@
 """Which worker processes exist, what they do, and what keeps them from it."""
 
+import uuid
+
 from sqlalchemy import RowMapping
 from sqlalchemy.orm import Session
 
 from shared.db.queries import workers as worker_queries
 
 SEEN_WITHIN_S = 120.0
+
+
+def register_worker(
+    session: Session,
+    worker_id: uuid.UUID,
+    *,
+    hostname: str,
+    pid: int,
+    device_class: str,
+    device: str,
+    code_version: str,
+) -> None:
+    """Adds a worker process that starts now."""
+    worker_queries.insert_worker(
+        session,
+        {
+            "id": worker_id,
+            "hostname": hostname,
+            "pid": pid,
+            "device_class": device_class,
+            "device": device,
+            "code_version": code_version,
+        },
+    )
+
+
+def note_worker_seen(session: Session, worker_id: uuid.UUID) -> None:
+    """Notes that a worker is alive."""
+    worker_queries.update_worker_seen(session, worker_id)
+
+
+def note_worker_problem(session: Session, worker_id: uuid.UUID, problem: str | None) -> None:
+    """Notes what keeps a worker from working and what to do about it; None clears it."""
+    worker_queries.update_worker_problem(session, worker_id, problem)
+
+
+def note_worker_stopped(session: Session, worker_id: uuid.UUID) -> None:
+    """Notes that a worker has ended in good order."""
+    worker_queries.update_worker_stopped(session, worker_id)
 
 
 def list_workers(session: Session) -> list[RowMapping]:

@@ -119,7 +119,8 @@ class Lease(Base):
     __table_args__ = (
         CheckConstraint("(ended_at IS NULL) = (outcome IS NULL)", name="leases_outcome"),
         CheckConstraint(
-            "outcome IN ('completed', 'released', 'expired', 'cancelled')", name="leases_outcomes"
+            "outcome IN ('completed', 'released', 'failed', 'expired', 'cancelled')",
+            name="leases_outcomes",
         ),
         Index("leases_of_worker", "worker_id", postgresql_where=text("ended_at IS NULL")),
         Index("leases_open", "expires_at", postgresql_where=text("ended_at IS NULL")),

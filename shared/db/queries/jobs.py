@@ -45,12 +45,12 @@ def claim_jobs(
             SELECT id FROM sweeps WHERE id = :sweep_id AND status = 'running' FOR SHARE
         ), fresh AS (
             SELECT EXISTS (SELECT FROM jobs WHERE sweep_id = :sweep_id AND group_index = :group
-                           AND status = 'pending' AND attempt = 0) AS some
+                           AND status = 'pending' AND attempt = 0) AS exist
         ), claimable AS (
             SELECT jobs.id FROM jobs JOIN sweep ON sweep.id = jobs.sweep_id CROSS JOIN fresh
             WHERE jobs.sweep_id = :sweep_id AND jobs.group_index = :group
-              AND jobs.status = 'pending' AND (jobs.attempt = 0 OR NOT fresh.some)
-            ORDER BY jobs.id LIMIT (SELECT CASE WHEN some THEN :limit ELSE 1 END FROM fresh)
+              AND jobs.status = 'pending' AND (jobs.attempt = 0 OR NOT fresh.exist)
+            ORDER BY jobs.id LIMIT (SELECT CASE WHEN exist THEN :limit ELSE 1 END FROM fresh)
             FOR UPDATE OF jobs SKIP LOCKED
         ), lease AS (
             INSERT INTO leases (token, sweep_id, group_index, worker_id, jobs, expires_at)
@@ -71,7 +71,8 @@ def claim_jobs(
         "lease_s": lease_s,
         "limit": limit,
     }
-    found = session.execute(select(Job).from_statement(statement), values).scalars()
+    claimed = select(Job).from_statement(statement).execution_options(populate_existing=True)
+    found = session.execute(claimed, values).scalars()
     return sorted(found, key=lambda job: job.id)
 
 
@@ -159,19 +160,21 @@ def release_jobs(session: Session, token: uuid.UUID) -> int:
     return affected_rows(session.execute(statement, {"token": token}))
 
 
-def release_expired_jobs(session: Session, tokens: Sequence[uuid.UUID], max_attempts: int) -> int:
-    """Takes jobs back from expired leases: pending again, or failed after the last attempt."""
+def release_lost_jobs(
+    session: Session, tokens: Sequence[uuid.UUID], *, max_attempts: int, error: str
+) -> int:
+    """Takes jobs back from leases that ended without a result, the attempt burnt.
+
+    They are pending again, or failed with ``error`` after their last attempt.
+    """
     statement = text("""
-        UPDATE jobs SET lease_token = NULL,
+        UPDATE jobs SET lease_token = NULL, error = :error,
             status = CASE WHEN attempt < :max_attempts THEN 'pending' ELSE 'failed' END,
-            reason = CASE WHEN attempt < :max_attempts THEN reason ELSE 'attempts_exhausted' END,
-            error = CASE WHEN attempt < :max_attempts THEN error ELSE
-                coalesce(error, 'The worker vanished in each of ' || attempt || ' attempts.') END,
-            finished_at = CASE WHEN attempt < :max_attempts THEN finished_at
-                               ELSE clock_timestamp() END
+            reason = CASE WHEN attempt < :max_attempts THEN NULL ELSE 'attempts_exhausted' END,
+            finished_at = CASE WHEN attempt < :max_attempts THEN NULL ELSE clock_timestamp() END
         WHERE lease_token = ANY(:tokens) AND status = 'running'
     """)
-    values = {"tokens": list(tokens), "max_attempts": max_attempts}
+    values = {"tokens": list(tokens), "max_attempts": max_attempts, "error": error}
     return affected_rows(session.execute(statement, values))
 
 

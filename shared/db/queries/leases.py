@@ -19,7 +19,9 @@ def renew_lease(session: Session, token: uuid.UUID, lease_s: float) -> bool:
 
 
 def end_leases(session: Session, tokens: Sequence[uuid.UUID], outcome: str) -> int:
-    """Closes open leases as ``completed``, ``released`` or ``expired``; returns how many were open.
+    """Closes open leases and returns how many were open.
+
+    ``outcome`` is ``completed``, ``released``, ``failed`` or ``expired``.
 
     Every transaction that ends leases does so before it touches their jobs, so that none waits
     for another in a circle.

@@ -1,0 +1,1 @@
+"""The ``convsweep`` command: talks HTTP to an API, and runs an embedded cluster."""

@@ -1,0 +1,129 @@
+"""A client of the HTTP API. Answers are what the API sends, errors are ``ApiError``."""
+
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import httpx
+
+from shared.errors import ConvsweepError
+
+Json = dict[str, Any]
+
+
+class ApiError(ConvsweepError):
+    """The API refused; ``status`` and ``code`` say why."""
+
+    def __init__(self, message: str, *, status: int, code: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+
+
+class ApiUnreachableError(ConvsweepError):
+    code = "api_unreachable"
+
+
+class Client:
+    """Speaks to the API at ``url``; use it as a context manager."""
+
+    def __init__(self, url: str, *, timeout_s: float = 60.0) -> None:
+        self.url = url.rstrip("/")
+        self._http = httpx.Client(base_url=self.url, timeout=timeout_s)
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._http.close()
+
+    def preview(self, wanted: Json) -> Json:
+        """Returns what a sweep would hold."""
+        return self._json("POST", "/v1/sweeps/preview", json=wanted)
+
+    def create_sweep(self, wanted: Json) -> Json:
+        """Creates a sweep and returns it."""
+        return self._json("POST", "/v1/sweeps", json=wanted)
+
+    def list_sweeps(self, limit: int = 50) -> list[Json]:
+        """Returns sweeps, newest first."""
+        sweeps: list[Json] = self._json("GET", "/v1/sweeps", params={"limit": limit})["sweeps"]
+        return sweeps
+
+    def get_sweep(self, sweep_id: int) -> Json:
+        """Returns a sweep with its jobs by state."""
+        return self._json("GET", f"/v1/sweeps/{sweep_id}")
+
+    def steer_sweep(self, sweep_id: int, action: str) -> Json:
+        """Does ``pause``, ``resume`` or ``cancel`` and returns the sweep."""
+        return self._json("POST", f"/v1/sweeps/{sweep_id}/{action}")
+
+    def leaderboard(self, sweep_id: int, **filters: Any) -> list[Json]:
+        """Returns ranked networks; filters are those of the API, None leaves one out."""
+        params = {name: value for name, value in filters.items() if value is not None}
+        answer = self._json("GET", f"/v1/sweeps/{sweep_id}/leaderboard", params=params)
+        rows: list[Json] = answer["rows"]
+        return rows
+
+    def get_job(self, job_id: int) -> Json:
+        """Returns a job with its trials."""
+        return self._json("GET", f"/v1/jobs/{job_id}")
+
+    def list_workers(self) -> list[Json]:
+        """Returns the workers seen lately."""
+        workers: list[Json] = self._answer("GET", "/v1/workers").json()
+        return workers
+
+    def download(self, path: str, file: Path) -> None:
+        """Streams an answer into a file, which appears whole or not at all."""
+        partial = file.with_name(file.name + ".part")
+        try:
+            with self._http.stream("GET", path) as answer:
+                if answer.is_error:
+                    answer.read()
+                    raise _refusal(answer)
+                with partial.open("wb") as sink:
+                    for chunk in answer.iter_bytes():
+                        sink.write(chunk)
+            partial.replace(file)
+        except httpx.TransportError as error:
+            raise self._unreachable(error) from error
+        finally:
+            partial.unlink(missing_ok=True)
+
+    def _json(self, method: str, path: str, **request: Any) -> Json:
+        body: Json = self._answer(method, path, **request).json()
+        return body
+
+    def _answer(self, method: str, path: str, **request: Any) -> httpx.Response:
+        try:
+            answer = self._http.request(method, path, **request)
+        except httpx.TransportError as error:
+            raise self._unreachable(error) from error
+        if answer.is_error:
+            raise _refusal(answer)
+        return answer
+
+    def _unreachable(self, error: Exception) -> ApiUnreachableError:
+        return ApiUnreachableError(
+            f"No API answers at {self.url} ({error}). Start one with `convsweep up`, "
+            "or name another with --url or CONVSWEEP_API_URL."
+        )
+
+
+def _refusal(answer: httpx.Response) -> ApiError:
+    try:
+        problem = answer.json()
+        return ApiError(problem["detail"], status=answer.status_code, code=problem["code"])
+    except (ValueError, KeyError, TypeError):
+        return ApiError(
+            f"The server answered {answer.status_code} without saying why; "
+            "is this a convsweep API?",
+            status=answer.status_code,
+            code="unexpected_answer",
+        )

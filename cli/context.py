@@ -1,0 +1,39 @@
+"""Which API the command line talks to, and the options that commands share."""
+
+from typing import Annotated
+
+import typer
+
+from cli.client import Client
+from cli.local import find_cluster
+from cli.output import fail
+from shared.settings import get_settings
+
+UrlOption = Annotated[
+    str | None,
+    typer.Option("--url", help="The API; default: CONVSWEEP_API_URL, else the local cluster."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+SweepArgument = Annotated[str, typer.Argument(metavar="SWEEP", help="A sweep's id, or `latest`.")]
+
+
+def make_client(url: str | None) -> Client:
+    """Returns a client of the API that the user means."""
+    settings = get_settings()
+    chosen = url or settings.api_url
+    if chosen is None:
+        cluster = find_cluster(settings.data_dir)
+        chosen = cluster.url if cluster else f"http://{settings.api_host}:{settings.api_port}"
+    return Client(chosen)
+
+
+def resolve_sweep(client: Client, sweep: str) -> int:
+    """Returns the id that ``sweep`` stands for."""
+    if sweep != "latest":
+        if not sweep.isascii() or not sweep.isdigit() or len(sweep) > 18:
+            raise fail(f"{sweep!r} is not a sweep; give its id or `latest`.")
+        return int(sweep)
+    sweeps = client.list_sweeps(limit=1)
+    if not sweeps:
+        raise fail("There is no sweep yet. Start one: convsweep sweep start --preset quick")
+    return int(sweeps[0]["id"])

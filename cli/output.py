@@ -1,0 +1,162 @@
+"""What the terminal shows: tables, numbers in people's units, progress bars."""
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.table import Table
+
+Json = dict[str, Any]
+ProgressUpdate = Callable[[Json, str], None]  # a sweep, and what needs attention
+
+console = Console()
+error_console = Console(stderr=True)
+
+
+def print_json(value: Any) -> None:
+    """Prints a value as JSON, for scripts."""
+    sys.stdout.write(json.dumps(value, indent=2) + "\n")
+
+
+def print_table(
+    title: str | None, headers: Sequence[str], rows: Iterable[Sequence[object]]
+) -> None:
+    """Prints a table; numbers are aligned to the right."""
+    table = Table(*headers, title=title, title_justify="left", header_style="bold", box=None)
+    for column in table.columns:
+        column.no_wrap = True
+    for row in rows:
+        table.add_row(*("–" if value is None else str(value) for value in row))
+    console.print(table)
+
+
+def fail(message: str) -> typer.Exit:
+    """Prints an error and returns what to raise for exit status 1."""
+    error_console.print(f"[bold red]error:[/] {message}", highlight=False, markup=True)
+    return typer.Exit(1)
+
+
+def percent(fraction: float | None) -> str | None:
+    """Returns a fraction as a percentage with two digits."""
+    return None if fraction is None else f"{100 * fraction:.2f}"
+
+
+def duration(seconds: float | None) -> str | None:
+    """Returns a time span as people write it."""
+    if seconds is None:
+        return None
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+def layers(architecture: Sequence[Json]) -> str:
+    """Returns layers in short: kernel/stride/dilation of each, and channels where they differ."""
+    channels = [layer["channels"] for layer in architecture]
+    shared = f"{channels[0]}ch " if len(set(channels)) == 1 else ""
+    return shared + "  ".join(
+        f"k{layer['kernel_size']} s{layer['stride']} d{layer['dilation']}"
+        + ("" if shared else f" c{layer['channels']}")
+        for layer in architecture
+    )
+
+
+def print_leaderboard(rows: Sequence[Json], title: str | None = None) -> None:
+    """Prints ranked networks; accuracy as mean and standard deviation over trials, in percent."""
+    print_table(
+        title,
+        [
+            "rank",
+            "job",
+            "accuracy %",
+            "± sd",
+            "images/s",
+            "ratio",
+            "parameters",
+            "trials",
+            "layers",
+        ],
+        [
+            (
+                row["rank"],
+                row["id"],
+                percent(row["accuracy"]),
+                percent(row["accuracy_sd"]),
+                None if row["throughput"] is None else f"{row['throughput']:,.0f}",
+                None if row["ratio"] is None else f"{row['ratio']:.3f}",
+                f"{row['parameters']:,}",
+                row["trials_done"],
+                layers(row["layers"]),
+            )
+            for row in rows
+        ],
+    )
+
+
+@contextmanager
+def live_progress(sweep_id: int) -> Iterator[ProgressUpdate]:
+    """Yields a function that shows a sweep's progress: a bar, or lines without a terminal."""
+    if not console.is_terminal:
+        yield _print_lines()
+        return
+    with _progress_bar() as bar:
+        task = bar.add_task(f"sweep {sweep_id}", rate="", note="")
+
+        def update(sweep: Json, note: str) -> None:
+            bar.update(
+                task, total=sweep["total"], completed=sweep["finished"],
+                rate=rate_text(sweep), note=f"[yellow]{note}[/]",
+            )  # fmt: skip
+
+        yield update
+
+
+def _progress_bar() -> Progress:
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[note]}"),
+        console=console,
+        refresh_per_second=4,
+    )
+
+
+def _print_lines() -> ProgressUpdate:
+    said: list[object] = []
+
+    def update(sweep: Json, note: str) -> None:
+        state = (sweep["finished"] * 10 // sweep["total"], sweep["status"], note)
+        if state not in said[-1:]:
+            said.append(state)
+            parts = [f"{sweep['finished']:,} of {sweep['total']:,}", rate_text(sweep), note]
+            console.print(f"sweep {sweep['id']}: " + ", ".join(filter(None, parts)), soft_wrap=True)
+
+    return update
+
+
+def rate_text(sweep: Json) -> str:
+    """Returns a sweep's rate and time left in words."""
+    if sweep["jobs_per_s"] is None:
+        return "waiting for results" if sweep["status"] == "running" else sweep["status"]
+    left = duration(sweep["eta_s"])
+    return f"{sweep['jobs_per_s']:.1f} jobs/s, {left} left"

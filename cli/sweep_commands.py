@@ -1,0 +1,246 @@
+"""``convsweep sweep ...``: preview, start, list, show, watch, pause, resume, cancel."""
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cli import output
+from cli.client import Client
+from cli.context import JsonOption, SweepArgument, UrlOption, make_client, resolve_sweep
+
+app = typer.Typer(no_args_is_help=True, help="Preview, start, watch and steer sweeps.")
+
+POLL_S = 1.0
+
+Json = dict[str, Any]
+PresetOption = Annotated[
+    str | None, typer.Option(help="A ready space and protocol: random-cnn-2025 or quick.")
+]
+FileOption = Annotated[
+    Path | None,
+    typer.Option("--file", "-f", help="JSON with preset, space, protocol, name; - reads stdin."),
+]
+DatasetOption = Annotated[str | None, typer.Option(help="Overrides the protocol's dataset.")]
+TrialsOption = Annotated[int | None, typer.Option(help="Overrides the protocol's trials.")]
+SeedOption = Annotated[int | None, typer.Option(help="Overrides the protocol's seed.")]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="FIELD=VALUE", help="Sets a protocol field, e.g. timing=null."),
+]
+
+
+def _wanted(
+    preset: str | None,
+    file: Path | None,
+    changes: Json,
+    assignments: list[str] | None,
+) -> Json:
+    wanted: Json = {}
+    if file is not None:
+        try:
+            wanted = json.loads(sys.stdin.read() if str(file) == "-" else file.read_text())
+        except (OSError, ValueError) as error:
+            raise output.fail(f"{file} cannot be read as JSON: {error}") from error
+    if preset is not None:
+        wanted["preset"] = preset
+    if not wanted:
+        raise output.fail("Say what to sweep: --preset quick, or --file sweep.json")
+    protocol = dict(wanted.get("protocol") or {})
+    protocol |= {name: value for name, value in changes.items() if value is not None}
+    for assignment in assignments or []:
+        _assign(protocol, assignment)
+    return wanted | ({"protocol": protocol} if protocol else {})
+
+
+def _assign(protocol: Json, assignment: str) -> None:
+    """Sets a field that is named by dots (``gates.min_accuracy=0.3``); values are JSON or text."""
+    path, equals, text = assignment.partition("=")
+    if not equals or not path:
+        raise output.fail(f"--set {assignment}: write FIELD=VALUE, e.g. gates.min_accuracy=0.3")
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = text
+    *parents, last = path.split(".")
+    for name in parents:
+        protocol = protocol.setdefault(name, {})
+    protocol[last] = value
+
+
+@app.command()
+def preview(
+    preset: PresetOption = None,
+    file: FileOption = None,
+    dataset: DatasetOption = None,
+    trials: TrialsOption = None,
+    seed: SeedOption = None,
+    assign: SetOption = None,
+    url: UrlOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Shows what a sweep would hold; starts nothing."""
+    changes = {"dataset": dataset, "trials": trials, "seed": seed}
+    wanted = _wanted(preset, file, changes, assign)
+    with make_client(url) as client:
+        answer = client.preview(wanted)
+    if as_json:
+        return output.print_json(answer)
+    rows = [("architectures", f"{answer['total']:,}"), ("valid", f"{answer['valid']:,}")]
+    rows += [(reason, f"{count:,}") for reason, count in answer["invalid"].items() if count]
+    rows += [
+        ("groups", f"{answer['groups']:,}"),
+        ("PFLOP per trial, each network alone", f"{answer['flops_per_trial'] / 1e15:.3f}"),
+    ]
+    output.print_table(None, ["", ""], rows)
+    return None
+
+
+@app.command()
+def start(
+    preset: PresetOption = None,
+    file: FileOption = None,
+    dataset: DatasetOption = None,
+    trials: TrialsOption = None,
+    seed: SeedOption = None,
+    assign: SetOption = None,
+    name: Annotated[str | None, typer.Option(help="A name to know it by.")] = None,
+    watching: Annotated[bool, typer.Option("--watch", help="Show progress until it ends.")] = False,
+    url: UrlOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Starts a sweep over every architecture of a space."""
+    changes = {"dataset": dataset, "trials": trials, "seed": seed}
+    wanted = _wanted(preset, file, changes, assign)
+    if name is not None:
+        wanted["name"] = name
+    with make_client(url) as client:
+        sweep = client.create_sweep(wanted)
+        if not as_json:
+            output.console.print(f"Sweep {sweep['id']}: {sweep['total']:,} architectures.")
+        if watching:
+            sweep = watch_sweep(client, sweep["id"], quiet=as_json)
+        if as_json:
+            output.print_json(sweep)
+        elif not watching:
+            output.console.print(f"Follow it with: convsweep sweep watch {sweep['id']}")
+
+
+@app.command("list")
+def list_sweeps(
+    limit: Annotated[int, typer.Option(min=1, max=200)] = 20,
+    url: UrlOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Lists sweeps, newest first."""
+    with make_client(url) as client:
+        sweeps = client.list_sweeps(limit)
+    if as_json:
+        return output.print_json(sweeps)
+    if not sweeps:
+        output.console.print("No sweeps yet. Start one: convsweep sweep start --preset quick")
+        return None
+    output.print_table(
+        None,
+        ["id", "name", "status", "finished", "of", "completed", "created"],
+        [
+            (
+                s["id"], s["name"], s["status"], f"{s['finished']:,}", f"{s['total']:,}",
+                f"{s['counts']['completed']:,}", s["created_at"][:16].replace("T", " "),
+            )
+            for s in sweeps
+        ],
+    )  # fmt: skip
+    return None
+
+
+def print_sweep(sweep: Json, as_json: bool) -> None:
+    """Prints a sweep with its jobs by state."""
+    if as_json:
+        return output.print_json(sweep)
+    rows: list[tuple[str, object]] = [("name", sweep["name"]), ("status", sweep["status"])]
+    rows += [(status, f"{count:,}") for status, count in sweep["counts"].items() if count]
+    rows += [("total", f"{sweep['total']:,}"), ("dataset", sweep["protocol"]["dataset"])]
+    if sweep["status"] == "running":
+        rows.append(("rate", output.rate_text(sweep)))
+    output.print_table(None, [f"sweep {sweep['id']}", ""], rows)
+    return None
+
+
+@app.command()
+def show(sweep: SweepArgument, url: UrlOption = None, as_json: JsonOption = False) -> None:
+    """Shows a sweep: jobs by state, rate, time left."""
+    with make_client(url) as client:
+        print_sweep(client.get_sweep(resolve_sweep(client, sweep)), as_json)
+
+
+@app.command()
+def watch(sweep: SweepArgument, url: UrlOption = None, as_json: JsonOption = False) -> None:
+    """Shows progress until the sweep ends; Ctrl-C stops watching, not the sweep."""
+    with make_client(url) as client:
+        final = watch_sweep(client, resolve_sweep(client, sweep), quiet=as_json)
+        if as_json:
+            output.print_json(final)
+
+
+def watch_sweep(client: Client, sweep_id: int, *, quiet: bool = False) -> Json:
+    """Returns the sweep when it has ended; until then shows its progress unless ``quiet``."""
+    show = _no_progress if quiet else output.live_progress
+    with show(sweep_id) as update:
+        while True:
+            sweep = client.get_sweep(sweep_id)
+            update(sweep, _note(client, sweep))
+            if sweep["status"] in ("completed", "cancelled"):
+                return sweep
+            time.sleep(POLL_S)
+
+
+@contextmanager
+def _no_progress(_sweep_id: int) -> Iterator[output.ProgressUpdate]:
+    yield lambda _sweep, _note: None
+
+
+def _note(client: Client, sweep: Json) -> str:
+    """Says what needs attention when nothing moves."""
+    if sweep["status"] != "running" or sweep["counts"]["running"]:
+        return ""
+    workers = client.list_workers()
+    problems = {worker["problem"] for worker in workers if worker["problem"]}
+    if not workers:
+        return "no worker is alive; see the workers' logs"
+    return "; ".join(sorted(problems))
+
+
+def _steer(sweep: str, action: str, url: str | None, as_json: bool) -> None:
+    with make_client(url) as client:
+        print_sweep(client.steer_sweep(resolve_sweep(client, sweep), action), as_json)
+
+
+@app.command()
+def pause(sweep: SweepArgument, url: UrlOption = None, as_json: JsonOption = False) -> None:
+    """Stops new claims; groups that run now finish."""
+    _steer(sweep, "pause", url, as_json)
+
+
+@app.command()
+def resume(sweep: SweepArgument, url: UrlOption = None, as_json: JsonOption = False) -> None:
+    """Lets a paused sweep go on."""
+    _steer(sweep, "resume", url, as_json)
+
+
+@app.command()
+def cancel(
+    sweep: SweepArgument,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    url: UrlOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Cancels every unfinished job of a sweep for good."""
+    if not yes:
+        typer.confirm(f"Cancel sweep {sweep} for good?", abort=True)
+    _steer(sweep, "cancel", url, as_json)

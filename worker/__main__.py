@@ -1,0 +1,73 @@
+"""``python -m worker``: the worker process, and what else needs torch on this machine."""
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from shared.errors import ConvsweepError
+from shared.settings import get_settings
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+
+
+@app.command()
+def run() -> None:
+    """Works until told to stop."""
+    from worker.process import run_worker
+
+    sys.exit(run_worker(get_settings()))
+
+
+@app.command()
+def datasets() -> None:
+    """Prints what is known about every dataset, as JSON."""
+    from worker.engine.datasets import list_datasets
+
+    infos = list_datasets(get_settings().data_dir)
+    print(json.dumps([asdict(info) for info in infos]))
+
+
+@app.command()
+def fetch(name: str) -> None:
+    """Downloads a public dataset into the data folder."""
+    from worker.engine.datasets import fetch_dataset
+
+    fetch_dataset(name, get_settings().data_dir)
+
+
+@app.command()
+def device() -> None:
+    """Prints the device that a worker would use, as JSON."""
+    from worker.device import open_device
+
+    settings = get_settings()
+    found = open_device(settings.device, settings.memory_budget)
+    facts = {
+        "class": found.device_class,
+        "model": found.model,
+        "versions": found.versions,
+        "memory_budget_bytes": found.memory_budget_bytes,
+    }
+    print(json.dumps(facts))
+
+
+@app.command()
+def weights(
+    trial: Annotated[int, typer.Option(min=0)], output: Annotated[Path, typer.Option()]
+) -> None:
+    """Writes the weights of one trial of the job on standard input (JSON) as a state_dict."""
+    from worker.weights import write_weights
+
+    write_weights(json.load(sys.stdin), trial, output)
+
+
+if __name__ == "__main__":
+    try:
+        app()
+    except ConvsweepError as error:
+        print(f"error: {error.message}", file=sys.stderr)
+        sys.exit(1)

@@ -1,0 +1,97 @@
+"""The device that a worker computes on: choosing it, describing it, how much memory it may take."""
+
+import platform
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import sklearn
+import torch
+import torchvision
+
+from shared.errors import DeviceUnavailableError
+
+CPU_MEMORY_BUDGET_BYTES = 4 * 2**30
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A device with what results need to know about it."""
+
+    torch_device: torch.device
+    device_class: str  # "cpu" or "cuda"
+    model: str
+    versions: dict[str, str]
+    memory_budget_bytes: int
+    lock_path: Path  # shared by all processes of this machine that use the device
+
+
+def open_device(name: str, memory_budget_bytes: int | None = None) -> Device:
+    """Returns the device called ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+
+    Raises:
+        DeviceUnavailableError: this machine has no such device.
+    """
+    wanted = ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
+    if wanted == "cpu":
+        return _open_cpu(memory_budget_bytes)
+    if not torch.cuda.is_available():
+        raise DeviceUnavailableError(
+            f"Device {name} was asked for, but PyTorch finds no CUDA device here. "
+            "Check nvidia-smi and the driver, or use --device cpu."
+        )
+    return _open_cuda(torch.device(wanted), memory_budget_bytes)
+
+
+def _open_cpu(memory_budget_bytes: int | None) -> Device:
+    return Device(
+        torch_device=torch.device("cpu"),
+        device_class="cpu",
+        model=_cpu_model(),
+        versions=_versions(),
+        memory_budget_bytes=memory_budget_bytes or CPU_MEMORY_BUDGET_BYTES,
+        lock_path=_lock_path("cpu"),
+    )
+
+
+def _open_cuda(device: torch.device, memory_budget_bytes: int | None) -> Device:
+    index = device.index or 0
+    if index >= torch.cuda.device_count():
+        raise DeviceUnavailableError(
+            f"Device cuda:{index} was asked for; this machine has {torch.cuda.device_count()}."
+        )
+    properties = torch.cuda.get_device_properties(index)
+    versions = _versions() | {
+        "cuda": str(torch.version.cuda),
+        "cudnn": str(torch.backends.cudnn.version()),  # type: ignore[no-untyped-call]
+    }
+    return Device(
+        torch_device=torch.device("cuda", index),
+        device_class="cuda",
+        model=properties.name,
+        versions=versions,
+        memory_budget_bytes=memory_budget_bytes or properties.total_memory // 2,
+        lock_path=_lock_path(f"cuda-{properties.uuid}"),
+    )
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "torchvision": torchvision.__version__,
+        "scikit-learn": sklearn.__version__,
+    }
+
+
+def _cpu_model() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:  # not Linux
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0] if names else platform.machine()} ({torch.get_num_threads()} threads)"
+
+
+def _lock_path(name: str) -> Path:
+    return Path(tempfile.gettempdir()) / f"convsweep-device-{name}.lock"

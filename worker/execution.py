@@ -1,0 +1,194 @@
+"""From a hint to results in Postgres: claim a group, evaluate it, complete it."""
+
+import time
+import uuid
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+
+import structlog
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.orm import Session, sessionmaker
+
+from services import leases, workers
+from services.leases import Claim
+from services.sweeps import get_sweep
+from shared.errors import (
+    DatasetError,
+    DevicePoisonedError,
+    StaleLeaseError,
+    SweepNotFoundError,
+)
+from shared.protocol import DeviceClass, Protocol
+from shared.results import Environment, JobOutcome
+from shared.settings import Settings
+from shared.version import code_version
+from worker.device import Device
+from worker.engine.datasets import Dataset, load_dataset
+from worker.engine.tree import evaluate_group
+from worker.heartbeat import Heartbeat
+
+log = structlog.get_logger(__name__)
+
+COMPLETION_RETRY_S = 2.0
+
+
+class HandBack(BaseException):
+    """The worker is asked to stop: the group goes back unharmed."""
+
+
+class Executor:
+    """Evaluates groups on one device, one after another."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        session_factory: sessionmaker[Session],
+        device: Device,
+        worker_id: uuid.UUID,
+        heartbeat: Heartbeat,
+        should_stop: Callable[[], bool],
+    ) -> None:
+        self._settings = settings
+        self._session_factory = session_factory
+        self._device = device
+        self._worker_id = worker_id
+        self._heartbeat = heartbeat
+        self._should_stop = should_stop
+
+    def execute_group(self, sweep_id: int, group: int) -> None:
+        """Claims and evaluates what is pending in a group until nothing is left to claim.
+
+        A worker that cannot serve the sweep's protocol claims nothing and notes the reason.
+
+        Raises:
+            DevicePoisonedError: the process must end; its jobs go back with an attempt burnt.
+        """
+        protocol = self._protocol(sweep_id)
+        if protocol is None:
+            log.info("hint_ignored", sweep_id=sweep_id, group=group)
+            return
+        dataset = self._prepare(protocol)
+        while dataset is not None and not self._should_stop():
+            claim = self._claim(sweep_id, group)
+            if claim is None:
+                return
+            self._run_claim(claim, protocol, dataset)
+
+    def _protocol(self, sweep_id: int) -> Protocol | None:
+        with self._session_factory() as session:
+            try:
+                return Protocol.model_validate(get_sweep(session, sweep_id).sweep.protocol)
+            except SweepNotFoundError:
+                return None
+
+    def _prepare(self, protocol: Protocol) -> Dataset | None:
+        problem, dataset = None, None
+        if protocol.device_class not in (DeviceClass.ANY, self._device.device_class):
+            problem = (
+                f"The sweep wants a {protocol.device_class} device; this worker has "
+                f"{self._device.model}. Start a worker on such a device."
+            )
+        else:
+            try:
+                dataset = _load_dataset(self._settings.data_dir, protocol)
+            except DatasetError as error:
+                problem = error.message
+        self._note_problem(problem)
+        return dataset
+
+    def _note_problem(self, problem: str | None) -> None:
+        if problem is not None:
+            log.warning("cannot_work", problem=problem)
+        with self._session_factory.begin() as session:
+            workers.note_worker_problem(session, self._worker_id, problem)
+
+    def _claim(self, sweep_id: int, group: int) -> Claim | None:
+        with self._session_factory.begin() as session:
+            return leases.claim_group(
+                session,
+                sweep_id=sweep_id,
+                group=group,
+                worker_id=self._worker_id,
+                lease_s=self._settings.lease_s,
+                limit=self._settings.claim_jobs,
+            )
+
+    def _run_claim(self, claim: Claim, protocol: Protocol, dataset: Dataset) -> None:
+        started = time.monotonic()
+        facts = {"sweep_id": claim.sweep_id, "group": claim.group, "jobs": len(claim.jobs)}
+        self._heartbeat.hold(claim.token)
+        try:
+            outcomes = evaluate_group(
+                [job.architecture for job in claim.jobs],
+                [job.trials for job in claim.jobs],
+                dataset,
+                protocol,
+                self._device.torch_device,
+                memory_budget_bytes=self._device.memory_budget_bytes,
+                on_progress=self._on_progress,
+                device_lock=self._device.lock_path,
+            )
+            self._complete(claim, outcomes, self._environment(dataset))
+            log.info("group_completed", **facts, seconds=round(time.monotonic() - started, 3))
+        except HandBack:
+            self._release(claim)
+            log.info("group_handed_back", **facts)
+        except StaleLeaseError as error:
+            log.warning("group_dropped", **facts, reason=error.message)
+        except DevicePoisonedError as error:
+            self._fail(claim, error)
+            raise
+        except Exception as error:
+            log.exception("group_failed", **facts)
+            self._fail(claim, error)
+        finally:
+            self._heartbeat.drop()
+
+    def _on_progress(self) -> None:
+        self._heartbeat.progress()
+        self._heartbeat.check()
+        if self._should_stop():
+            raise HandBack
+
+    def _environment(self, dataset: Dataset) -> Environment:
+        return Environment(
+            code_version=code_version(),
+            device_class=self._device.device_class,
+            device=self._device.model,
+            dataset=dataset.name,
+            dataset_hash=dataset.content_hash,
+            versions=self._device.versions,
+        )
+
+    def _complete(self, claim: Claim, outcomes: list[JobOutcome], environment: Environment) -> None:
+        """Writes results, trying again for as long as the lease lasts while Postgres is away.
+
+        A commit whose answer got lost is tried again too; the lease is over then, and the second
+        try writes nothing.
+        """
+        deadline = time.monotonic() + self._settings.lease_s
+        while True:
+            try:
+                with self._session_factory.begin() as session:
+                    leases.complete_claim(session, claim, outcomes, environment)
+                return
+            except (OperationalError, InterfaceError) as error:
+                if time.monotonic() > deadline:
+                    raise
+                log.warning("completion_retried", error=str(error).splitlines()[0])
+                time.sleep(COMPLETION_RETRY_S)
+
+    def _release(self, claim: Claim) -> None:
+        with self._session_factory.begin() as session:
+            leases.release_claim(session, claim)
+
+    def _fail(self, claim: Claim, error: Exception) -> None:
+        text = f"{type(error).__name__}: {error}"[:2000]
+        with self._session_factory.begin() as session:
+            leases.fail_claim(session, claim, error=text, max_attempts=self._settings.max_attempts)
+
+
+@lru_cache(maxsize=2)
+def _load_dataset(data_dir: Path, protocol: Protocol) -> Dataset:
+    return load_dataset(data_dir, protocol)

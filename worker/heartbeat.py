@@ -1,0 +1,91 @@
+"""The worker's heartbeat: renews the lease in hand and shows that the worker lives."""
+
+import threading
+import time
+import uuid
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session, sessionmaker
+
+from services import leases, workers
+from shared.errors import StaleLeaseError
+
+log = structlog.get_logger(__name__)
+
+
+class Heartbeat(threading.Thread):
+    """Beats in a thread on a connection of its own until stopped.
+
+    While a lease is held it is renewed, but only as long as the work makes progress: a hung
+    device cannot keep its jobs for ever. A lease that is found to be over is remembered, and the
+    next ``check`` says so.
+    """
+
+    def __init__(
+        self,
+        session_factory: sessionmaker[Session],
+        worker_id: uuid.UUID,
+        *,
+        lease_s: float,
+        progress_deadline_s: float,
+    ) -> None:
+        super().__init__(name="heartbeat", daemon=True)
+        self._session_factory = session_factory
+        self._worker_id = worker_id
+        self._lease_s = lease_s
+        self._progress_deadline_s = progress_deadline_s
+        self._stopped = threading.Event()
+        self._token: uuid.UUID | None = None
+        self._lost: uuid.UUID | None = None
+        self._progress_at = time.monotonic()
+
+    def hold(self, token: uuid.UUID) -> None:
+        """Starts renewing the lease ``token``."""
+        self.progress()
+        self._token = token
+
+    def drop(self) -> None:
+        """Stops renewing."""
+        self._token = None
+
+    def progress(self) -> None:
+        """Notes that the work moves on."""
+        self._progress_at = time.monotonic()
+
+    def check(self) -> None:
+        """Returns while the lease in hand is good.
+
+        Raises:
+            StaleLeaseError: it is over; go on with something else.
+        """
+        if self._token is not None and self._lost == self._token:
+            raise StaleLeaseError("The lease was lost while the group ran.")
+
+    def stop(self) -> None:
+        """Ends the thread."""
+        self._stopped.set()
+        self.join()
+
+    def run(self) -> None:
+        while not self._stopped.wait(self._lease_s / 4):
+            try:
+                self._beat()
+            except SQLAlchemyError as error:
+                # the lease lasts a while; the next beat tries again on a fresh connection
+                log.warning("heartbeat_failed", error=str(error).splitlines()[0])
+
+    def _beat(self) -> None:
+        token = self._token
+        idle_s = time.monotonic() - self._progress_at
+        with self._session_factory.begin() as session:
+            workers.note_worker_seen(session, self._worker_id)
+            if token is None:
+                return
+            if idle_s > self._progress_deadline_s:
+                log.error("no_progress", token=str(token), idle_s=round(idle_s))
+                return
+            try:
+                leases.renew_lease(session, token, self._lease_s)
+            except StaleLeaseError:
+                self._lost = token

@@ -1,0 +1,81 @@
+"""The worker process: its device, its row in the workers table, its heartbeat, its Celery loop."""
+
+import os
+import socket
+import uuid
+
+import structlog
+from celery.worker import state
+from sqlalchemy.orm import Session, sessionmaker
+
+from services import workers
+from shared.db.session import make_engine, make_session_factory
+from shared.logs import configure_logging
+from shared.queue import make_celery
+from shared.settings import Settings
+from shared.version import code_version
+from worker.device import Device, open_device
+from worker.execution import Executor
+from worker.heartbeat import Heartbeat
+from worker.tasks import register_tasks
+
+log = structlog.get_logger(__name__)
+
+
+def run_worker(settings: Settings) -> int:
+    """Works until told to stop by SIGTERM or SIGINT; returns the exit status.
+
+    One process drives one device, in Celery's solo pool: CUDA does not survive a fork.
+
+    Raises:
+        DeviceUnavailableError: the device of the settings is not there.
+    """
+    configure_logging(settings)
+    device = open_device(settings.device, settings.memory_budget)
+    worker_id = uuid.uuid4()
+    session_factory = make_session_factory(make_engine(settings, pool_size=1))
+    _register(session_factory, worker_id, device)
+    heartbeat = Heartbeat(
+        make_session_factory(make_engine(settings, pool_size=1)),
+        worker_id,
+        lease_s=settings.lease_s,
+        progress_deadline_s=settings.progress_deadline_s,
+    )
+    heartbeat.start()
+    executor = Executor(settings, session_factory, device, worker_id, heartbeat, _should_stop)
+    app = make_celery(settings)
+    register_tasks(app, executor)
+    log.info("worker_started", worker_id=str(worker_id), device=device.model)
+    try:
+        celery_worker = app.Worker(
+            pool="solo",
+            concurrency=1,
+            hostname=f"{worker_id}@{socket.gethostname()}",
+            without_gossip=True,
+            without_mingle=True,
+            loglevel=settings.log_level.upper(),
+        )
+        celery_worker.start()
+        return int(celery_worker.exitcode or 0)
+    finally:
+        heartbeat.stop()
+        with session_factory.begin() as session:
+            workers.note_worker_stopped(session, worker_id)
+
+
+def _should_stop() -> bool:
+    wishes = (state.should_stop, state.should_terminate)
+    return any(wish is not None and wish is not False for wish in wishes)
+
+
+def _register(session_factory: sessionmaker[Session], worker_id: uuid.UUID, device: Device) -> None:
+    with session_factory.begin() as session:
+        workers.register_worker(
+            session,
+            worker_id,
+            hostname=socket.gethostname(),
+            pid=os.getpid(),
+            device_class=device.device_class,
+            device=device.model,
+            code_version=code_version(),
+        )

@@ -1,0 +1,31 @@
+"""Rebuilding the network of one trial and writing its weights to a file."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from shared.errors import InvalidInputError
+from shared.protocol import Protocol
+from shared.space import Architecture, LayerConfig
+from worker.engine.layers import build_network
+
+
+def write_weights(job: dict[str, Any], trial: int, path: Path) -> None:
+    """Writes the ``state_dict`` of a job's network as it was drawn for ``trial``.
+
+    ``job`` is what the API says of the job: its ``layers`` and the sweep's ``protocol``.
+
+    Raises:
+        InvalidInputError: the job has no such trial, or its network cannot be built.
+    """
+    protocol = Protocol.model_validate(job["protocol"])
+    if trial >= job["trials_target"]:
+        raise InvalidInputError(
+            f"Job {job['id']} has trials 0 to {job['trials_target'] - 1}, not {trial}.",
+            field="trial",
+        )
+    architecture = Architecture(tuple(LayerConfig(**layer) for layer in job["layers"]))
+    if architecture.output_shape(protocol.input_shape) is None:
+        raise InvalidInputError(f"Job {job['id']} is invalid: a kernel does not fit its input.")
+    torch.save(build_network(architecture, trial, protocol).state_dict(), path)
