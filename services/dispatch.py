@@ -37,8 +37,15 @@ def reap_expired_leases(session: Session, *, max_attempts: int) -> int:
     """Takes back the jobs of expired leases, or fails them after their last attempt.
 
     Leases are locked before their expiry is judged, so a renewal or completion that comes first
-    wins. Returns how many jobs were taken back.
+    wins. Also completes sweeps whose last completion had to leave them to somebody who held them.
+    Returns how many jobs were taken back.
     """
+    jobs = _take_back_jobs(session, max_attempts)
+    sweep_queries.update_finished_sweeps(session)
+    return jobs
+
+
+def _take_back_jobs(session: Session, max_attempts: int) -> int:
     expired = lease_queries.lock_expired_leases(session)
     if not expired:
         return 0
@@ -51,6 +58,4 @@ def reap_expired_leases(session: Session, *, max_attempts: int) -> int:
         error="The worker vanished: its lease was not renewed in time.",
     )
     group_queries.clear_hints(session, [(row.sweep_id, row.group_index) for row in expired])
-    for sweep_id in sorted({row.sweep_id for row in expired}):
-        sweep_queries.update_sweep_if_finished(session, sweep_id)
     return jobs

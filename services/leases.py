@@ -123,7 +123,7 @@ def complete_claim(
             for trial in outcome.trials
         ],
     )
-    sweep_queries.update_sweep_if_finished(session, claim.sweep_id)
+    sweep_queries.update_finished_sweeps(session, claim.sweep_id)
     return len(written)
 
 
@@ -150,7 +150,7 @@ def fail_claim(session: Session, claim: Claim, *, error: str, max_attempts: int)
         session, [claim.token], max_attempts=max_attempts, error=error
     )
     group_queries.clear_hints(session, [(claim.sweep_id, claim.group)])
-    sweep_queries.update_sweep_if_finished(session, claim.sweep_id)
+    sweep_queries.update_finished_sweeps(session, claim.sweep_id)
     return lost
 
 

@@ -101,8 +101,8 @@ def trial(number: int, accuracy: float = 0.5, images_per_s: float | None = 100.0
         accuracy=accuracy,
         train_accuracy=min(1.0, accuracy + 0.1),
         fit_s=0.25,
-        weights_seed=2**63 - 1 - number,
-        correct_bits=bytes([0b10100000, number]),
+        weights_seed=2**63 - 1 - abs(number),
+        correct_bits=bytes([0b10100000, abs(number)]),
         throughput=throughput,
     )
 
@@ -116,10 +116,10 @@ def successes(claim: Claim, accuracy: float = 0.5) -> list[JobOutcome]:
     return [success([trial(number, accuracy) for number in job.trials]) for job in claim.jobs]
 
 
-def rejection(number: int = 0) -> JobOutcome:
-    return JobOutcome(
-        JobStatus.REJECTED, Reason.ACCURACY_BELOW_MINIMUM, trials=(trial(number, 0.1),)
-    )
+def rejection(*numbers: int) -> JobOutcome:
+    """A job that misses a gate, with these trials measured; the first one unless told otherwise."""
+    trials = tuple(trial(number, 0.1) for number in numbers or (0,))
+    return JobOutcome(JobStatus.REJECTED, Reason.ACCURACY_BELOW_MINIMUM, trials=trials)
 
 
 def environment(device: str = "a processor") -> Environment:

@@ -70,20 +70,25 @@ def update_sweep_status(session: Session, sweep_id: int, status: SweepStatus) ->
     session.execute(statement.values(status=status.value, updated_at=text("clock_timestamp()")))
 
 
-def update_sweep_if_finished(session: Session, sweep_id: int) -> bool:
-    """Completes a sweep that has no unfinished job left; says whether it did so now.
+def update_finished_sweeps(session: Session, sweep_id: int | None = None) -> int:
+    """Completes sweeps (all, or one) that have no unfinished job left; returns how many.
 
-    The caller's transaction has changed jobs of the sweep, so it holds the progress row and sees
-    every earlier change: of two last completions exactly one finds nothing left.
+    A caller whose transaction has changed jobs of the sweep holds the progress row and sees every
+    earlier change: of two last completions exactly one finds nothing left. A sweep that somebody
+    holds, such as a cancellation that waits for the caller's lease, is passed over.
     """
     statement = text("""
+        WITH finished AS (
+            SELECT s.id FROM sweeps s JOIN sweep_progress p ON p.sweep_id = s.id
+            WHERE s.id = coalesce(:sweep_id, s.id) AND s.status IN ('running', 'paused')
+              AND p.pending = 0 AND p.running = 0
+            FOR NO KEY UPDATE OF s SKIP LOCKED
+        )
         UPDATE sweeps SET status = 'completed', completed_at = clock_timestamp(),
                           updated_at = clock_timestamp()
-        FROM sweep_progress p
-        WHERE sweeps.id = :sweep_id AND p.sweep_id = sweeps.id
-          AND sweeps.status IN ('running', 'paused') AND p.pending = 0 AND p.running = 0
+        FROM finished WHERE sweeps.id = finished.id
     """)
-    return affected_rows(session.execute(statement, {"sweep_id": sweep_id})) > 0
+    return affected_rows(session.execute(statement, {"sweep_id": sweep_id}))
 
 
 def select_rate(session: Session, sweep_id: int) -> float | None:

@@ -54,8 +54,13 @@ def select_workers(session: Session, *, seen_within_s: float) -> list[RowMapping
 
 
 def upsert_environment(session: Session, environment: dict[str, Any]) -> int:
-    """Returns the id of an environment, adding it if it is new."""
-    statement = text("""
+    """Returns the id of an environment, adding it if it is new.
+
+    One that is known is only read: to touch its row would make every completion on the same kind
+    of device wait for the one before.
+    """
+    known = text("SELECT id FROM environments WHERE fingerprint = :fingerprint")
+    added = text("""
         INSERT INTO environments
             (code_version, device_class, device, dataset, dataset_hash, versions, fingerprint)
         VALUES (:code_version, :device_class, :device, :dataset, :dataset_hash,
@@ -63,7 +68,8 @@ def upsert_environment(session: Session, environment: dict[str, Any]) -> int:
         ON CONFLICT (fingerprint) DO UPDATE SET fingerprint = excluded.fingerprint
         RETURNING id
     """)
-    return int(session.execute(statement, environment).scalar_one())
+    found = session.execute(known, environment).scalar_one_or_none()
+    return int(found or session.execute(added, environment).scalar_one())
 
 
 def select_one(session: Session) -> None:
