@@ -23,7 +23,10 @@ def send_hints(session: Session, hints: Hints, *, backlog: int, resend_s: float)
 
     The mark on a group is written before its hint is sent and committed by the caller afterwards:
     a crash in between repeats a hint, and one that gets lost is sent again after ``resend_s``.
+    Dispatchers take turns, so that together they do not overfill the queue.
     """
+    if not group_queries.lock_dispatch(session):
+        return 0
     room = backlog - len(hints)
     if room <= 0:
         return 0

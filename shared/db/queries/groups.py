@@ -5,6 +5,14 @@ from collections.abc import Sequence
 from sqlalchemy import Row, text
 from sqlalchemy.orm import Session
 
+DISPATCH_LOCK = 6_202_611_231  # any number; the same for every dispatcher
+
+
+def lock_dispatch(session: Session) -> bool:
+    """Takes the turn to send hints until the transaction ends; False while another has it."""
+    statement = text("SELECT pg_try_advisory_xact_lock(:key)")
+    return bool(session.execute(statement, {"key": DISPATCH_LOCK}).scalar_one())
+
 
 def mark_groups_hinted(session: Session, *, limit: int, resend_s: float) -> list[Row[int, int]]:
     """Returns up to ``limit`` (sweep_id, group) that want a hint, and notes that they get one now.

@@ -1,0 +1,237 @@
+"""Dispatch: a short backlog of hints in a real Valkey, in order, and again when they are lost."""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from celery import Celery
+from kombu.exceptions import OperationalError
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from services.dispatch import reap_expired_leases, send_hints
+from services.leases import release_claim
+from services.sweeps import cancel_sweep, create_sweep, pause_sweep, resume_sweep
+from shared.db.models import Group
+from shared.protocol import Order
+from shared.queue import EVALUATE_GROUP, QUEUE_NAME, HintQueue, make_celery
+from shared.settings import Settings
+from tests.conftest import SessionFactory
+from tests.integration.scenario import (
+    GROUPS,
+    add_sweep,
+    claimed,
+    complete,
+    expire,
+    finish_sweep,
+    small_protocol,
+    small_space,
+)
+
+NEVER_S = 86_400.0
+AT_ONCE_S = 0.0
+
+
+def dispatch(
+    session: Session, hints: HintQueue, *, backlog: int = 100, resend_s: float = NEVER_S
+) -> int:
+    sent = send_hints(session, hints, backlog=backlog, resend_s=resend_s)
+    session.commit()
+    return sent
+
+
+def take_hints(app: Celery) -> list[tuple[int, int]]:
+    """Takes all hints out of the queue as a worker would, and returns (sweep_id, group)."""
+    taken = []
+    with app.connection_for_read() as connection:
+        queue = app.amqp.queues[QUEUE_NAME](connection.default_channel)
+        while message := queue.get(accept=["json"]):
+            message.ack()
+            assert message.headers["task"] == EVALUATE_GROUP
+            kwargs = message.payload[1]
+            taken.append((kwargs["sweep_id"], kwargs["group"]))
+    return taken
+
+
+def test_every_group_with_pending_jobs_is_hinted_once(
+    session: Session, hints: HintQueue, celery_app: Celery
+) -> None:
+    sweep_id = add_sweep(session)
+    assert dispatch(session, hints) == GROUPS
+    assert len(hints) == GROUPS
+    assert dispatch(session, hints) == 0
+    assert take_hints(celery_app) == [(sweep_id, group) for group in range(GROUPS)]
+
+
+def test_backlog_is_never_above_its_target(
+    session: Session, hints: HintQueue, celery_app: Celery
+) -> None:
+    add_sweep(session, groups=20)
+    seen = 0
+    for _ in range(7):
+        dispatch(session, hints, backlog=3)
+        assert len(hints) <= 3
+        assert dispatch(session, hints, backlog=3) == 0
+        seen += len(take_hints(celery_app))
+    assert seen == 20
+
+
+def test_room_in_the_backlog_is_filled_and_no_more(session: Session, hints: HintQueue) -> None:
+    add_sweep(session, groups=20)
+    assert dispatch(session, hints, backlog=5) == 5
+    assert dispatch(session, hints, backlog=8) == 3
+    assert dispatch(session, hints, backlog=4) == 0
+    assert len(hints) == 8
+
+
+def test_hints_go_in_the_order_of_positions_and_sweeps_take_turns(
+    session: Session, hints: HintQueue, celery_app: Celery
+) -> None:
+    protocol = small_protocol(order=Order.RANDOM)
+    sweeps = [create_sweep(session, small_space(9), protocol).id for _ in range(2)]
+    session.commit()
+    for _ in range(6):
+        dispatch(session, hints, backlog=len(hints) + 3)
+    groups = session.query(Group).all()
+    expected = sorted(groups, key=lambda group: (group.position, group.sweep_id))
+    taken = take_hints(celery_app)
+    assert taken == [(group.sweep_id, group.index) for group in expected]
+    assert [sweep_id for sweep_id, _ in taken] == sweeps * 9
+
+
+def test_two_dispatchers_at_once_hint_no_group_twice(
+    sessions: SessionFactory, session: Session, hints: HintQueue, celery_app: Celery
+) -> None:
+    sweep_id = add_sweep(session, groups=60)
+
+    def run(_: int) -> int:
+        with sessions() as own:
+            return sum(dispatch(own, hints, backlog=60) for _ in range(20))
+
+    with ThreadPoolExecutor(4) as pool:
+        sent = sum(pool.map(run, range(4)))
+    sent += dispatch(session, hints)
+    taken = take_hints(celery_app)
+    assert sent == len(taken) == 60
+    assert sorted(taken) == [(sweep_id, group) for group in range(60)]
+
+
+def test_two_dispatchers_at_once_stay_within_the_backlog(
+    sessions: SessionFactory, session: Session, hints: HintQueue
+) -> None:
+    add_sweep(session, groups=20)
+    with sessions() as other:
+        assert send_hints(session, hints, backlog=5, resend_s=NEVER_S) == 5
+        assert send_hints(other, hints, backlog=10, resend_s=NEVER_S) == 0  # one at a time
+        session.commit()
+        other.commit()
+        assert dispatch(other, hints, backlog=5) == 0
+    assert len(hints) == 5
+
+
+def test_lost_hints_are_sent_again_after_the_resend_time(
+    session: Session, hints: HintQueue, celery_app: Celery
+) -> None:
+    add_sweep(session)
+    dispatch(session, hints)
+    with celery_app.connection_for_write() as connection:
+        connection.default_channel.client.flushall()
+    assert len(hints) == 0
+    assert dispatch(session, hints, resend_s=NEVER_S) == 0
+    session.execute(text("UPDATE groups SET hinted_at = hinted_at - interval '16 seconds'"))
+    assert dispatch(session, hints, resend_s=15) == GROUPS
+
+
+def test_groups_never_hinted_come_before_those_hinted_again(
+    session: Session, hints: HintQueue, celery_app: Celery
+) -> None:
+    sweep_id = add_sweep(session)
+    dispatch(session, hints, backlog=1)
+    take_hints(celery_app)
+    assert dispatch(session, hints, backlog=2, resend_s=AT_ONCE_S) == 2
+    assert take_hints(celery_app) == [(sweep_id, 1), (sweep_id, 2)]
+
+
+def test_groups_that_are_claimed_or_done_get_no_hint(
+    session: Session, hints: HintQueue, celery_app: Celery
+) -> None:
+    sweep_id = add_sweep(session)
+    claimed(session, sweep_id, 0)
+    complete(session, claimed(session, sweep_id, 1))
+    assert dispatch(session, hints, resend_s=AT_ONCE_S) == 1
+    assert take_hints(celery_app) == [(sweep_id, 2)]
+
+
+@pytest.mark.parametrize("end", [pause_sweep, cancel_sweep, finish_sweep])
+def test_only_running_sweeps_get_hints(end: object, session: Session, hints: HintQueue) -> None:
+    sweep_id = add_sweep(session)
+    assert callable(end)
+    end(session, sweep_id)
+    session.commit()
+    assert dispatch(session, hints, resend_s=AT_ONCE_S) == 0
+
+
+def test_resumed_sweep_is_hinted_again(session: Session, hints: HintQueue) -> None:
+    sweep_id = add_sweep(session)
+    pause_sweep(session, sweep_id)
+    assert dispatch(session, hints) == 0
+    resume_sweep(session, sweep_id)
+    assert dispatch(session, hints) == GROUPS
+
+
+def test_group_of_an_expired_lease_is_hinted_at_once(
+    session: Session, hints: HintQueue, celery_app: Celery
+) -> None:
+    sweep_id = add_sweep(session)
+    dispatch(session, hints)
+    take_hints(celery_app)
+    expire(session, claimed(session, sweep_id, 1))
+    reap_expired_leases(session, max_attempts=3)
+    assert dispatch(session, hints, resend_s=NEVER_S) == 1
+    assert take_hints(celery_app) == [(sweep_id, 1)]
+
+
+def test_group_handed_back_is_hinted_at_once(
+    session: Session, hints: HintQueue, celery_app: Celery
+) -> None:
+    sweep_id = add_sweep(session)
+    dispatch(session, hints)
+    take_hints(celery_app)
+    release_claim(session, claimed(session, sweep_id, 2))
+    assert dispatch(session, hints, resend_s=NEVER_S) == 1
+    assert take_hints(celery_app) == [(sweep_id, 2)]
+
+
+def test_crash_between_sending_and_committing_repeats_hints(
+    session: Session, hints: HintQueue, celery_app: Celery
+) -> None:
+    sweep_id = add_sweep(session)
+    send_hints(session, hints, backlog=100, resend_s=NEVER_S)
+    session.rollback()
+    assert dispatch(session, hints) == GROUPS
+    every_group = [(sweep_id, group) for group in range(GROUPS)]
+    assert take_hints(celery_app) == every_group * 2
+
+
+def test_broker_that_is_away_costs_no_hint(
+    session: Session, hints: HintQueue, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    add_sweep(session)
+    nowhere = f"redis+socket://{tmp_path_factory.mktemp('x') / 'no.sock'}"
+    away = make_celery(Settings(broker_url=nowhere))
+    away.conf.broker_connection_timeout = 0.1
+    with pytest.raises(OperationalError):
+        dispatch(session, HintQueue(away))
+    away.close()
+    session.rollback()
+    assert dispatch(session, hints) == GROUPS
+
+
+def test_hints_are_plain_json_without_results(hints: HintQueue, celery_app: Celery) -> None:
+    hints.send(2**62, 7)
+    with celery_app.connection_for_read() as connection:
+        (raw,) = connection.default_channel.client.lrange(QUEUE_NAME, 0, -1)
+    message = json.loads(raw)
+    assert message["content-type"] == "application/json"
+    assert message["headers"]["ignore_result"] is True
+    assert take_hints(celery_app) == [(2**62, 7)]
