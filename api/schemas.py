@@ -15,6 +15,9 @@ from shared.space import SPACE_PRESETS, SearchSpace
 from shared.status import JobStatus, SweepStatus
 
 Preset = Literal["random-cnn-2025", "quick"]
+SweepName = Annotated[
+    str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")  # one line of text
+]
 
 
 class SweepIn(BaseModel):
@@ -33,7 +36,7 @@ class SweepIn(BaseModel):
         },
     )
 
-    name: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    name: SweepName | None = None
     preset: Preset | None = None
     space: SearchSpace | None = None
     protocol: dict[str, Any] | None = None

@@ -32,7 +32,7 @@ def plot_scatter(session: Session, sweep_id: int) -> bytes:
     axes.set_xscale("log")
     axes.set_xlabel("throughput (images/s)")
     axes.set_ylabel("validation accuracy (%)")
-    axes.set_title(f"{name}: {len(points):,} networks")
+    axes.set_title(f"{name}: {len(points):,} networks", parse_math=False)
     axes.grid(alpha=0.25, which="both", lw=0.5)
     figure.colorbar(dots, label="ratio (output / input elements)")
     png = io.BytesIO()

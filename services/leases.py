@@ -113,7 +113,7 @@ def complete_claim(
                 "id": job.id,
                 "status": outcome.status,
                 "reason": outcome.reason,
-                "error": outcome.error,
+                "error": outcome.error and _storable(outcome.error),
             }
             for job, outcome in zip(claim.jobs, outcomes, strict=True)
         ],
@@ -147,7 +147,7 @@ def fail_claim(session: Session, claim: Claim, *, error: str, max_attempts: int)
     if not lease_queries.end_leases(session, [claim.token], "failed"):
         return 0
     lost = job_queries.release_lost_jobs(
-        session, [claim.token], max_attempts=max_attempts, error=error
+        session, [claim.token], max_attempts=max_attempts, error=_storable(error)
     )
     group_queries.clear_hints(session, [(claim.sweep_id, claim.group)])
     sweep_queries.update_finished_sweeps(session, claim.sweep_id)
@@ -158,6 +158,11 @@ def _environment_id(session: Session, environment: Environment) -> int:
     row = asdict(environment) | {"versions": json.dumps(environment.versions, sort_keys=True)}
     fingerprint = hashlib.sha256(json.dumps(row, sort_keys=True).encode()).hexdigest()
     return worker_queries.upsert_environment(session, row | {"fingerprint": fingerprint})
+
+
+def _storable(message: str) -> str:
+    """Returns a message without what Postgres cannot keep: zero bytes and halves of characters."""
+    return message.replace("\0", "?").encode(errors="replace").decode()
 
 
 def _trial_row(job_id: int, trial: TrialResult) -> dict[str, Any]:

@@ -476,6 +476,18 @@ def test_jobs_of_one_claim_may_end_in_every_way(session: Session) -> None:
     assert counts == {"completed": 1, "rejected": 1, "invalid": 1, "failed": 1, "pending": 8}
 
 
+@pytest.mark.parametrize("message", ["a\0b", "half \ud800", "ünïcödé €", "'; DROP TABLE jobs"])
+def test_any_error_message_is_kept_readable(message: str, session: Session) -> None:
+    sweep_id = add_sweep(session)
+    told, lost = claimed(session, sweep_id, 0), claimed(session, sweep_id, 1)
+    outcome = JobOutcome(JobStatus.FAILED, Reason.ENGINE_ERROR, error=message)
+    complete(session, told, [outcome] * GROUP_SIZE)
+    fail_claim(session, lost, error=message, max_attempts=1)
+    session.commit()
+    readable = message.replace("\0", "?").replace("\ud800", "?")
+    assert {job.error for job in jobs_of(session, told) + jobs_of(session, lost)} == {readable}
+
+
 def test_last_completion_completes_the_sweep_and_no_earlier_one(session: Session) -> None:
     sweep_id = add_sweep(session)
     for group in range(GROUPS):

@@ -1,0 +1,493 @@
+"""The HTTP API, whole: a real uvicorn on a real Postgres, spoken to over a socket."""
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy.orm import Session
+
+from services.sweeps import cancel_sweep
+from shared.settings import Settings
+from tests.conftest import free_port, serving
+from tests.integration.scenario import (
+    GROUP_SIZE,
+    GROUPS,
+    add_sweep,
+    add_worker,
+    claimed,
+    complete,
+    finish_sweep,
+    rejection,
+    success,
+    trial,
+)
+
+TOTAL = GROUPS * GROUP_SIZE
+SMALL = {
+    "name": "a small one",
+    "space": {"layers": [{"channels": [1, 2, 3]}, {"kernel_size": [3, 5], "stride": [1, 2]}]},
+    "protocol": {"dataset": "digits", "input_shape": [1, 32, 32], "trials": 2, "order": "grid"},
+}
+
+
+@pytest.fixture
+def api(api_url: str, session: Session) -> Iterator[httpx.Client]:
+    """A client of the API on an empty database."""
+    with httpx.Client(base_url=api_url, timeout=30) as client:
+        yield client
+
+
+def assert_problem(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
+    """Checks an answer against RFC 9457 and returns it."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    body: dict[str, Any] = answer.json()
+    assert body["status"] == status
+    assert body["code"] == code
+    assert body["type"].endswith(code)
+    assert body["title"]
+    assert body["detail"]
+    assert "Traceback" not in answer.text
+    return body
+
+
+def test_preview_of_the_published_preset_gives_the_published_numbers(api: httpx.Client) -> None:
+    answer = api.post("/v1/sweeps/preview", json={"preset": "random-cnn-2025"})
+    assert answer.status_code == 200
+    body = answer.json()
+    assert (body["total"], body["valid"], body["groups"]) == (46_656, 32_021, 1_296)
+    assert body["invalid"] == {
+        "invalid_shape": 10_287,
+        "ratio_above_maximum": 4_348,
+        "ratio_below_minimum": 0,
+    }
+    assert body["flops_per_trial"] == 1_000 * body["flops"]
+    assert api.get("/v1/sweeps").json()["sweeps"] == []
+
+
+def test_creating_answers_201_with_the_place_of_the_sweep(api: httpx.Client) -> None:
+    answer = api.post("/v1/sweeps", json=SMALL)
+    assert answer.status_code == 201
+    created = answer.json()
+    assert answer.headers["location"] == f"/v1/sweeps/{created['id']}"
+    assert api.get(answer.headers["location"]).json() == created
+    assert (created["name"], created["status"], created["total"]) == (
+        "a small one",
+        "running",
+        TOTAL,
+    )
+    assert created["counts"]["pending"] == TOTAL
+    assert sum(created["counts"].values()) == created["total"]
+    assert (created["finished"], created["jobs_per_s"], created["eta_s"]) == (0, None, None)
+    assert created["protocol"]["dataset"] == "digits"
+
+
+def test_published_sweep_is_created_whole(api: httpx.Client) -> None:
+    answer = api.post("/v1/sweeps", json={"preset": "random-cnn-2025"})
+    assert answer.status_code == 201
+    assert answer.json()["counts"]["pending"] == 46_656
+
+
+def test_protocol_beside_a_preset_changes_single_fields(api: httpx.Client) -> None:
+    wanted = {"preset": "quick", "protocol": {"trials": 7, "gates": {"min_accuracy": 0.5}}}
+    protocol = api.post("/v1/sweeps", json=wanted).json()["protocol"]
+    assert (protocol["trials"], protocol["gates"]["min_accuracy"]) == (7, 0.5)
+    assert protocol["gates"]["max_ratio"] == 1.0
+    assert protocol["train_images"] == 300
+
+
+def test_sweeps_are_listed_newest_first_in_pages(api: httpx.Client) -> None:
+    ids = [api.post("/v1/sweeps", json=SMALL).json()["id"] for _ in range(3)]
+    first = api.get("/v1/sweeps", params={"limit": 2}).json()
+    assert [sweep["id"] for sweep in first["sweeps"]] == [ids[2], ids[1]]
+    rest = api.get("/v1/sweeps", params={"limit": 2, "before_id": first["next_before_id"]}).json()
+    assert [sweep["id"] for sweep in rest["sweeps"]] == [ids[0]]
+    assert rest["next_before_id"] is None
+
+
+def test_pause_resume_and_cancel_answer_with_the_new_state(
+    api: httpx.Client, session: Session
+) -> None:
+    sweep_id = add_sweep(session)
+    complete(session, claimed(session, sweep_id))
+    for action, status in [
+        ("pause", "paused"),
+        ("pause", "paused"),
+        ("resume", "running"),
+        ("cancel", "cancelled"),
+        ("cancel", "cancelled"),
+    ]:
+        answer = api.post(f"/v1/sweeps/{sweep_id}/{action}")
+        assert answer.status_code == 200
+        assert answer.json()["status"] == status
+        assert sum(answer.json()["counts"].values()) == TOTAL
+    assert answer.json()["counts"]["cancelled"] == TOTAL - GROUP_SIZE
+    assert answer.json()["finished"] == TOTAL
+
+
+@pytest.mark.parametrize("action", ["pause", "resume", "cancel"])
+def test_changing_what_is_over_is_a_conflict(
+    action: str, api: httpx.Client, session: Session
+) -> None:
+    sweep_id = add_sweep(session)
+    finish_sweep(session, sweep_id)
+    assert_problem(api.post(f"/v1/sweeps/{sweep_id}/{action}"), 409, "illegal_transition")
+
+
+def results(session: Session) -> int:
+    """Makes a sweep with twelve jobs: seven completed, one rejected, four pending."""
+    sweep_id = add_sweep(session)
+    for group in (0, 1):
+        held = claimed(session, sweep_id, group)
+        outcomes = []
+        for place, job in enumerate(held.jobs):
+            accuracy, images_per_s = 0.2 + 0.1 * group + 0.02 * place, 10 + 50 * group + 100 * place
+            trials = [trial(n, accuracy + 0.001 * n, images_per_s) for n in job.trials]
+            outcomes.append(rejection() if group and not place else success(trials))
+        complete(session, held, outcomes)
+    return sweep_id
+
+
+def leaders(api: httpx.Client, sweep_id: int, **params: str | float) -> list[dict[str, Any]]:
+    answer = api.get(f"/v1/sweeps/{sweep_id}/leaderboard", params=params)
+    assert answer.status_code == 200, answer.text
+    rows: list[dict[str, Any]] = answer.json()["rows"]
+    return rows
+
+
+def test_leaderboard_ranks_completed_jobs_by_accuracy(api: httpx.Client, session: Session) -> None:
+    rows = leaders(api, results(session))
+    assert [row["rank"] for row in rows] == list(range(1, 8))
+    assert {row["status"] for row in rows} == {"completed"}
+    accuracies = [row["accuracy"] for row in rows]
+    assert accuracies == sorted(accuracies, reverse=True)
+    assert {row["device"] for row in rows} == {"a processor"}
+
+
+@pytest.mark.parametrize("key", ["accuracy", "throughput", "ratio", "parameters", "flops"])
+@pytest.mark.parametrize("sign", ["", "-"])
+def test_leaderboard_sorts_either_way_by_every_key(
+    sign: str, key: str, api: httpx.Client, session: Session
+) -> None:
+    rows = leaders(api, results(session), sort=sign + key)
+    values = [row[key] for row in rows]
+    assert values == sorted(values, reverse=bool(sign))
+    assert len(rows) == 7
+
+
+def test_leaderboard_filters_and_limits(api: httpx.Client, session: Session) -> None:
+    sweep_id = results(session)
+    everything = leaders(api, sweep_id)
+    limits = {"accuracy": 0.25, "throughput": 200, "ratio": 0.5}
+
+    def passing(*names: str) -> list[int]:
+        return [
+            row["id"]
+            for row in everything
+            if all(
+                row[name] <= limits[name] if name == "ratio" else row[name] >= limits[name]
+                for name in names
+            )
+        ]
+
+    wanted: list[tuple[dict[str, float], list[str]]] = [
+        ({"min_accuracy": 0.25}, ["accuracy"]),
+        ({"min_throughput": 200}, ["throughput"]),
+        ({"max_ratio": 0.5}, ["ratio"]),
+        ({"min_accuracy": 0.25, "min_throughput": 200, "max_ratio": 0.5}, list(limits)),
+    ]
+    for params, names in wanted:
+        assert 0 < len(passing(*names)) < len(everything)
+        assert [row["id"] for row in leaders(api, sweep_id, **params)] == passing(*names)
+    assert leaders(api, sweep_id, limit=3) == everything[:3]
+
+
+def test_jobs_are_paged_each_once_and_filtered_by_state(
+    api: httpx.Client, session: Session
+) -> None:
+    sweep_id = results(session)
+    url = f"/v1/sweeps/{sweep_id}/jobs"
+    seen: list[int] = []
+    after: int | None = 0
+    while after is not None:
+        page = api.get(url, params={"after_id": after, "limit": 5}).json()
+        seen += [job["id"] for job in page["jobs"]]
+        after = page["next_after_id"]
+    assert len(seen) == len(set(seen)) == TOTAL
+    for status, count in [("completed", 7), ("rejected", 1), ("pending", 4), ("failed", 0)]:
+        jobs = api.get(url, params={"status": status}).json()["jobs"]
+        assert [job["status"] for job in jobs] == [status] * count
+
+
+def test_job_shows_its_layers_its_trials_and_where_they_were_measured(
+    api: httpx.Client, session: Session
+) -> None:
+    best = leaders(api, results(session))[0]
+    job = api.get(f"/v1/jobs/{best['id']}").json()
+    assert {name: job[name] for name in best.keys() & job.keys()} == {
+        name: best[name] for name in best.keys() & job.keys()
+    }
+    assert [layer["channels"] for layer in job["layers"]] == [2, 2]
+    assert len(job["architecture_hash"]) == 64
+    assert [row["trial"] for row in job["trials"]] == [0, 1]
+    first = job["trials"][0]
+    assert first["correct_bits"] == "a000"
+    assert first["weights_seed"] == 2**63 - 1  # beyond what a double can hold
+    assert first["environment"]["versions"] == {"python": "3", "torch": "2"}
+    assert job["protocol"]["trials"] == job["trials_done"] == 2
+
+
+def test_export_has_every_job_and_parses_back(api: httpx.Client, session: Session) -> None:
+    sweep_id = results(session)
+    answer = api.get(f"/v1/sweeps/{sweep_id}/export.csv")
+    assert answer.headers["content-type"] == "text/csv; charset=utf-8"
+    assert f'filename="sweep-{sweep_id}.csv"' in answer.headers["content-disposition"]
+    rows = {int(row["job_id"]): row for row in csv.DictReader(io.StringIO(answer.text))}
+    jobs = api.get(f"/v1/sweeps/{sweep_id}/jobs").json()["jobs"]
+    assert list(rows) == [job["id"] for job in jobs]
+    for job in jobs:
+        row = rows[job["id"]]
+        assert row["architecture"] == job["architecture_hash"]
+        assert row["status"] == job["status"]
+        assert row["accuracy"] == ("" if job["accuracy"] is None else repr(job["accuracy"]))
+        for number, layer in enumerate(job["layers"]):
+            assert {name: row[f"{name}_{number}"] for name in layer} == {
+                name: str(value) for name, value in layer.items()
+            }
+
+
+def test_scatter_plot_is_a_png_whatever_the_sweep_is_called(
+    api: httpx.Client, session: Session
+) -> None:
+    for name in ("plain", r"$\frac$ and $x^$", "a_b^c"):
+        sweep_id = api.post("/v1/sweeps", json=SMALL | {"name": name}).json()["id"]
+        complete(session, claimed(session, sweep_id))
+        answer = api.get(f"/v1/sweeps/{sweep_id}/plots/scatter.png")
+        assert answer.status_code == 200, name
+        assert answer.headers["content-type"] == "image/png"
+        assert answer.content.startswith(b"\x89PNG\r\n\x1a\n")
+
+
+def test_scatter_plot_of_nothing_measured_is_a_conflict(
+    api: httpx.Client, session: Session
+) -> None:
+    answer = api.get(f"/v1/sweeps/{add_sweep(session)}/plots/scatter.png")
+    assert_problem(answer, 409, "conflict")
+
+
+def test_workers_are_listed_with_what_they_hold(api: httpx.Client, session: Session) -> None:
+    sweep_id = add_sweep(session)
+    idle = add_worker(session)
+    claimed(session, sweep_id, 1)
+    workers = {worker["id"]: worker for worker in api.get("/v1/workers").json()}
+    assert len(workers) == 2
+    assert workers.pop(str(idle))["sweep_id"] is None
+    (busy,) = workers.values()
+    assert (busy["sweep_id"], busy["group_index"], busy["jobs"]) == (sweep_id, 1, GROUP_SIZE)
+
+
+def test_health_and_readiness_are_ok(api: httpx.Client) -> None:
+    for path in ("/healthz", "/readyz"):
+        assert api.get(path).json() == {"status": "ok"}
+
+
+def test_api_describes_itself(api: httpx.Client) -> None:
+    paths = api.get("/openapi.json").json()["paths"]
+    assert {"/v1/sweeps", "/v1/sweeps/preview", "/v1/jobs/{job_id}", "/readyz"} <= paths.keys()
+
+
+def space(**layer: object) -> dict[str, Any]:
+    return {"space": {"layers": [layer]}, "protocol": {"dataset": "digits"}}
+
+
+MANY = list(range(1, 101))
+REFUSED_BODIES: dict[str, tuple[dict[str, Any], str]] = {
+    "unknown field": ({"preset": "quick", "colour": "red"}, "colour"),
+    "unknown field of a layer": (space(kernel=[3]), "space.layers.0.kernel"),
+    "unknown field of the protocol": (
+        {"preset": "quick", "protocol": {"epochs": 3}},
+        "protocol.epochs",
+    ),
+    "unknown preset": ({"preset": "fastest"}, "preset"),
+    "neither preset nor space": ({"name": "x"}, "body"),
+    "space without protocol": ({"space": {"layers": [{}]}}, "body"),
+    "empty name": ({"preset": "quick", "name": ""}, "name"),
+    "name with a zero byte": ({"preset": "quick", "name": "a\0b"}, "name"),
+    "space too big": (
+        {"space": {"layers": [{"channels": MANY}] * 4}, "protocol": {"dataset": "digits"}},
+        "space",
+    ),
+    "space beyond any number": (
+        {"space": {"layers": [{"channels": MANY}] * 16}, "protocol": {"dataset": "digits"}},
+        "space",
+    ),
+    "empty choice": (space(kernel_size=[]), "space.layers.0.kernel_size"),
+    "non-positive stride": (space(stride=[0]), "space.layers.0.stride.0"),
+    "duplicate choice": (space(channels=[8, 8]), "space.layers.0.channels"),
+    "too many trials": ({"preset": "quick", "protocol": {"trials": 1001}}, "protocol.trials"),
+    "a path as dataset": (
+        {"preset": "quick", "protocol": {"dataset": "../x"}},
+        "protocol.dataset",
+    ),
+    "no range": (
+        {"preset": "quick", "protocol": {"gates": {"min_ratio": 3}}},
+        "protocol.gates",
+    ),
+    "inputs beyond counting": (
+        {"preset": "quick", "protocol": {"input_shape": [1, 10**12, 10**12]}},
+        "space",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED_BODIES)
+@pytest.mark.parametrize("path", ["/v1/sweeps", "/v1/sweeps/preview"])
+def test_body_that_does_not_fit_is_refused_by_the_name_of_its_field(
+    path: str, what: str, api: httpx.Client
+) -> None:
+    wanted, field = REFUSED_BODIES[what]
+    body = assert_problem(api.post(path, json=wanted), 422, "invalid_input")
+    assert [error["field"] for error in body["errors"]] == [field]
+    assert api.get("/v1/sweeps").json()["sweeps"] == []
+
+
+RAW_BODIES = {
+    "malformed": b'{"preset": ',
+    "empty": b"",
+    "not an object": b"[1]",
+    "null": b"null",
+    "not utf-8": b'{"preset": "\xff"}',
+    "NaN in a gate": b'{"preset": "quick", "protocol": {"gates": {"min_accuracy": NaN}}}',
+    "half a character as name": rb'{"preset": "quick", "name": "\ud800"}',
+    "half a character as field": rb'{"preset": "quick", "\ud800": 1}',
+    "half a character in the protocol": rb'{"preset": "quick", "protocol": {"\ud800": 1}}',
+    "a number beyond floats": b'{"preset": "quick", "protocol": {"ridge_alpha": 1e999}}',
+    "an integer beyond 64 bits": b'{"preset": "quick", "protocol": {"seed": 9223372036854775808}}',
+}
+
+
+@pytest.mark.parametrize("what", RAW_BODIES)
+def test_body_that_is_no_request_is_a_problem_and_never_a_server_error(
+    what: str, api: httpx.Client
+) -> None:
+    headers = {"content-type": "application/json"}
+    answer = api.post("/v1/sweeps", content=RAW_BODIES[what], headers=headers)
+    assert answer.status_code in (400, 422), answer.text
+    assert_problem(answer, answer.status_code, answer.json()["code"])
+    assert answer.json()["code"] in ("bad_request", "invalid_input")
+
+
+def test_body_of_another_content_type_is_refused(api: httpx.Client) -> None:
+    body = json.dumps({"preset": "quick"}).encode()
+    answer = api.post("/v1/sweeps", content=body, headers={"content-type": "text/plain"})
+    assert_problem(answer, 422, "invalid_input")
+
+
+SWEEP_PATHS = ("", "/leaderboard", "/jobs", "/export.csv", "/plots/scatter.png")
+ACTIONS = ("pause", "resume", "cancel")
+
+
+@pytest.mark.parametrize("path", SWEEP_PATHS)
+def test_reading_an_unknown_sweep_is_not_found(path: str, api: httpx.Client) -> None:
+    assert_problem(api.get(f"/v1/sweeps/404{path}"), 404, "sweep_not_found")
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_steering_an_unknown_sweep_is_not_found(action: str, api: httpx.Client) -> None:
+    assert_problem(api.post(f"/v1/sweeps/404/{action}"), 404, "sweep_not_found")
+
+
+def test_unknown_job_is_not_found(api: httpx.Client) -> None:
+    assert_problem(api.get("/v1/jobs/404"), 404, "job_not_found")
+
+
+@pytest.mark.parametrize("identity", ["abc", "1.5", "0", "-1", str(2**63), str(10**40)])
+def test_id_that_cannot_be_is_refused(identity: str, api: httpx.Client) -> None:
+    for path in SWEEP_PATHS:
+        answer = api.get(f"/v1/sweeps/{identity}{path}")
+        body = assert_problem(answer, 422, "invalid_input")
+        assert body["errors"][0]["field"] == "path.sweep_id"
+    assert_problem(api.get(f"/v1/jobs/{identity}"), 422, "invalid_input")
+
+
+@pytest.mark.parametrize(
+    ("path", "query", "field"),
+    [
+        ("/leaderboard", "sort=luck", "query.sort"),
+        ("/leaderboard", "sort=accuracy;drop", "query.sort"),
+        ("/leaderboard", "limit=1001", "query.limit"),
+        ("/leaderboard", "limit=0", "query.limit"),
+        ("/leaderboard", "min_accuracy=nan", "query.min_accuracy"),
+        ("/leaderboard", "min_accuracy=1.5", "query.min_accuracy"),
+        ("/leaderboard", "min_throughput=nan", "query.min_throughput"),
+        ("/leaderboard", "min_throughput=inf", "query.min_throughput"),
+        ("/leaderboard", "max_ratio=NaN", "query.max_ratio"),
+        ("/leaderboard", "max_ratio=-1", "query.max_ratio"),
+        ("/jobs", "status=done", "query.status"),
+        ("/jobs", "limit=1001", "query.limit"),
+        ("/jobs", f"after_id={2**63}", "query.after_id"),
+    ],
+)
+def test_query_that_does_not_fit_is_refused_by_the_name_of_its_field(
+    path: str, query: str, field: str, api: httpx.Client, session: Session
+) -> None:
+    answer = api.get(f"/v1/sweeps/{add_sweep(session)}{path}?{query}")
+    body = assert_problem(answer, 422, "invalid_input")
+    assert [error["field"] for error in body["errors"]] == [field]
+
+
+def test_path_that_is_not_there_is_a_problem_too(api: httpx.Client) -> None:
+    assert_problem(api.get("/v1/nothing"), 404, "not_found")
+
+
+def test_method_that_is_not_allowed_is_a_problem_that_says_which_are(api: httpx.Client) -> None:
+    answer = api.delete("/v1/sweeps")
+    assert_problem(answer, 405, "method_not_allowed")
+    assert "GET" in answer.headers["allow"] or "POST" in answer.headers["allow"]
+
+
+def test_cancelled_jobs_never_rank(api: httpx.Client, session: Session) -> None:
+    sweep_id = results(session)
+    cancel_sweep(session, sweep_id)
+    session.commit()
+    assert len(leaders(api, sweep_id)) == 7
+
+
+@pytest.fixture(scope="session")
+def cut_off_url(server_dir: Path) -> Iterator[str]:
+    """An API whose Postgres is not there."""
+    nowhere = f"postgresql://postgres@127.0.0.1:{free_port()}/convsweep"
+    with serving(Settings(database_url=nowhere, data_dir=server_dir / "data")) as url:
+        yield url
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/readyz"),
+        ("GET", "/v1/sweeps"),
+        ("POST", "/v1/sweeps"),
+        ("GET", "/v1/jobs/1"),
+        ("GET", "/v1/workers"),
+        ("POST", "/v1/sweeps/1/pause"),
+        *[("GET", f"/v1/sweeps/1{path}") for path in SWEEP_PATHS],
+    ],
+)
+def test_everything_answers_503_while_postgres_is_away(
+    method: str, path: str, cut_off_url: str
+) -> None:
+    body = {"preset": "quick"} if path == "/v1/sweeps" and method == "POST" else None
+    answer = httpx.request(method, cut_off_url + path, json=body, timeout=30)
+    assert_problem(answer, 503, "unavailable")
+    assert int(answer.headers["retry-after"]) > 0
+
+
+def test_what_needs_no_database_answers_without_it(cut_off_url: str) -> None:
+    assert httpx.get(f"{cut_off_url}/healthz").status_code == 200
+    preview = httpx.post(f"{cut_off_url}/v1/sweeps/preview", json={"preset": "quick"})
+    assert preview.json()["total"] == 512
