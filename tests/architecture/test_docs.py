@@ -1,0 +1,53 @@
+"""The written guarantees: each one names a test, and that test exists."""
+
+import ast
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+NAMED_TEST = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`\.?$")
+
+
+def bullets(markdown: str) -> list[str]:
+    """Returns the bullets of a page, each as one line."""
+    found: list[str] = []
+    inside = False
+    for line in markdown.splitlines():
+        if re.match(r"\s*[-*] ", line):
+            found.append(line.strip())
+            inside = True
+        elif inside and line.startswith((" ", "\t")) and line.strip():
+            found[-1] += " " + line.strip()
+        else:
+            inside = False
+    return found
+
+
+def names_of_tests(path: Path) -> set[str]:
+    tree = ast.parse(path.read_text())
+    functions = (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
+    return {function.name for function in functions if function.name.startswith("test_")}
+
+
+def test_every_guarantee_names_a_test_that_exists() -> None:
+    promises = bullets((ROOT / "docs/guarantees.md").read_text())
+    assert promises, "no guarantee is written down"
+    missing = []
+    for promise in promises:
+        named = NAMED_TEST.search(promise)
+        if named is None:
+            missing.append(f"names no test: {promise}")
+            continue
+        path, name = ROOT / named[1], named[2]
+        if not path.exists() or name not in names_of_tests(path):
+            missing.append(f"is not there: {named[0]}")
+    assert missing == []
+
+
+def test_bullets_are_read_over_several_lines() -> None:
+    page = "# Title\n\n- one promise\n  goes on `tests/a.py::test_b`\n- another\n\nProse.\n"
+    first, second = bullets(page)
+    named = NAMED_TEST.search(first)
+    assert named is not None
+    assert named.groups() == ("tests/a.py", "test_b")
+    assert second == "- another"
