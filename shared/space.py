@@ -223,7 +223,7 @@ class SearchSpace(BaseModel):
             raise ValueError(
                 f"depths: {max(self.depths)} is deeper than the {len(self.layers)} layers given"
             )
-        size = self._size  # len() cannot say more than 2**63
+        size = sum(block.size for block in self.blocks)  # may be more than len() can say
         if size > MAX_ARCHITECTURES:
             raise ValueError(
                 f"layers: {size:,} architectures are more than the {MAX_ARCHITECTURES:,} "
@@ -247,10 +247,6 @@ class SearchSpace(BaseModel):
         )  # fmt: skip
 
     def __len__(self) -> int:
-        return self._size
-
-    @property
-    def _size(self) -> int:
         return sum(block.size for block in self.blocks)
 
     @property
@@ -267,12 +263,8 @@ class SearchSpace(BaseModel):
         for block in self.blocks:
             if 0 <= index - block.start < block.size:
                 choices = np.unravel_index(index - block.start, block.sizes)
-                return Architecture(
-                    tuple(
-                        layer.at(int(choice))
-                        for layer, choice in zip(self.layers, choices, strict=False)
-                    )
-                )
+                layers = zip(self.layers, choices, strict=False)
+                return Architecture(tuple(layer.at(int(choice)) for layer, choice in layers))
         raise InvalidInputError(f"Index {index} is outside a space of {len(self)}.", field="index")
 
     def __iter__(self) -> Iterator[Architecture]:  # type: ignore[override]
@@ -297,14 +289,12 @@ class SearchSpace(BaseModel):
         worst = 0
         for layer in self.layers:
             height, width = (side + 2 * max(layer.padding) for side in (height, width))
-            channels_out = max(layer.channels)
-            kernel_size = max(layer.kernel_size)
+            kernel_size, channels_out = max(layer.kernel_size), max(layer.channels)
             worst += layer_cost(channels, channels_out, kernel_size, height * width)[1]
             channels = channels_out
         if worst > MAX_COUNT:
             raise InvalidInputError(
-                f"Networks of this space on inputs of {tuple(input_shape)} are too large to count "
-                "with; take smaller channels, kernel sizes, padding or inputs.",
+                f"Networks of this space on inputs of {tuple(input_shape)} are too large to count.",
                 field="space",
             )
 
