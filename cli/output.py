@@ -22,7 +22,10 @@ from rich.table import Table
 Json = dict[str, Any]
 ProgressUpdate = Callable[[Json, str], None]  # a sweep, and what needs attention
 
-console = Console()
+LAYERS_TITLE = "kernel / stride / dilation / channels"
+LINE_WIDTH = 120  # where there is no terminal to ask
+
+console = Console(width=None if sys.stdout.isatty() else LINE_WIDTH)
 error_console = Console(stderr=True)
 
 
@@ -66,14 +69,9 @@ def duration(seconds: float | None) -> str | None:
 
 
 def layers(architecture: Sequence[Json]) -> str:
-    """Returns layers in short: kernel/stride/dilation of each, and channels where they differ."""
-    channels = [layer["channels"] for layer in architecture]
-    shared = f"{channels[0]}ch " if len(set(channels)) == 1 else ""
-    return shared + "  ".join(
-        f"k{layer['kernel_size']} s{layer['stride']} d{layer['dilation']}"
-        + ("" if shared else f" c{layer['channels']}")
-        for layer in architecture
-    )
+    """Returns layers in short: kernel sizes / strides / dilations / channels, first layer first."""
+    fields = ("kernel_size", "stride", "dilation", "channels")
+    return " / ".join(",".join(str(layer[field]) for layer in architecture) for field in fields)
 
 
 def print_leaderboard(rows: Sequence[Json], title: str | None = None) -> None:

@@ -80,7 +80,7 @@ def _print_job(found: Json) -> None:
         ("status", found["status"]),
         ("reason", found["reason"]),
         ("error", found["error"]),
-        ("layers", output.layers(found["layers"])),
+        (output.LAYERS_TITLE, output.layers(found["layers"])),
         ("ratio", found["ratio"]),
         ("parameters", found["parameters"]),
         ("FLOPs per image", found["flops"]),

@@ -44,6 +44,14 @@ class Child:
     failures: int = 0
     start_after: float = field(default=0.0)
 
+    @property
+    def is_worker(self) -> bool:
+        return self.name.startswith("worker")
+
+    @property
+    def pid(self) -> int | None:
+        return self.process.pid if self.process else None
+
     def start(self, settings: Settings) -> None:
         path = cluster_dir(settings.data_dir) / "logs" / f"{self.name}.log"
         with path.open("ab") as sink:
@@ -164,13 +172,17 @@ class Supervisor:
         return f"http://127.0.0.1:{self._settings.api_port}"
 
     def _wait_ready(self) -> None:
-        api = self._children[0]
+        """Returns when the API answers and knows every worker."""
+        pids = {child.pid for child in self._children if child.is_worker}
         deadline = time.monotonic() + READY_TIMEOUT_S
         while not self._stopped.wait(0.1):
-            if api.process is not None and api.process.poll() is not None:
-                raise UnavailableError(f"The API ended at once; see {self._folder}/logs/api.log.")
+            for child in self._children:
+                if child.process is not None and child.process.poll() is not None:
+                    log_path = self._folder / "logs" / f"{child.name}.log"
+                    raise UnavailableError(f"{child.name} ended at once; see {log_path}.")
             try:
-                if httpx.get(f"{self._url}/readyz", timeout=2).is_success:
+                answer = httpx.get(f"{self._url}/v1/workers", timeout=2)
+                if answer.is_success and pids <= {worker["pid"] for worker in answer.json()}:
                     return
             except httpx.TransportError as error:
                 if time.monotonic() > deadline:
@@ -193,7 +205,7 @@ class Supervisor:
         )
 
     def _stop(self) -> None:
-        workers = [child for child in self._children if child.name.startswith("worker")]
+        workers = [child for child in self._children if child.is_worker]
         for child in workers:
             if child.process is not None:
                 child.process.terminate()

@@ -42,6 +42,9 @@ class Settings(BaseSettings):
     claim_jobs: Annotated[int, Field(ge=1, le=10_000)] = Field(
         default=64, description="Most jobs that one claim takes."
     )
+    claim_s: Seconds = Field(
+        default=60.0, description="A claim takes fewer jobs where they would take longer than this."
+    )
     backlog: Annotated[int, Field(ge=1, le=100_000)] = Field(
         default=32, description="Hints that the dispatcher keeps waiting in the queue."
     )

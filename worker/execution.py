@@ -55,6 +55,7 @@ class Executor:
         self._worker_id = worker_id
         self._heartbeat = heartbeat
         self._should_stop = should_stop
+        self._claim_limit = settings.claim_jobs
 
     def execute_group(self, sweep_id: int, group: int) -> None:
         """Claims and evaluates what is pending in a group until nothing is left to claim.
@@ -111,7 +112,7 @@ class Executor:
                 group=group,
                 worker_id=self._worker_id,
                 lease_s=self._settings.lease_s,
-                limit=self._settings.claim_jobs,
+                limit=self._claim_limit,
             )
 
     def _run_claim(self, claim: Claim, protocol: Protocol, dataset: Dataset) -> None:
@@ -130,7 +131,9 @@ class Executor:
                 device_lock=self._device.lock_path,
             )
             self._complete(claim, outcomes, self._environment(dataset))
-            log.info("group_completed", **facts, seconds=round(time.monotonic() - started, 3))
+            seconds = time.monotonic() - started
+            self._fit_claims(seconds / len(claim.jobs))
+            log.info("group_completed", **facts, seconds=round(seconds, 3))
         except HandBack:
             self._release(claim)
             log.info("group_handed_back", **facts)
@@ -144,6 +147,11 @@ class Executor:
             self._fail(claim, error)
         finally:
             self._heartbeat.drop()
+
+    def _fit_claims(self, job_s: float) -> None:
+        """Sizes the next claim by what a job takes on this device."""
+        fitting = int(self._settings.claim_s / max(job_s, 1e-6))
+        self._claim_limit = max(1, min(self._settings.claim_jobs, fitting))
 
     def _on_progress(self) -> None:
         self._heartbeat.progress()

@@ -4,8 +4,8 @@ Revision ID: 0001
 Revises:
 """
 
-from alembic import op
 import sqlalchemy as sa
+from alembic import op
 from sqlalchemy.dialects import postgresql
 
 revision = "0001"
@@ -170,7 +170,8 @@ def upgrade() -> None:
         sa.Column("ended_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("outcome", sa.Text(), nullable=True),
         sa.CheckConstraint(
-            "outcome IN ('completed', 'released', 'failed', 'expired', 'cancelled')", name="leases_outcomes"
+            "outcome IN ('completed', 'released', 'failed', 'expired', 'cancelled')",
+            name="leases_outcomes",
         ),
         sa.CheckConstraint("(ended_at IS NULL) = (outcome IS NULL)", name="leases_outcome"),
         sa.ForeignKeyConstraint(["sweep_id"], ["sweeps.id"], ondelete="CASCADE"),

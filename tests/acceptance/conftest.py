@@ -1,0 +1,139 @@
+"""A real embedded cluster per test: its processes, its API, and the command line against it."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cli.client import Client
+from cli.local import ClusterInfo, find_cluster
+
+Json = dict[str, Any]
+
+LEASE_S = 6
+
+
+class Cluster:
+    """A data folder and what the command line does with it."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self.data_dir = data_dir
+        self.environment = os.environ | {
+            "CONVSWEEP_DATA_DIR": str(data_dir),
+            "CONVSWEEP_LEASE_S": str(LEASE_S),
+            "CONVSWEEP_RESEND_S": "2",
+            "CONVSWEEP_API_PORT": "0",
+        }
+
+    def convsweep(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Runs the command line and returns what it printed."""
+        done = subprocess.run(
+            [sys.executable, "-m", "cli.main", *arguments],
+            env=self.environment, capture_output=True, text=True, timeout=180, check=False,
+        )  # fmt: skip
+        assert not check or done.returncode == 0, done.stdout + done.stderr
+        return done
+
+    def convsweep_json(self, *arguments: str) -> Any:
+        """Runs a reading command with --json and returns what it printed."""
+        return json.loads(self.convsweep(*arguments, "--json").stdout)
+
+    def up(self, *arguments: str) -> None:
+        """Starts the cluster in the background."""
+        self.convsweep("up", "--detach", *arguments)
+
+    def down(self) -> None:
+        """Stops the cluster."""
+        self.convsweep("down")
+
+    @property
+    def info(self) -> ClusterInfo:
+        """The running cluster's processes and address."""
+        info = find_cluster(self.data_dir)
+        assert info is not None
+        return info
+
+    def client(self) -> Client:
+        """Returns a client of the cluster's API."""
+        return Client(self.info.url)
+
+    def pid(self, name: str) -> int:
+        """Returns the pid of one process of the cluster."""
+        return int(self.info.processes[name][0])
+
+    def logs(self) -> str:
+        """Returns the ends of all logs, for failure messages."""
+        folder = self.data_dir / "cluster" / "logs"
+        return "\n".join(f"== {p.name}\n{p.read_text()[-2000:]}" for p in folder.glob("*.log"))
+
+
+@contextmanager
+def _folder() -> Iterator[Cluster]:
+    folder = Path(tempfile.mkdtemp(prefix="cs-"))
+    folder.chmod(0o755)
+    cluster = Cluster(folder)
+    try:
+        yield cluster
+    finally:
+        cluster.down()
+        shutil.rmtree(folder)
+
+
+@pytest.fixture
+def idle_cluster() -> Iterator[Cluster]:
+    """A data folder without a running cluster; whatever runs on it at the end is stopped."""
+    with _folder() as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def shared_cluster() -> Iterator[Cluster]:
+    """A cluster without workers that tests share which only ask it something."""
+    with _folder() as cluster:
+        cluster.up("--workers", "0")
+        yield cluster
+
+
+@pytest.fixture
+def cluster(idle_cluster: Cluster) -> Cluster:
+    """A running cluster with one worker."""
+    idle_cluster.up()
+    return idle_cluster
+
+
+def small_sweep(*, trials: int = 2, seed: int = 0, **protocol: Any) -> Json:
+    """Returns a sweep of 64 architectures in 8 groups; 5 do not fit their input."""
+    layer = {"channels": [8], "kernel_size": [3, 5], "stride": [1, 2], "dilation": [1, 3]}
+    return {
+        "space": {"layers": [layer, layer]},
+        "protocol": {
+            "dataset": "digits",
+            "train_images": 100,
+            "validation_images": 100,
+            "input_shape": [1, 16, 16],
+            "trials": trials,
+            "seed": seed,
+            "timing": None,
+            "gates": {"max_ratio": None},
+            **protocol,
+        },
+    }
+
+
+def check_counts(sweep: Json) -> None:
+    """Holds that the states of a sweep's jobs add up to its size."""
+    assert sum(sweep["counts"].values()) == sweep["total"], sweep
+
+
+def accuracies(client: Client, sweep_id: int) -> dict[str, float]:
+    """Returns the accuracy of every completed architecture, by its hash."""
+    rows = client.leaderboard(sweep_id, limit=1000)
+    return {row["architecture_hash"]: row["accuracy"] for row in rows}
