@@ -2,7 +2,8 @@
 
 Notation: n training images, p features, k columns of targets; F (n, p) features, Y (n, k) codes,
 F_c and Y_c both centred over the training images. RidgeClassifier(alpha) minimises
-|F_c W - Y_c|^2 + alpha |W|^2, so W = F_c' (F_c F_c' + alpha I)^-1 Y_c, an n x n system.
+|F_c W - Y_c|^2 + alpha |W|^2, so W = F_c' A with the n x n system (F_c F_c' + alpha I) A = Y_c.
+The columns of A add up to zero, so F_c' A = F' A: features themselves are never centred.
 """
 
 from collections.abc import Sequence
@@ -10,6 +11,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from worker.engine.products import gram, times_transposed
+
+ROUNDING = 1e-7  # a centred kernel this small beside the kernel itself is float32's rounding
 
 
 @dataclass(frozen=True)
@@ -23,17 +28,28 @@ class Targets:
     classes: Tensor
     codes: Tensor
 
+    @property
+    def mean(self) -> Tensor:
+        """Mean code of every column, float64 (k,)."""
+        return self.codes.mean(dim=0)
+
+    @property
+    def centred(self) -> Tensor:
+        """Codes less their mean, float64 (n, k)."""
+        return self.codes - self.mean
+
 
 @dataclass(frozen=True)
 class Fit:
-    """A fitted probe: scores of features F are ``F @ weights + intercept``.
+    """A fitted probe, on the device of the features.
 
-    ``weights`` float32 (p, k), ``intercept`` float64 (k,), on the device of the features.
+    Decision values of features F are ``F @ weights.T + intercept``, of the training images
+    ``train_scores`` float64 (n, k). ``weights`` float32 (k, p), ``intercept`` float64 (k,).
     """
 
     weights: Tensor
     intercept: Tensor
-    classes: Tensor
+    train_scores: Tensor
 
 
 def encode_labels(labels: Tensor) -> Targets:
@@ -41,7 +57,7 @@ def encode_labels(labels: Tensor) -> Targets:
     classes = torch.unique(labels)
     columns = classes[1:] if len(classes) == 2 else classes
     codes = (labels[:, None] == columns).to(torch.float64) * 2 - 1
-    if len(classes) == 1:
+    if len(classes) == 1:  # a single class is the negative one, as in scikit-learn
         codes = -torch.ones_like(codes)
     return Targets(classes, codes)
 
@@ -50,40 +66,36 @@ def fit_ridge(features: Sequence[Tensor], targets: Targets, alpha: float) -> lis
     """Fits one probe for each matrix of training features, float32 (n, p) with any p.
 
     Agrees with ``sklearn.linear_model.RidgeClassifier(alpha)`` on the same numbers in float64 but
-    for rounding. Non-finite features make non-finite weights. Launches everything and waits for
-    nothing on CUDA.
+    for rounding. The n x n systems of all matrices with p >= n are solved in one batch, the p x p
+    systems of the others one by one. Non-finite features make non-finite scores. On CUDA
+    everything is launched and nothing is waited for.
     """
-    dual = [i for i, matrix in enumerate(features) if matrix.shape[1] >= matrix.shape[0]]
+    dual = [i for i, matrix in enumerate(features) if matrix.shape[1] >= len(matrix)]
     fits: dict[int, Fit] = {}
     if dual:
         kernels = torch.stack([gram(features[i]).double() for i in dual])
-        for i, coefficients in zip(dual, solve_dual(kernels, targets, alpha), strict=True):
-            fits[i] = _with_intercept(features[i], features[i].T @ coefficients.float(), targets)
+        solutions = solve_dual(kernels, targets, alpha)
+        for i, kernel, solution in zip(dual, kernels, solutions, strict=True):
+            weights = solution.T.float() @ features[i]
+            fits[i] = with_intercept(weights, kernel @ solution, targets)
     for i, matrix in enumerate(features):
         if i not in fits:
-            fits[i] = _with_intercept(matrix, solve_primal(matrix, targets, alpha), targets)
+            fits[i] = fit_primal(matrix, targets, alpha)
     return [fits[i] for i in range(len(features))]
 
 
-def scores(fit: Fit, features: Tensor) -> Tensor:
-    """Returns the decision values, float64 (n, k), of features float32 (n, p)."""
-    return (features @ fit.weights).double() + fit.intercept
+def fit_primal(features: Tensor, targets: Targets, alpha: float) -> Fit:
+    """Fits one probe by its p x p system in float64; for features float32 (n, p) with p < n."""
+    centred = features.double()
+    centred -= centred.mean(dim=0)
+    weights = solve_primal(centred.T @ centred, centred.T @ targets.centred, alpha)
+    return with_intercept(weights.T.float(), features.double() @ weights, targets)
 
 
-def predict(fit: Fit, decision: Tensor) -> Tensor:
-    """Returns the predicted labels, int64 (n,), of decision values (n, k).
-
-    A tie goes to the lowest label, as in scikit-learn.
-    """
-    if decision.shape[1] == 1:
-        return fit.classes[(decision[:, 0] > 0).long()]
-    best = decision == decision.amax(dim=1, keepdim=True)
-    return fit.classes[best.to(torch.uint8).argmax(dim=1)]
-
-
-def gram(features: Tensor) -> Tensor:
-    """Returns F F', float32 (n, n), of float32 features (n, p)."""
-    return features @ features.T
+def with_intercept(weights: Tensor, uncentred: Tensor, targets: Targets) -> Fit:
+    """Returns the fit of weights (k, p) whose scores F W of the training images are given."""
+    intercept = targets.mean - uncentred.mean(dim=0)
+    return Fit(weights.contiguous(), intercept, uncentred + intercept)
 
 
 def solve_dual(kernels: Tensor, targets: Targets, alpha: float) -> Tensor:
@@ -92,31 +104,34 @@ def solve_dual(kernels: Tensor, targets: Targets, alpha: float) -> Tensor:
     A kernel whose centred part is nothing but rounding belongs to constant features: its
     coefficients are zero, so that the intercept alone decides.
     """
-    total = kernels.diagonal(dim1=1, dim2=2).sum(dim=1)
     centred = kernels - kernels.mean(dim=1, keepdim=True)
     centred -= centred.mean(dim=2, keepdim=True)
     diagonal = centred.diagonal(dim1=1, dim2=2)
-    constant = diagonal.sum(dim=1) <= total * 1e-7
+    total = kernels.diagonal(dim1=1, dim2=2).sum(dim=1)
+    constant = diagonal.sum(dim=1) <= total * ROUNDING
     diagonal += alpha
     factor = torch.linalg.cholesky_ex(centred).L
-    solution = torch.cholesky_solve(_centred_codes(targets).expand(len(kernels), -1, -1), factor)
-    return solution * ~constant[:, None, None]
+    solution = torch.cholesky_solve(targets.centred.expand(len(kernels), -1, -1), factor)
+    return solution.masked_fill_(constant[:, None, None], 0.0)
 
 
-def solve_primal(features: Tensor, targets: Targets, alpha: float) -> Tensor:
-    """Returns W, float32 (p, k), from the p x p system: smaller than n x n where p < n."""
-    centred = features.double()
-    centred -= centred.mean(dim=0)
-    system = centred.T @ centred
-    system.diagonal().add_(alpha)
-    factor = torch.linalg.cholesky_ex(system).L
-    return torch.cholesky_solve(centred.T @ _centred_codes(targets), factor).float()
+def solve_primal(covariance: Tensor, products: Tensor, alpha: float) -> Tensor:
+    """Returns W, float64 (p, k), of F_c' F_c (p, p), which it overwrites, and F_c' Y_c (p, k)."""
+    covariance.diagonal().add_(alpha)
+    return torch.cholesky_solve(products, torch.linalg.cholesky_ex(covariance).L)
 
 
-def _centred_codes(targets: Targets) -> Tensor:
-    return targets.codes - targets.codes.mean(dim=0)
+def scores(fit: Fit, features: Tensor) -> Tensor:
+    """Returns the decision values, float64 (m, k), of contiguous features float32 (m, p)."""
+    return times_transposed(features, fit.weights).double() + fit.intercept
 
 
-def _with_intercept(features: Tensor, weights: Tensor, targets: Targets) -> Fit:
-    mean_score = (features @ weights).double().mean(dim=0)
-    return Fit(weights, targets.codes.mean(dim=0) - mean_score, targets.classes)
+def predict(targets: Targets, decision: Tensor) -> Tensor:
+    """Returns the predicted labels, int64 (m,), of decision values (m, k).
+
+    A tie goes to the lowest label, as in scikit-learn.
+    """
+    if decision.shape[1] == 1:
+        return targets.classes[(decision[:, 0] > 0).long()]
+    best = decision == decision.amax(dim=1, keepdim=True)
+    return targets.classes[best.to(torch.uint8).argmax(dim=1)]

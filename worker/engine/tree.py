@@ -16,6 +16,7 @@ from shared.space import Architecture
 from shared.status import JobStatus
 from worker.engine.datasets import Dataset
 from worker.engine.layers import build_network, layer_seeds, network_shapes
+from worker.engine.nodes import DrawnLayer, Network, Shape, grow_tree
 from worker.engine.ridge import Targets, encode_labels
 from worker.engine.timing import (
     LAYER_TIMES,
@@ -24,7 +25,7 @@ from worker.engine.timing import (
     measure_throughput,
     screen_throughput,
 )
-from worker.engine.walk import DrawnLayer, Prediction, Shape, Walk, grow_tree
+from worker.engine.walk import Prediction, Walk, memory_format
 
 DEFAULT_MEMORY_BUDGET_BYTES = 4 * 2**30
 MIN_MEMORY_BUDGET_BYTES = 2**20
@@ -130,7 +131,7 @@ def _on_device(dataset: Dataset, device: torch.device) -> _OnDevice:
     images = torch.cat([dataset.train_images, dataset.validation_images])
     labels = torch.cat([dataset.train_labels, dataset.validation_labels])
     return _OnDevice(
-        images.to(device).contiguous(memory_format=torch.channels_last),
+        images.to(device).contiguous(memory_format=memory_format(device)),
         labels,
         encode_labels(dataset.train_labels.to(device)),
     )
@@ -200,11 +201,9 @@ class _Group:
         for job in jobs:
             seeds = layer_seeds(self.protocol, job.architecture, trial)
             drawn = [DrawnLayer(*pair) for pair in zip(job.architecture.layers, seeds, strict=True)]
-            networks.append((id(job), drawn, job.shapes))
-        walk = Walk(
-            data.images, len(self.dataset.train_images), data.targets,
-            self.protocol.ridge_alpha, budget, self.on_progress,
-        )  # fmt: skip
+            networks.append(Network(id(job), drawn, job.shapes))
+        alpha = self.protocol.ridge_alpha
+        walk = Walk(data.images, data.targets, alpha, budget, self.on_progress)
         with torch.inference_mode(), arithmetic(Precision.FLOAT32):
             return _to_host(walk.run(grow_tree(networks, self.protocol.input_shape)))
 
@@ -216,7 +215,7 @@ class _Group:
             trial=trial,
             accuracy=float(correct[train:].mean()),
             train_accuracy=float(correct[:train].mean()),
-            fit_s=prediction.fit_s,
+            fit_s=prediction.fit.seconds() / prediction.fitted_together,
             weights_seed=layer_seeds(self.protocol, job.architecture, trial)[-1],
             correct_bits=np.packbits(correct[train:]).tobytes(),
         )
@@ -256,7 +255,7 @@ def _to_host(predictions: dict[int, Prediction]) -> dict[int, Prediction]:
     labels = torch.stack([prediction.labels for prediction in predictions.values()]).cpu()
     finite = torch.stack([prediction.finite for prediction in predictions.values()]).cpu()
     return {
-        key: Prediction(labels[row], finite[row], prediction.fit_s)
+        key: prediction._replace(labels=labels[row], finite=finite[row])
         for row, (key, prediction) in enumerate(predictions.items())
     }
 

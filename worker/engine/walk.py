@@ -1,11 +1,11 @@
 """The walk: one trial of many networks as a tree of layers, in chunks of images, under a budget.
 
-Every node is one drawn layer. A subtree is walked depth first for one chunk of images after the
-other, so activations stay in the caches and are freed on the way back; only the features of its
-leaves are kept for all images until their probes are fitted.
+Subtrees are walked depth first for one chunk of images after the other, so activations stay in
+the caches and are freed on the way back. Of a network only the features of its training images
+are kept until its probe is fitted; validation images are scored as they pass.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -13,13 +13,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from shared.space import LayerConfig
+from worker.engine.blocks import fit_ridge_in_blocks
+from worker.engine.lanes import Lanes
 from worker.engine.layers import draw_layer
-from worker.engine.ridge import Targets, fit_ridge, predict, scores
+from worker.engine.nodes import Node, image_bytes, leaves
+from worker.engine.ridge import Fit, Targets, fit_ridge, predict, scores
+from worker.engine.stopwatch import Stopwatch
 
-FLOAT_BYTES = 4
-CPU_CHUNK_BYTES = 8 * 2**20  # input and output of the largest layer of a chunk: about the L3 cache
-CUDA_CHUNK_SHARE = 8  # a chunk on CUDA takes at most this part of the budget
+CPU_CHUNK_BYTES = 8 * 2**20  # activations of a chunk on their way through the tree stay in caches
+CHUNK_SHARE = 4  # and never take more than this part of the budget
+SYSTEM_BYTES = 40  # per element of a dual system while it is solved: float32, float64 and copies
 
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": torch.relu_,
@@ -29,201 +32,256 @@ _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "none": lambda x: x,
 }
 
-Shape = tuple[int, int, int]
-
-
-class DrawnLayer(NamedTuple):
-    """A layer of one trial: equal ones after equal ones are computed once."""
-
-    layer: LayerConfig
-    seed: int
-
-
-@dataclass
-class Node:
-    """A drawn layer, what follows it, and whose networks end here."""
-
-    drawn: DrawnLayer
-    input_shape: Shape
-    output_shape: Shape
-    children: dict[DrawnLayer, "Node"] = field(default_factory=dict)
-    members: list[int] = field(default_factory=list)
-    weights: tuple[Tensor, Tensor] | None = None
-
-    @property
-    def features(self) -> int:
-        channels, height, width = self.output_shape
-        return channels * height * width
-
-    def subtree(self) -> Iterable["Node"]:
-        """Yields this node and everything under it, depth first."""
-        yield self
-        for child in self.children.values():
-            yield from child.subtree()
+Source = Callable[[int, int], Tensor]
+Sink = Callable[[Node, Tensor, slice], None]
 
 
 class Prediction(NamedTuple):
-    """Predicted labels int64 (n,) of all images, training images first, and whether all scores
-    were finite, a bool tensor (); both still on the device."""
+    """What one trial of one network says of all images, training images first.
+
+    ``labels`` int64 (n,) and ``finite``, bool (), whether all scores were, lie on the device.
+    """
 
     labels: Tensor
     finite: Tensor
-    fit_s: float
+    fit: Stopwatch
+    fitted_together: int
 
 
-Source = Callable[[int, int], Tensor]
+def memory_format(device: torch.device) -> torch.memory_format:
+    """Returns the layout of activations: channels last but for CUDA.
 
-
-def grow_tree(
-    networks: Sequence[tuple[int, Sequence[DrawnLayer], Sequence[Shape]]], input_shape: Shape
-) -> list[Node]:
-    """Returns the roots of the tree of ``networks``: (member, layers, shape after each layer)."""
-    roots: dict[DrawnLayer, Node] = {}
-    for member, layers, shapes in networks:
-        children, before = roots, input_shape
-        for drawn, shape in zip(layers, shapes, strict=True):
-            node = children.setdefault(drawn, Node(drawn, before, shape))
-            children, before = node.children, shape
-        node.members.append(member)
-    return list(roots.values())
+    There it pays with tensor cores, which exact float32 does not use.
+    """
+    return torch.contiguous_format if device.type == "cuda" else torch.channels_last
 
 
 @dataclass
 class Walk:
-    """One trial's walk over a tree. ``images`` float32 (n, C, H, W) on the device, training first.
+    """One trial's walk. ``images`` float32 (n, C, H, W) on the device, training images first.
 
     ``budget`` bounds, in bytes, the features, kept activations and chunks alive at one time.
     """
 
     images: Tensor
-    train_images: int
     targets: Targets
     alpha: float
     budget: int
     on_progress: Callable[[], None]
     predictions: dict[int, Prediction] = field(default_factory=dict)
+    _weights: dict[Node, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    _lanes: Lanes = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._lanes = Lanes(self.images.device)
 
     def run(self, roots: Sequence[Node]) -> dict[int, Prediction]:
-        """Returns the prediction of every member of the tree.
+        """Returns the prediction of every member of the tree; nothing waits for the device.
 
         Raises:
             torch.OutOfMemoryError: the device has less than the budget says.
         """
-        self._visit(roots, lambda start, stop: self.images[start:stop], True, self.budget)
+        with self._lanes:
+            self._visit(roots, lambda start, stop: self.images[start:stop], True, self.budget)
         return self.predictions
 
     def _visit(self, nodes: Sequence[Node], source: Source, held: bool, budget: int) -> None:
+        """Evaluates subtrees that are all fed by ``source``, as many at a time as fit."""
         batches = list(self._batches(nodes, budget))
-        kept = len(self.images) * _bytes(nodes[0].input_shape)
+        kept = len(self.images) * image_bytes(nodes[0].input_shape)
         if len(batches) > 1 and not held and kept <= budget // 2:
-            activation = self._keep(nodes[0].input_shape, source)
+            activation = self._keep(nodes[0], source, budget)
             return self._visit(nodes, lambda i, j: activation[i:j], True, budget - kept)
         for batch in batches:
-            if self._feature_bytes(batch) <= budget or not batch[0].children:
+            if self._fits(batch, budget):
                 self._stream(batch, source, budget)
             else:
                 self._descend(batch[0], source, budget)
         return None
 
-    def _batches(self, nodes: Sequence[Node], budget: int) -> Iterable[list[Node]]:
+    def _batches(self, nodes: Sequence[Node], budget: int) -> Iterator[list[Node]]:
         batch: list[Node] = []
         for node in nodes:
-            if batch and self._feature_bytes([*batch, node]) > budget:
+            if batch and not self._fits([*batch, node], budget):
                 yield batch
                 batch = []
             batch.append(node)
         yield batch
 
-    def _feature_bytes(self, nodes: Iterable[Node]) -> int:
-        leaves = (leaf for node in nodes for leaf in node.subtree() if leaf.members)
-        return sum(len(self.images) * _bytes(leaf.output_shape) for leaf in leaves)
+    def _fits(self, nodes: Sequence[Node], budget: int) -> bool:
+        features = sum(self._train * image_bytes(leaf.output_shape) for leaf in leaves(nodes))
+        return features <= budget - budget // CHUNK_SHARE
 
     def _descend(self, node: Node, source: Source, budget: int) -> None:
+        """Evaluates a subtree that does not fit as a whole: its own networks, then its children."""
+        self._weights[node] = self._draw(node)
         if node.members:
-            own = Node(node.drawn, node.input_shape, node.output_shape, {}, node.members)
-            self._stream([own], source, budget)
-        after = lambda start, stop: self._apply(node, source(start, stop))  # noqa: E731
-        self._visit(list(node.children.values()), after, False, budget)
-        _forget(node)
+            own = Node(node.drawn, node.input_shape, node.output_shape, members=node.members)
+            if self._fits([own], budget):
+                self._stream([own], source, budget)
+            else:
+                self._probe_in_blocks(own, source, budget)
+        if node.children:
 
-    def _keep(self, shape: Shape, source: Source) -> Tensor:
-        kept = self._empty(shape)
-        for start, stop in self._chunks(_bytes(shape), self.budget):
-            kept[start:stop] = source(start, stop)
-            self.on_progress()
+            def after(start: int, stop: int) -> Tensor:
+                return self._apply(node, source(start, stop))
+
+            self._visit(list(node.children.values()), after, False, budget)
+        self._forget([node])
+
+    def _keep(self, child: Node, source: Source, budget: int) -> Tensor:
+        shape, device = child.input_shape, self.images.device
+        layout = memory_format(device)
+        kept = torch.empty(len(self.images), *shape, device=device, memory_format=layout)
+        chunks = self._chunks(0, len(self.images), 3 * image_bytes(shape), budget)
+
+        def keep(chunk: slice) -> None:
+            kept[chunk] = source(chunk.start, chunk.stop)
+
+        self._lanes.each(keep, chunks, self.on_progress)
         return kept
 
-    def _empty(self, shape: Shape) -> Tensor:
-        return torch.empty(
-            len(self.images), *shape, device=self.images.device, memory_format=torch.channels_last
-        )
-
     def _stream(self, nodes: Sequence[Node], source: Source, budget: int) -> None:
-        leaves = [leaf for node in nodes for leaf in node.subtree() if leaf.members]
-        features = {
-            id(leaf): torch.empty(len(self.images), leaf.features, device=self.images.device)
-            for leaf in leaves
-        }
-        widest = max(
-            _bytes(node.input_shape) + _bytes(node.output_shape)
-            for root in nodes
-            for node in root.subtree()
-        )
-        for start, stop in self._chunks(widest, budget):
-            chunk = source(start, stop)
-            for node in nodes:
-                self._forward(node, chunk, features, start, stop)
-            self.on_progress()
-        for node in nodes:
-            _forget(node)
-        self._probe(leaves, features)
+        """Evaluates subtrees whose training features fit the budget all together."""
+        self._draw_all(nodes)
+        ends = leaves(nodes)
+        new = self.images.new_empty
+        features = {leaf: new(self._train, leaf.features) for leaf in ends}
+        self._pass(nodes, source, 0, self._train, budget, _store_into(features))
+        fits, watches = self._fit(features)
+        columns = self.targets.codes.shape[1]
+        decisions = {leaf: new(len(self.images), columns, dtype=torch.float64) for leaf in ends}
+        for leaf, fit in fits.items():
+            decisions[leaf][: self._train] = fit.train_scores
 
-    def _chunks(self, image_bytes: int, budget: int) -> Iterable[tuple[int, int]]:
-        cuda = self.images.device.type == "cuda"
-        room = budget // CUDA_CHUNK_SHARE if cuda else min(CPU_CHUNK_BYTES, budget)
-        size = max(1, room // image_bytes)
-        total = len(self.images)
-        return ((start, min(start + size, total)) for start in range(0, total, size))
+        def score(leaf: Node, rows: Tensor, chunk: slice) -> None:
+            decisions[leaf][chunk] = scores(fits[leaf], rows)
 
-    def _forward(
-        self, node: Node, chunk: Tensor, features: dict[int, Tensor], start: int, stop: int
+        self._pass(nodes, source, self._train, len(self.images), budget, score)
+        self._forget(nodes)
+        for leaf in ends:
+            self._predict(leaf, decisions[leaf], *watches[leaf])
+
+    def _pass(
+        self, nodes: Sequence[Node], source: Source, first: int, end: int, budget: int, sink: Sink
     ) -> None:
-        output = self._apply(node, chunk)
+        widest = image_bytes(nodes[0].input_shape) + max(node.path_bytes() for node in nodes)
+
+        def forward(chunk: slice) -> None:
+            activation = source(chunk.start, chunk.stop)
+            for node in nodes:
+                self._forward(node, activation, chunk, sink)
+
+        self._lanes.each(forward, self._chunks(first, end, widest, budget), self.on_progress)
+
+    def _forward(self, node: Node, activation: Tensor, chunk: slice, sink: Sink) -> None:
+        output = self._apply(node, activation)
         if node.members:
-            features[id(node)][start:stop] = output.permute(0, 2, 3, 1).flatten(1)
+            sink(node, _rows(output), chunk)
         for child in node.children.values():
-            self._forward(child, output, features, start, stop)
+            self._forward(child, output, chunk, sink)
 
     def _apply(self, node: Node, chunk: Tensor) -> Tensor:
         layer = node.drawn.layer
-        if node.weights is None:
-            weight, bias = draw_layer(layer, node.input_shape[0], node.drawn.seed)
-            device = self.images.device
-            node.weights = (
-                weight.to(device, memory_format=torch.channels_last, non_blocking=True),
-                bias.to(device, non_blocking=True),
-            )
-        output = functional.conv2d(
-            chunk, *node.weights, layer.stride, layer.padding, layer.dilation
-        )
+        weight, bias = self._weights[node]
+        output = functional.conv2d(chunk, weight, bias, layer.stride, layer.padding, layer.dilation)
         return _ACTIVATIONS[layer.activation](output)
 
-    def _probe(self, leaves: Sequence[Node], features: dict[int, Tensor]) -> None:
-        for leaf in leaves:
-            matrix = features.pop(id(leaf))
-            (fit,) = fit_ridge([matrix[: self.train_images]], self.targets, self.alpha)
-            decision = scores(fit, matrix)
-            prediction = Prediction(predict(fit, decision), decision.isfinite().all(), 0.0)
-            for member in leaf.members:
-                self.predictions[member] = prediction
+    def _draw_all(self, nodes: Sequence[Node]) -> None:
+        def draw(node: Node) -> None:
+            self._weights[node] = self._draw(node)
+
+        undrawn = [part for node in nodes for part in node.subtree()]
+        self._lanes.each(draw, undrawn, self.on_progress)
+
+    def _draw(self, node: Node) -> tuple[Tensor, Tensor]:
+        weight, bias = draw_layer(node.drawn.layer, node.input_shape[0], node.drawn.seed)
+        device = self.images.device
+        if device.type == "cuda":  # pinned memory is copied without waiting
+            weight, bias = weight.pin_memory(), bias.pin_memory()
+        layout = memory_format(device)
+        return (
+            weight.to(device, non_blocking=True).contiguous(memory_format=layout),
+            bias.to(device, non_blocking=True),
+        )
+
+    def _fit(
+        self, features: dict[Node, Tensor]
+    ) -> tuple[dict[Node, Fit], dict[Node, tuple[Stopwatch, int]]]:
+        """Fits all probes, freeing features on the way; in batches where that helps."""
+        waiting = list(features)
+        size = self._together()
+        fits: dict[Node, Fit] = {}
+        watches: dict[Node, tuple[Stopwatch, int]] = {}
+
+        def fit(batch: list[Node]) -> None:
+            watch = Stopwatch(self.images.device)
+            matrices = [features.pop(leaf) for leaf in batch]
+            fits.update(zip(batch, fit_ridge(matrices, self.targets, self.alpha), strict=True))
+            watches.update(dict.fromkeys(batch, (watch.stop(), len(batch))))
+
+        batches = [waiting[start : start + size] for start in range(0, len(waiting), size)]
+        self._lanes.each(fit, batches, self.on_progress)
+        return fits, watches
+
+    def _together(self) -> int:
+        """Returns how many systems to solve at once: on the CPU a single one fits the caches."""
+        if self.images.device.type != "cuda":
+            return 1
+        return max(1, self.budget // CHUNK_SHARE // (SYSTEM_BYTES * self._train**2))
+
+    def _probe_in_blocks(self, leaf: Node, source: Source, budget: int) -> None:
+        """Evaluates one network whose training features alone exceed the budget."""
+        room = image_bytes(leaf.input_shape) + 2 * image_bytes(leaf.output_shape)
+        block = max(1, budget // (3 * room))
+
+        def rows(start: int, stop: int) -> Tensor:
             self.on_progress()
+            return _rows(self._apply(leaf, source(start, stop)))
+
+        watch = Stopwatch(self.images.device)
+        fit = fit_ridge_in_blocks(rows, leaf.features, block, self.targets, self.alpha)
+        watch.stop()
+        decisions = [fit.train_scores]
+        for start in range(self._train, len(self.images), block):
+            decisions.append(scores(fit, rows(start, min(start + block, len(self.images)))))
+        self._predict(leaf, torch.cat(decisions), watch, 1)
+
+    def _predict(self, leaf: Node, decision: Tensor, watch: Stopwatch, together: int) -> None:
+        labels = predict(self.targets, decision)
+        prediction = Prediction(labels, decision.isfinite().all(), watch, together)
+        for member in leaf.members:
+            self.predictions[member] = prediction
+
+    def _chunks(self, first: int, end: int, image_bytes: int, budget: int) -> Iterator[slice]:
+        room = budget // CHUNK_SHARE
+        if self.images.device.type != "cuda":
+            room = min(room, CPU_CHUNK_BYTES) // self._lanes.count
+        size = max(1, room // image_bytes)
+        return (slice(start, min(start + size, end)) for start in range(first, end, size))
+
+    def _forget(self, nodes: Sequence[Node]) -> None:
+        for node in nodes:
+            for part in node.subtree():
+                self._weights.pop(part, None)
+
+    @property
+    def _train(self) -> int:
+        return len(self.targets.codes)
 
 
-def _bytes(shape: Shape) -> int:
-    channels, height, width = shape
-    return channels * height * width * FLOAT_BYTES
+def _store_into(features: dict[Node, Tensor]) -> Sink:
+    def store(leaf: Node, rows: Tensor, chunk: slice) -> None:
+        features[leaf][chunk] = rows
+
+    return store
 
 
-def _forget(node: Node) -> None:
-    for part in node.subtree():
-        part.weights = None
+def _rows(output: Tensor) -> Tensor:
+    """Returns activations (m, C, H, W) as rows (m, p), in whatever order they lie in memory.
+
+    The order is the same for all images, and a ridge does not care for the order of features.
+    """
+    if memory_format(output.device) is torch.channels_last:
+        output = output.permute(0, 2, 3, 1)
+    return output.flatten(1).contiguous()
