@@ -95,18 +95,30 @@ def start_cluster(settings: Settings, *, workers: int) -> ClusterInfo:
             stderr=log,
             start_new_session=True,
         )
+    try:
+        info = _wait_started(supervisor, settings.data_dir)
+    except KeyboardInterrupt:
+        supervisor.terminate()
+        supervisor.wait(STOP_TIMEOUT_S)
+        raise
+    if info is not None:
+        return info
+    with log_path.open("rb") as log:
+        log.seek(start)
+        tail = log.read().decode(errors="replace")[-3000:]
+    raise UnavailableError(f"The cluster did not come up. {log_path} says:\n{tail}")
+
+
+def _wait_started(supervisor: subprocess.Popen[bytes], data_dir: Path) -> ClusterInfo | None:
     deadline = time.monotonic() + START_TIMEOUT_S
     while supervisor.poll() is None and time.monotonic() < deadline:
-        info = find_cluster(settings.data_dir)
+        info = find_cluster(data_dir)
         if info is not None and info.supervisor_pid == supervisor.pid:
             return info
         time.sleep(0.1)
     if supervisor.poll() is None:
         supervisor.terminate()
-    with log_path.open("rb") as log:
-        log.seek(start)
-        tail = log.read().decode(errors="replace")[-3000:]
-    raise UnavailableError(f"The cluster did not come up. {log_path} says:\n{tail}")
+    return None
 
 
 def stop_cluster(data_dir: Path) -> bool:

@@ -110,7 +110,7 @@ def cluster(idle_cluster: Cluster) -> Cluster:
 
 
 def small_sweep(*, trials: int = 2, seed: int = 0, **protocol: Any) -> Json:
-    """Returns a sweep of 64 architectures in 8 groups; 5 do not fit their input."""
+    """Returns a sweep of 64 architectures in 8 groups; some do not fit their input."""
     layer = {"channels": [8], "kernel_size": [3, 5], "stride": [1, 2], "dilation": [1, 3]}
     return {
         "space": {"layers": [layer, layer]},
