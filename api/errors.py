@@ -84,7 +84,9 @@ def _http_error(_: Request, error: Exception) -> JSONResponse:
 def _database_away(_: Request, error: Exception) -> JSONResponse:
     log.warning("database_unavailable", error=str(error).splitlines()[0])
     return problem(
-        HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", "The database cannot be reached; try again."
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "unavailable",
+        "The database is away or busy; try again.",
     )
 
 

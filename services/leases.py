@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from shared.architecture import Architecture, LayerConfig
 from shared.db.models import Job
 from shared.db.queries import groups as group_queries
 from shared.db.queries import jobs as job_queries
@@ -17,7 +18,6 @@ from shared.db.queries import sweeps as sweep_queries
 from shared.db.queries import workers as worker_queries
 from shared.errors import StaleLeaseError
 from shared.results import Environment, JobOutcome, TrialResult
-from shared.space import Architecture, LayerConfig
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from sqlalchemy.orm import Session
 
+from shared.architecture import LayerConfig
 from shared.db.models import Sweep
 from shared.db.queries import jobs as job_queries
 from shared.db.queries import leases as lease_queries
@@ -13,7 +14,7 @@ from shared.db.queries import sweeps as sweep_queries
 from shared.errors import SweepNotFoundError
 from shared.protocol import Order, Protocol
 from shared.results import Reason
-from shared.space import LayerConfig, SearchSpace, SpaceTable
+from shared.space import SearchSpace, SpaceTable
 from shared.status import UNFINISHED_JOB_STATUSES, JobStatus, SweepStatus, check_sweep_transition
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from shared.space import InputShape
+from shared.architecture import InputShape
 
 Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 DatasetName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]

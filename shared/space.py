@@ -1,152 +1,32 @@
-"""Search spaces of convolutional networks: enumeration, identity, shapes, sizes and costs.
+"""Search spaces: which architectures there are, in which order, and all of them as columns."""
 
-All arithmetic is integer arithmetic that works on single numbers and on numpy columns alike, so one
-architecture and a million of them are computed by the same lines.
-"""
-
-import hashlib
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
-from typing import Annotated, Any, Literal, NamedTuple, TypeVar
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, field_validator, model_validator
 
+from shared.architecture import (
+    Activation,
+    Architecture,
+    IntArray,
+    LayerConfig,
+    architecture_hash,
+    layer_cost,
+    output_size,
+)
 from shared.errors import InvalidInputError
 from shared.results import Reason
 
 MAX_ARCHITECTURES = 10_000_000
 MAX_LAYERS = 16
+MAX_LAYER_CHOICES = 65_536
 MAX_COUNT = 2**63 - 1  # columns are 64-bit integers, here and in the database
-
-Activation = Literal["relu", "gelu", "silu", "tanh", "none"]
-IntArray = NDArray[np.int64]
-IntOrArray = TypeVar("IntOrArray", int, IntArray)
-InputShape = tuple[PositiveInt, PositiveInt, PositiveInt]  # (C, H, W)
-
-
-class LayerConfig(NamedTuple):
-    """One convolution and what follows it. Kernels are square; padding is zeros on every side."""
-
-    channels: int
-    kernel_size: int
-    stride: int
-    dilation: int
-    padding: int
-    activation: str
-
-    @property
-    def key(self) -> str:
-        """Canonical text; identities and weight seeds are made of it, so it never changes."""
-        return (
-            f"c{self.channels}k{self.kernel_size}s{self.stride}"
-            f"d{self.dilation}p{self.padding}{self.activation}"
-        )
-
-
-def output_size(
-    size: IntOrArray,
-    kernel_size: IntOrArray,
-    stride: IntOrArray,
-    dilation: IntOrArray,
-    padding: IntOrArray,
-) -> IntOrArray:
-    """Returns the length of one side after a convolution; below 1 where the kernel does not fit.
-
-    Source: the formula in PyTorch's documentation of ``torch.nn.Conv2d``.
-    """
-    return (size + 2 * padding - dilation * (kernel_size - 1) - 1) // stride + 1
-
-
-@dataclass(frozen=True, slots=True)
-class Architecture:
-    """A network: convolutions in sequence, each followed by its activation, then flattened."""
-
-    layers: tuple[LayerConfig, ...]
-
-    @property
-    def hash(self) -> bytes:
-        """32 bytes that stand for this architecture everywhere and for ever (sha256)."""
-        return architecture_hash([layer.key for layer in self.layers])
-
-    @property
-    def prefix(self) -> tuple[LayerConfig, ...]:
-        """All layers but the last: architectures with the same prefix form a group."""
-        return self.layers[:-1]
-
-    def output_shape(self, input_shape: Sequence[int]) -> tuple[int, int, int] | None:
-        """Returns (C, H, W) after the last layer, or None where a kernel does not fit."""
-        shapes = self.shapes(input_shape)
-        return shapes[-1] if len(shapes) == len(self.layers) else None
-
-    def shapes(self, input_shape: Sequence[int]) -> list[tuple[int, int, int]]:
-        """Returns (C, H, W) after each layer, ending before the first that does not fit."""
-        _, height, width = input_shape
-        shapes: list[tuple[int, int, int]] = []
-        for layer in self.layers:
-            geometry = (layer.kernel_size, layer.stride, layer.dilation, layer.padding)
-            height, width = output_size(height, *geometry), output_size(width, *geometry)
-            if min(height, width) < 1:
-                break
-            shapes.append((layer.channels, height, width))
-        return shapes
-
-    def measures(self, input_shape: Sequence[int]) -> "Measures":
-        """Returns size and cost on inputs of ``input_shape`` (C, H, W).
-
-        Raises:
-            InvalidInputError: a kernel does not fit, so there is nothing to measure.
-        """
-        shapes = self.shapes(input_shape)
-        if len(shapes) < len(self.layers):
-            raise InvalidInputError(f"Layer {len(shapes)} of {self} does not fit its input.")
-        channels_before = [input_shape[0], *(shape[0] for shape in shapes)]
-        parameters = flops = 0
-        for before, layer, (channels, height, width) in zip(
-            channels_before, self.layers, shapes, strict=False
-        ):
-            weights, cost = layer_cost(before, channels, layer.kernel_size, height * width)
-            parameters += weights
-            flops += cost
-        return Measures(math.prod(shapes[-1]), math.prod(input_shape), parameters, flops)
-
-    def __str__(self) -> str:
-        return "-".join(layer.key for layer in self.layers)
-
-
-class Measures(NamedTuple):
-    """What the shape of a network alone decides. FLOPs count a multiply and an add as two."""
-
-    features: int  # elements of the last activation
-    input_elements: int
-    parameters: int  # convolutions only
-    flops: int  # per image, convolutions only
-
-    @property
-    def ratio(self) -> float:
-        """Output elements per input element."""
-        return self.features / self.input_elements
-
-    def parameters_with_head(self, classes: int) -> int:
-        """Parameters together with a linear classifier from the features to ``classes``."""
-        return self.parameters + (self.features + 1) * classes
-
-
-def layer_cost(
-    channels_in: IntOrArray, channels: IntOrArray, kernel_size: IntOrArray, positions: IntOrArray
-) -> tuple[IntOrArray, IntOrArray]:
-    """Returns (parameters, FLOPs per image) of a convolution with ``positions`` outputs."""
-    taps = channels_in * kernel_size * kernel_size
-    return channels * (taps + 1), 2 * channels * taps * positions
-
-
-def architecture_hash(layer_keys: Sequence[str]) -> bytes:
-    """Returns the identity of the network whose layers have these keys."""
-    return hashlib.sha256("|".join(layer_keys).encode()).digest()
 
 
 class LayerSpace(BaseModel):
@@ -169,6 +49,15 @@ class LayerSpace(BaseModel):
         if len(set(choices)) < len(choices):
             raise ValueError("names a choice twice")
         return choices
+
+    @model_validator(mode="after")
+    def _bounded(self) -> "LayerSpace":
+        if self.size > MAX_LAYER_CHOICES:
+            raise ValueError(
+                f"{self.size:,} combinations are more than the {MAX_LAYER_CHOICES:,} that one "
+                "layer may have; take choices away"
+            )
+        return self
 
     @property
     def size(self) -> int:
@@ -278,11 +167,11 @@ class SearchSpace(BaseModel):
             InvalidInputError: sizes or costs could be too large to be counted.
         """
         self._check_countable(input_shape)
+        options = [[layer.at(i) for i in range(layer.size)] for layer in self.layers]
         for block in self.blocks:
             for start in range(0, block.size, rows):
-                yield self._table(
-                    block, np.arange(start, min(start + rows, block.size)), input_shape
-                )
+                offsets = np.arange(start, min(start + rows, block.size))
+                yield self._table(block, options[: block.depth], offsets, input_shape)
 
     def _check_countable(self, input_shape: Sequence[int]) -> None:
         channels, height, width = input_shape
@@ -299,10 +188,13 @@ class SearchSpace(BaseModel):
             )
 
     def _table(
-        self, block: "DepthBlock", offsets: IntArray, input_shape: Sequence[int]
+        self,
+        block: "DepthBlock",
+        options: list[list[LayerConfig]],
+        offsets: IntArray,
+        input_shape: Sequence[int],
     ) -> "SpaceTable":
         choices = np.unravel_index(offsets, block.sizes)
-        options = [[layer.at(i) for i in range(layer.size)] for layer in self.layers[: block.depth]]
         fits = np.ones(len(offsets), dtype=bool)
         channels, height, width = (np.full(len(offsets), side) for side in input_shape)
         parameters, flops = np.zeros_like(offsets), np.zeros_like(offsets)

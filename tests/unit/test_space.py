@@ -10,15 +10,9 @@ from hypothesis import given, settings
 from pydantic import ValidationError
 from torch.nn import functional
 
+from shared.architecture import Architecture, LayerConfig
 from shared.errors import InvalidInputError
-from shared.space import (
-    SPACE_PRESETS,
-    Architecture,
-    LayerConfig,
-    LayerSpace,
-    SearchSpace,
-    random_cnn_2025,
-)
+from shared.space import SPACE_PRESETS, LayerSpace, SearchSpace, random_cnn_2025
 from tests.unit.published import CLASSES, INPUT_SHAPE, PARAMETERS, RATIOS, Triple
 
 Shape = tuple[int, ...]
@@ -304,3 +298,8 @@ def test_any_space_enumerates_each_architecture_once_and_shapes_are_pytorchs(
     assert shapes == [n and tuple(n.activation.shape) for n in networks]
     fits = [fits for table in space.tables(input_shape) for fits in table.fits.tolist()]
     assert fits == [shape is not None for shape in shapes]
+
+
+def test_a_layer_with_too_many_combinations_is_refused_with_their_number() -> None:
+    with pytest.raises(ValidationError, match="65,792 combinations"):
+        LayerSpace(channels=tuple(range(1, 258)), padding=tuple(range(256)))

@@ -8,8 +8,8 @@ from functools import lru_cache
 import torch
 from torch import Tensor, nn
 
+from shared.architecture import Architecture, LayerConfig
 from shared.protocol import Protocol, Scope
-from shared.space import Architecture, LayerConfig
 
 Weights = tuple[Tensor, Tensor]
 

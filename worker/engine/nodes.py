@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from shared.space import LayerConfig
+from shared.architecture import LayerConfig
 
 FLOAT_BYTES = 4
 

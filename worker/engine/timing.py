@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from shared.architecture import Architecture, LayerConfig
 from shared.protocol import MemoryFormat, Precision, Timing
 from shared.results import Throughput, ThroughputSource
-from shared.space import Architecture, LayerConfig
 from worker.engine.layers import activation_module, make_conv, network_shapes
 
 NEAR_GATE = 0.3  # estimates within this share of the gate are never trusted

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from shared.architecture import Architecture
 from shared.errors import DevicePoisonedError
 from shared.protocol import Precision, Protocol
 from shared.results import JobOutcome, Reason, Throughput, TrialResult
-from shared.space import Architecture
 from shared.status import JobStatus
 from worker.engine.datasets import Dataset
 from worker.engine.layers import build_network, layer_seeds, network_shapes
