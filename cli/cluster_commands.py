@@ -45,27 +45,26 @@ def up(
     settings = local_settings(data_dir, port, device)
     with output.console.status("Starting the cluster …"):
         info = start_cluster(settings, workers=workers)
+    try:
+        _welcome(info, detach)
+        while not detach:
+            time.sleep(0.5)
+            if find_cluster(settings.data_dir) is None:
+                logs = cluster_dir(settings.data_dir) / "logs"
+                raise output.fail(f"The cluster has ended; see {logs}.")
+    except KeyboardInterrupt:
+        with output.console.status("Stopping …"):
+            stop_cluster(settings.data_dir)
+        output.console.print("Stopped.")
+
+
+def _welcome(info: ClusterInfo, detach: bool) -> None:
     output.console.print(
         f"convsweep runs at [bold]{info.url}[/] (API description: {info.url}/docs)"
     )
-    output.console.print(f"Data and logs: {cluster_dir(settings.data_dir)}")
-    if detach:
-        output.console.print("Stop it with: convsweep down")
-        return
-    output.console.print("Ctrl-C stops it; `convsweep up` goes on from there.")
-    follow(info, settings)
-
-
-def follow(info: ClusterInfo, settings: Settings) -> None:
-    """Waits while a cluster runs; stops it at Ctrl-C."""
-    try:
-        while find_cluster(settings.data_dir) is not None:
-            time.sleep(0.5)
-        raise output.fail(f"The cluster ended. See {cluster_dir(settings.data_dir) / 'logs'}.")
-    except KeyboardInterrupt:
-        with output.console.status("Stopping …"):
-            stop_cluster(Path(info.data_dir))
-        output.console.print("Stopped.")
+    output.console.print(f"Data and logs: {cluster_dir(Path(info.data_dir))}")
+    stop = "Stop it with: convsweep down" if detach else "Ctrl-C stops it; its data stay."
+    output.console.print(stop)
 
 
 def down(data_dir: DataDirOption = None) -> None:
