@@ -2,17 +2,20 @@
 
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import Protocol as Interface
 
 import structlog
+import torch
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
 from services import leases, workers
 from services.leases import Claim
 from services.sweeps import get_sweep
+from shared.architecture import Architecture
 from shared.errors import (
     DatasetError,
     DevicePoisonedError,
@@ -37,6 +40,23 @@ class HandBack(BaseException):
     """The worker is asked to stop: the group goes back unharmed."""
 
 
+class Evaluate(Interface):
+    """What turns architectures into outcomes: the engine, or a stand-in that costs nothing."""
+
+    def __call__(
+        self,
+        architectures: Sequence[Architecture],
+        trials: Sequence[range],
+        dataset: Dataset,
+        protocol: Protocol,
+        device: torch.device,
+        *,
+        memory_budget_bytes: int,
+        on_progress: Callable[[], None],
+        device_lock: Path | None,
+    ) -> list[JobOutcome]: ...
+
+
 class Executor:
     """Evaluates groups on one device, one after another."""
 
@@ -48,6 +68,7 @@ class Executor:
         worker_id: uuid.UUID,
         heartbeat: Heartbeat,
         should_stop: Callable[[], bool],
+        evaluate: Evaluate = evaluate_group,
     ) -> None:
         self._settings = settings
         self._session_factory = session_factory
@@ -55,6 +76,7 @@ class Executor:
         self._worker_id = worker_id
         self._heartbeat = heartbeat
         self._should_stop = should_stop
+        self._evaluate = evaluate
         self._claim_limit = settings.claim_jobs
 
     def execute_group(self, sweep_id: int, group: int) -> None:
@@ -120,7 +142,7 @@ class Executor:
         facts = {"sweep_id": claim.sweep_id, "group": claim.group, "jobs": len(claim.jobs)}
         self._heartbeat.hold(claim.token)
         try:
-            outcomes = evaluate_group(
+            outcomes = self._evaluate(
                 [job.architecture for job in claim.jobs],
                 [job.trials for job in claim.jobs],
                 dataset,

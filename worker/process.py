@@ -15,14 +15,15 @@ from shared.queue import make_celery
 from shared.settings import Settings
 from shared.version import code_version
 from worker.device import Device, open_device
-from worker.execution import Executor
+from worker.engine.tree import evaluate_group
+from worker.execution import Evaluate, Executor
 from worker.heartbeat import Heartbeat
 from worker.tasks import register_tasks
 
 log = structlog.get_logger(__name__)
 
 
-def run_worker(settings: Settings) -> int:
+def run_worker(settings: Settings, evaluate: Evaluate = evaluate_group) -> int:
     """Works until told to stop by SIGTERM or SIGINT; returns the exit status.
 
     One process drives one device, in Celery's solo pool: CUDA does not survive a fork.
@@ -42,7 +43,9 @@ def run_worker(settings: Settings) -> int:
         progress_deadline_s=settings.progress_deadline_s,
     )
     heartbeat.start()
-    executor = Executor(settings, session_factory, device, worker_id, heartbeat, _should_stop)
+    executor = Executor(
+        settings, session_factory, device, worker_id, heartbeat, _should_stop, evaluate
+    )
     app = make_celery(settings)
     register_tasks(app, executor)
     log.info("worker_started", worker_id=str(worker_id), device=device.model)
