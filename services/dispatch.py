@@ -57,6 +57,7 @@ def _take_back_jobs(session: Session, max_attempts: int) -> int:
     jobs = job_queries.release_lost_jobs(
         session,
         tokens,
+        outcome="expired",
         max_attempts=max_attempts,
         error="The worker vanished: its lease was not renewed in time.",
     )

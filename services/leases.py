@@ -147,7 +147,11 @@ def fail_claim(session: Session, claim: Claim, *, error: str, max_attempts: int)
     if not lease_queries.end_leases(session, [claim.token], "failed"):
         return 0
     lost = job_queries.release_lost_jobs(
-        session, [claim.token], max_attempts=max_attempts, error=_storable(error)
+        session,
+        [claim.token],
+        outcome="failed",
+        max_attempts=max_attempts,
+        error=_storable(error),
     )
     group_queries.clear_hints(session, [(claim.sweep_id, claim.group)])
     sweep_queries.update_finished_sweeps(session, claim.sweep_id)

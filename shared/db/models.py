@@ -47,7 +47,10 @@ class Sweep(Base):
     """One request to evaluate a whole space under one protocol."""
 
     __tablename__ = "sweeps"
-    __table_args__ = (CheckConstraint(_one_of("status", SweepStatus), name="sweeps_status"),)
+    __table_args__ = (
+        CheckConstraint(_one_of("status", SweepStatus), name="sweeps_status"),
+        UniqueConstraint("idempotency_key", name="sweeps_idempotency_key"),
+    )
 
     id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
     name: Mapped[str]
@@ -58,6 +61,9 @@ class Sweep(Base):
     created_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
     updated_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
     completed_at: Mapped[dt.datetime | None]
+    dataset_hash: Mapped[str | None]  # content of the images that its trials use, once known
+    idempotency_key: Mapped[str | None]
+    request_hash: Mapped[str | None]  # what was asked for under that key
 
 
 class SweepProgress(Base):
@@ -107,13 +113,14 @@ class Worker(Base):
     device: Mapped[str]
     code_version: Mapped[str]
     problem: Mapped[str | None]
+    datasets: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))  # name: hashes
     started_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
     last_seen_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
     stopped_at: Mapped[dt.datetime | None]
 
 
 class Lease(Base):
-    """One claim of jobs of a group by a worker, kept after its end as the record of attempts."""
+    """One claim of jobs of a group by a worker, kept after its end."""
 
     __tablename__ = "leases"
     __table_args__ = (
@@ -216,6 +223,29 @@ class Job(Base):
     fit_s: Mapped[float | None]
     environment_id: Mapped[int | None] = mapped_column(ForeignKey("environments.id"))
     finished_at: Mapped[dt.datetime | None]
+
+
+class Attempt(Base):
+    """How one hand-out of one job ended. Rows are added and never changed."""
+
+    __tablename__ = "attempts"
+    __table_args__ = (
+        CheckConstraint("attempt > 0", name="attempts_attempt"),
+        CheckConstraint(
+            "outcome IN ('completed', 'invalid', 'rejected', 'failed', 'released', 'expired', "
+            "'cancelled')",
+            name="attempts_outcome",
+        ),
+    )
+
+    job_id: Mapped[int] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    lease_token: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    attempt: Mapped[int] = mapped_column(SmallInteger)
+    worker_id: Mapped[uuid.UUID]
+    started_at: Mapped[dt.datetime]
+    ended_at: Mapped[dt.datetime] = mapped_column(server_default=func.clock_timestamp())
+    outcome: Mapped[str]
+    error: Mapped[str | None]
 
 
 class Trial(Base):

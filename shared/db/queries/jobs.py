@@ -18,6 +18,15 @@ _JOB_COLUMNS = (
 )
 
 
+# Written by the statement that ends a job's hand-out: what ``held`` and the lease know of it.
+_RECORD_ATTEMPTS = """
+    INSERT INTO attempts (job_id, lease_token, attempt, worker_id, started_at, outcome, error)
+    SELECT held.id, leases.token, held.attempt, leases.worker_id, leases.claimed_at,
+           {outcome}, {error}
+    FROM held JOIN leases ON leases.token = held.lease_token
+"""
+
+
 def insert_jobs(session: Session, lines: Iterable[str]) -> None:
     """Adds jobs from lines in COPY's text format, columns as ``format_job`` writes them."""
     copy_rows(session, f"COPY jobs ({_JOB_COLUMNS}) FROM STDIN", lines)
@@ -94,14 +103,17 @@ def complete_jobs(
         trials: ``job_id`` and the columns of ``trials`` but for environment, attempt and time;
             ``correct_bits`` in hexadecimal.
     """
-    statement = text("""
+    statement = text(f"""
         WITH outcome AS (
             SELECT * FROM jsonb_to_recordset(CAST(:jobs AS jsonb))
                 AS o(id bigint, status text, reason text, error text)
         ), held AS (
-            SELECT jobs.id, jobs.attempt FROM jobs JOIN outcome USING (id)
+            SELECT jobs.id, jobs.attempt, jobs.lease_token, outcome.status, outcome.error
+            FROM jobs JOIN outcome USING (id)
             WHERE jobs.lease_token = :token AND jobs.status = 'running'
             ORDER BY jobs.id FOR UPDATE OF jobs
+        ), recorded AS (
+            {_RECORD_ATTEMPTS.format(outcome="held.status", error="held.error")}
         ), arrived AS (
             INSERT INTO trials (job_id, trial, accuracy, train_accuracy, fit_s, images_per_s,
                 images_per_s_spread, timing_runs, throughput_source, weights_seed, correct_bits,
@@ -153,36 +165,70 @@ def complete_jobs(
 
 def release_jobs(session: Session, token: uuid.UUID) -> int:
     """Hands back what ``token`` still holds, without burning the attempt; returns how many."""
-    statement = text("""
-        UPDATE jobs SET status = 'pending', attempt = attempt - 1, lease_token = NULL
-        WHERE lease_token = :token AND status = 'running'
+    statement = text(f"""
+        WITH held AS (
+            SELECT id, attempt, lease_token FROM jobs
+            WHERE lease_token = :token AND status = 'running' ORDER BY id FOR UPDATE
+        ), recorded AS (
+            {_RECORD_ATTEMPTS.format(outcome="'released'", error="NULL")}
+        )
+        UPDATE jobs SET status = 'pending', attempt = jobs.attempt - 1, lease_token = NULL
+        FROM held WHERE jobs.id = held.id
     """)
     return affected_rows(session.execute(statement, {"token": token}))
 
 
 def release_lost_jobs(
-    session: Session, tokens: Sequence[uuid.UUID], *, max_attempts: int, error: str
+    session: Session,
+    tokens: Sequence[uuid.UUID],
+    *,
+    outcome: str,
+    max_attempts: int,
+    error: str,
 ) -> int:
     """Takes jobs back from leases that ended without a result, the attempt burnt.
 
-    They are pending again, or failed with ``error`` after their last attempt.
+    They are pending again, or failed with ``error`` after their last attempt. The attempt is
+    recorded as ``outcome``, ``failed`` or ``expired``.
     """
-    statement = text("""
+    statement = text(f"""
+        WITH held AS (
+            SELECT id, attempt, lease_token FROM jobs
+            WHERE lease_token = ANY(:tokens) AND status = 'running' ORDER BY id FOR UPDATE
+        ), recorded AS (
+            {_RECORD_ATTEMPTS.format(outcome=":outcome", error=":error")}
+        )
         UPDATE jobs SET lease_token = NULL, error = :error,
-            status = CASE WHEN attempt < :max_attempts THEN 'pending' ELSE 'failed' END,
-            reason = CASE WHEN attempt < :max_attempts THEN NULL ELSE 'attempts_exhausted' END,
-            finished_at = CASE WHEN attempt < :max_attempts THEN NULL ELSE clock_timestamp() END
-        WHERE lease_token = ANY(:tokens) AND status = 'running'
+            status = CASE WHEN jobs.attempt < :max_attempts THEN 'pending' ELSE 'failed' END,
+            reason = CASE WHEN jobs.attempt < :max_attempts THEN NULL
+                          ELSE 'attempts_exhausted' END,
+            finished_at = CASE WHEN jobs.attempt < :max_attempts THEN NULL
+                               ELSE clock_timestamp() END
+        FROM held WHERE jobs.id = held.id
     """)
-    values = {"tokens": list(tokens), "max_attempts": max_attempts, "error": error}
+    values = {
+        "tokens": list(tokens),
+        "outcome": outcome,
+        "max_attempts": max_attempts,
+        "error": error,
+    }
     return affected_rows(session.execute(statement, values))
 
 
 def cancel_jobs(session: Session, sweep_id: int) -> int:
     """Cancels every unfinished job of a sweep; late results find their lease gone."""
-    statement = text("""
+    statement = text(f"""
+        WITH unfinished AS (
+            SELECT id, attempt, lease_token FROM jobs
+            WHERE sweep_id = :sweep_id AND status IN ('pending', 'running')
+            ORDER BY id FOR UPDATE
+        ), held AS (
+            SELECT * FROM unfinished WHERE lease_token IS NOT NULL
+        ), recorded AS (
+            {_RECORD_ATTEMPTS.format(outcome="'cancelled'", error="NULL")}
+        )
         UPDATE jobs SET status = 'cancelled', lease_token = NULL, finished_at = clock_timestamp()
-        WHERE sweep_id = :sweep_id AND status IN ('pending', 'running')
+        FROM unfinished WHERE jobs.id = unfinished.id
     """)
     return affected_rows(session.execute(statement, {"sweep_id": sweep_id}))
 
