@@ -18,15 +18,6 @@ _JOB_COLUMNS = (
 )
 
 
-# Written by the statement that ends a job's hand-out: what ``held`` and the lease know of it.
-_RECORD_ATTEMPTS = """
-    INSERT INTO attempts (job_id, lease_token, attempt, worker_id, started_at, outcome, error)
-    SELECT held.id, leases.token, held.attempt, leases.worker_id, leases.claimed_at,
-           {outcome}, {error}
-    FROM held JOIN leases ON leases.token = held.lease_token
-"""
-
-
 def insert_jobs(session: Session, lines: Iterable[str]) -> None:
     """Adds jobs from lines in COPY's text format, columns as ``format_job`` writes them."""
     copy_rows(session, f"COPY jobs ({_JOB_COLUMNS}) FROM STDIN", lines)
@@ -103,7 +94,7 @@ def complete_jobs(
         trials: ``job_id`` and the columns of ``trials`` but for environment, attempt and time;
             ``correct_bits`` in hexadecimal.
     """
-    statement = text(f"""
+    statement = text("""
         WITH outcome AS (
             SELECT * FROM jsonb_to_recordset(CAST(:jobs AS jsonb))
                 AS o(id bigint, status text, reason text, error text)
@@ -113,7 +104,11 @@ def complete_jobs(
             WHERE jobs.lease_token = :token AND jobs.status = 'running'
             ORDER BY jobs.id FOR UPDATE OF jobs
         ), recorded AS (
-            {_RECORD_ATTEMPTS.format(outcome="held.status", error="held.error")}
+            INSERT INTO attempts
+                (job_id, lease_token, attempt, worker_id, started_at, outcome, error)
+            SELECT held.id, leases.token, held.attempt, leases.worker_id, leases.claimed_at,
+                held.status, held.error
+            FROM held JOIN leases ON leases.token = held.lease_token
         ), arrived AS (
             INSERT INTO trials (job_id, trial, accuracy, train_accuracy, fit_s, images_per_s,
                 images_per_s_spread, timing_runs, throughput_source, weights_seed, correct_bits,
@@ -165,12 +160,16 @@ def complete_jobs(
 
 def release_jobs(session: Session, token: uuid.UUID) -> int:
     """Hands back what ``token`` still holds, without burning the attempt; returns how many."""
-    statement = text(f"""
+    statement = text("""
         WITH held AS (
             SELECT id, attempt, lease_token FROM jobs
             WHERE lease_token = :token AND status = 'running' ORDER BY id FOR UPDATE
         ), recorded AS (
-            {_RECORD_ATTEMPTS.format(outcome="'released'", error="NULL")}
+            INSERT INTO attempts
+                (job_id, lease_token, attempt, worker_id, started_at, outcome, error)
+            SELECT held.id, leases.token, held.attempt, leases.worker_id, leases.claimed_at,
+                'released', NULL
+            FROM held JOIN leases ON leases.token = held.lease_token
         )
         UPDATE jobs SET status = 'pending', attempt = jobs.attempt - 1, lease_token = NULL
         FROM held WHERE jobs.id = held.id
@@ -191,12 +190,16 @@ def release_lost_jobs(
     They are pending again, or failed with ``error`` after their last attempt. The attempt is
     recorded as ``outcome``, ``failed`` or ``expired``.
     """
-    statement = text(f"""
+    statement = text("""
         WITH held AS (
             SELECT id, attempt, lease_token FROM jobs
             WHERE lease_token = ANY(:tokens) AND status = 'running' ORDER BY id FOR UPDATE
         ), recorded AS (
-            {_RECORD_ATTEMPTS.format(outcome=":outcome", error=":error")}
+            INSERT INTO attempts
+                (job_id, lease_token, attempt, worker_id, started_at, outcome, error)
+            SELECT held.id, leases.token, held.attempt, leases.worker_id, leases.claimed_at,
+                :outcome, :error
+            FROM held JOIN leases ON leases.token = held.lease_token
         )
         UPDATE jobs SET lease_token = NULL, error = :error,
             status = CASE WHEN jobs.attempt < :max_attempts THEN 'pending' ELSE 'failed' END,
@@ -217,7 +220,7 @@ def release_lost_jobs(
 
 def cancel_jobs(session: Session, sweep_id: int) -> int:
     """Cancels every unfinished job of a sweep; late results find their lease gone."""
-    statement = text(f"""
+    statement = text("""
         WITH unfinished AS (
             SELECT id, attempt, lease_token FROM jobs
             WHERE sweep_id = :sweep_id AND status IN ('pending', 'running')
@@ -225,7 +228,11 @@ def cancel_jobs(session: Session, sweep_id: int) -> int:
         ), held AS (
             SELECT * FROM unfinished WHERE lease_token IS NOT NULL
         ), recorded AS (
-            {_RECORD_ATTEMPTS.format(outcome="'cancelled'", error="NULL")}
+            INSERT INTO attempts
+                (job_id, lease_token, attempt, worker_id, started_at, outcome, error)
+            SELECT held.id, leases.token, held.attempt, leases.worker_id, leases.claimed_at,
+                'cancelled', NULL
+            FROM held JOIN leases ON leases.token = held.lease_token
         )
         UPDATE jobs SET status = 'cancelled', lease_token = NULL, finished_at = clock_timestamp()
         FROM unfinished WHERE jobs.id = unfinished.id
