@@ -11,6 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from services.dispatch import reap_expired_leases, send_hints
 from shared.db.session import make_engine, make_session_factory
 from shared.logs import configure_logging
+from shared.process import run_main
 from shared.queue import HintQueue, make_celery
 from shared.settings import Settings, get_settings
 
@@ -49,4 +50,4 @@ def run_dispatcher(settings: Settings) -> None:
 
 
 if __name__ == "__main__":
-    run_dispatcher(get_settings())
+    run_main(lambda: run_dispatcher(get_settings()))

