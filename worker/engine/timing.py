@@ -16,6 +16,7 @@ from shared.architecture import Architecture, LayerConfig
 from shared.protocol import MemoryFormat, Precision, Timing
 from shared.results import Throughput, ThroughputSource
 from worker.engine.layers import activation_module, make_conv, network_shapes
+from worker.engine.stopwatch import Stopwatch
 
 NEAR_GATE = 0.3  # estimates within this share of the gate are never trusted
 WARM_UP_RUNS = 3
@@ -44,11 +45,9 @@ class DeviceLock:
         if self._path is None:
             yield
             return
-        with _flock(self._turn, fcntl.LOCK_SH, on_progress):
-            device = _flock(self._path, fcntl.LOCK_SH, on_progress)
-            device.__enter__()
         with contextlib.ExitStack() as held:
-            held.push(device.__exit__)
+            with _flock(self._turn, fcntl.LOCK_SH, on_progress):
+                held.enter_context(_flock(self._path, fcntl.LOCK_SH, on_progress))
             yield
 
     @contextlib.contextmanager
@@ -217,19 +216,10 @@ def _time_until_steady(
 
 
 def _run_s(network: nn.Module, batch: Tensor, repeats: int) -> float:
-    if batch.device.type != "cuda":
-        started = time.perf_counter()
-        for _ in range(repeats):
-            network(batch)
-        return time.perf_counter() - started
-    begin = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
-    end = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
-    begin.record()
+    watch = Stopwatch(batch.device)
     for _ in range(repeats):
         network(batch)
-    end.record()
-    end.synchronize()
-    return float(begin.elapsed_time(end)) / 1000
+    return watch.stop().seconds()
 
 
 def _median_and_spread(seconds: list[float]) -> tuple[float, float]:

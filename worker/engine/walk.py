@@ -20,7 +20,7 @@ from worker.engine.nodes import Node, image_bytes, leaves
 from worker.engine.ridge import Fit, Targets, fit_ridge, predict, scores
 from worker.engine.stopwatch import Stopwatch
 
-CPU_CHUNK_BYTES = 8 * 2**20  # activations of a chunk on their way through the tree stay in caches
+CPU_CHUNK_BYTES = 32 * 2**20  # all activations under way, about a last-level cache
 CHUNK_SHARE = 4  # and never take more than this part of the budget
 SYSTEM_BYTES = 40  # per element of a dual system while it is solved: float32, float64 and copies
 

@@ -1,0 +1,1 @@
+"""Each performance claim of the project as one runnable module."""

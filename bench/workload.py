@@ -1,0 +1,84 @@
+"""What benchmarks run on: groups of the published space, their cost, the speed of the machine."""
+
+import random
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+
+from shared.architecture import Architecture
+from shared.protocol import Protocol
+from shared.space import SearchSpace, random_cnn_2025
+from worker.engine.datasets import Dataset
+from worker.engine.products import times_transposed
+
+INPUT_SHAPE = (3, 96, 96)
+Group = list[Architecture]
+
+
+def valid_group(space: SearchSpace, group: int) -> Group:
+    """Returns the valid architectures of one group of the published space."""
+    size = space.blocks[0].group_size
+    members = (space.architecture(index) for index in range(group * size, (group + 1) * size))
+    return [architecture for architecture in members if _valid(architecture)]
+
+
+def sample_groups(count: int, seed: int = 0, channels: int = 32) -> list[Group]:
+    """Returns ``count`` random groups that have valid members."""
+    space = random_cnn_2025(channels)
+    order = random.Random(seed).sample(range(space.groups), space.groups)
+    groups = (valid_group(space, group) for group in order)
+    return [group for group, _ in zip(filter(None, groups), range(count), strict=False)]
+
+
+def noise_dataset(images: int, classes: int = 10) -> Dataset:
+    """Returns ``images`` + as many images of noise: cost does not depend on what they show."""
+    generator = torch.Generator().manual_seed(0)
+    shape = (images, *INPUT_SHAPE)
+    labels = torch.arange(images) % classes
+    first, second = (torch.rand(shape, generator=generator) for _ in range(2))
+    return Dataset("noise", first, labels, second, labels, classes, "")
+
+
+def tree_flops(group: Group, protocol: Protocol) -> float:
+    """Returns what one trial of a group takes at least: every shared convolution once on every
+    image, a symmetric Gram matrix and two thin products per network."""
+    images = protocol.train_images + protocol.validation_images
+    convolutions: dict[tuple[object, ...], int] = {}
+    probes = 0
+    for architecture in group:
+        measures = architecture.measures(INPUT_SHAPE)
+        below = 0
+        for depth in range(1, len(architecture.layers) + 1):
+            part = Architecture(architecture.layers[:depth])
+            total = part.measures(INPUT_SHAPE).flops
+            convolutions[part.layers] = total - below
+            below = total
+        probes += measures.features * (protocol.train_images**2 + 2 * 10 * images)
+    return float(sum(convolutions.values()) * images + probes)
+
+
+def sgemm_flops_per_s(size: int = 2048, runs: int = 5) -> float:
+    """Returns the best rate of float32 matrix products that any library here reaches on all cores:
+    MKL (``torch.mm``), OpenBLAS (NumPy) or oneDNN."""
+    left, right = torch.rand(size, size), torch.rand(size, size)
+    products: Sequence[Callable[[], object]] = (
+        lambda: left @ right,
+        lambda: np.dot(left.numpy(), right.numpy()),
+        lambda: times_transposed(left, right),
+    )
+    seconds = [min(_seconds(product) for _ in range(runs)) for product in products]
+    return 2 * size**3 / min(seconds)
+
+
+def _seconds(run: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    run()
+    return time.perf_counter() - started
+
+
+def _valid(architecture: Architecture) -> bool:
+    if architecture.output_shape(INPUT_SHAPE) is None:
+        return False
+    return architecture.measures(INPUT_SHAPE).ratio <= 1
