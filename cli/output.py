@@ -88,7 +88,7 @@ def print_leaderboard(rows: Sequence[Json], title: str | None = None) -> None:
             "ratio",
             "parameters",
             "trials",
-            "layers",
+            LAYERS_TITLE,
         ],
         [
             (
