@@ -46,9 +46,10 @@ class Client:
         """Returns what a sweep would hold."""
         return self._json("POST", "/v1/sweeps/preview", json=wanted)
 
-    def create_sweep(self, wanted: Json) -> Json:
-        """Creates a sweep and returns it."""
-        return self._json("POST", "/v1/sweeps", json=wanted)
+    def create_sweep(self, wanted: Json, *, idempotency_key: str | None = None) -> Json:
+        """Creates a sweep and returns it; with a key it is created once however often asked."""
+        headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
+        return self._json("POST", "/v1/sweeps", json=wanted, headers=headers)
 
     def list_sweeps(self, limit: int = 50) -> list[Json]:
         """Returns sweeps, newest first."""
@@ -60,8 +61,13 @@ class Client:
         return self._json("GET", f"/v1/sweeps/{sweep_id}")
 
     def steer_sweep(self, sweep_id: int, action: str) -> Json:
-        """Does ``pause``, ``resume`` or ``cancel`` and returns the sweep."""
+        """Does ``pause``, ``resume``, ``cancel`` or ``retry`` and returns the sweep."""
         return self._json("POST", f"/v1/sweeps/{sweep_id}/{action}")
+
+    def extend_sweep(self, sweep_id: int, trials: int, top: int | None = None) -> Json:
+        """Asks for more trials of all jobs or of the leaders and returns the sweep."""
+        wanted = {"trials": trials, "top": top}
+        return self._json("POST", f"/v1/sweeps/{sweep_id}/extend", json=wanted)
 
     def leaderboard(self, sweep_id: int, **filters: Any) -> list[Json]:
         """Returns ranked networks; filters are those of the API, None leaves one out."""

@@ -1,5 +1,6 @@
 """``convsweep top|job|export|plot``: reading results."""
 
+import datetime as dt
 import json
 import subprocess
 import sys
@@ -54,7 +55,7 @@ def job(
     url: UrlOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Shows one architecture with its trials, or writes its weights."""
+    """Shows one architecture with its trials and attempts, or writes its weights."""
     with make_client(url) as client:
         found = client.get_job(job_id)
     if weights is not None:
@@ -105,6 +106,25 @@ def _print_job(found: Json) -> None:
                 for t in found["trials"]
             ],
         )  # fmt: skip
+
+    output.print_table(
+        "\nattempts",
+        ["attempt", "outcome", "worker", "began", "seconds", "error"],
+        [
+            (
+                a["attempt"], a["outcome"] or "running", f"{a['hostname']}:{a['pid']}",
+                a["started_at"][:19].replace("T", " "), _seconds(a), a["error"],
+            )
+            for a in found["attempts"]
+        ],
+    )  # fmt: skip
+
+
+def _seconds(attempt: Json) -> str | None:
+    if attempt["ended_at"] is None:
+        return None
+    begin, end = (dt.datetime.fromisoformat(attempt[key]) for key in ("started_at", "ended_at"))
+    return f"{(end - begin).total_seconds():.1f}"
 
 
 OutputOption = Annotated[Path, typer.Option("--output", "-o", help="The file to write.")]

@@ -1,4 +1,4 @@
-"""``convsweep sweep ...``: preview, start, list, show, watch, pause, resume, cancel."""
+"""``convsweep sweep ...``: preview, start, list, show, watch, and what steers a sweep."""
 
 import json
 import sys
@@ -54,14 +54,14 @@ def _wanted(
     protocol = dict(wanted.get("protocol") or {})
     protocol |= {name: value for name, value in changes.items() if value is not None}
     for assignment in assignments or []:
-        _assign(protocol, assignment)
+        assign_field(protocol, assignment)
     return wanted | ({"protocol": protocol} if protocol else {})
 
 
-def _assign(protocol: Json, assignment: str) -> None:
+def assign_field(protocol: Json, assignment: str) -> None:
     """Sets a field that is named by dots (``gates.min_accuracy=0.3``); values are JSON or text."""
     path, equals, text = assignment.partition("=")
-    if not equals or not path:
+    if not equals or not all(path.split(".")):
         raise output.fail(f"--set {assignment}: write FIELD=VALUE, e.g. gates.min_accuracy=0.3")
     try:
         value = json.loads(text)
@@ -70,6 +70,8 @@ def _assign(protocol: Json, assignment: str) -> None:
     *parents, last = path.split(".")
     for name in parents:
         protocol = protocol.setdefault(name, {})
+        if not isinstance(protocol, dict):
+            raise output.fail(f"--set {assignment}: {name} has no fields of its own")
     protocol[last] = value
 
 
@@ -110,6 +112,9 @@ def start(
     seed: SeedOption = None,
     assign: SetOption = None,
     name: Annotated[str | None, typer.Option(help="A name to know it by.")] = None,
+    key: Annotated[
+        str | None, typer.Option(help="Idempotency key: asking again creates nothing twice.")
+    ] = None,
     watching: Annotated[bool, typer.Option("--watch", help="Show progress until it ends.")] = False,
     url: UrlOption = None,
     as_json: JsonOption = False,
@@ -120,7 +125,7 @@ def start(
     if name is not None:
         wanted["name"] = name
     with make_client(url) as client:
-        sweep = client.create_sweep(wanted)
+        sweep = client.create_sweep(wanted, idempotency_key=key)
         if not as_json:
             output.console.print(f"Sweep {sweep['id']}: {sweep['total']:,} architectures.")
         if watching:
@@ -244,3 +249,32 @@ def cancel(
     if not yes:
         typer.confirm(f"Cancel sweep {sweep} for good?", abort=True)
     _steer(sweep, "cancel", url, as_json)
+
+
+@app.command()
+def retry(
+    sweep: SweepArgument,
+    failed: Annotated[  # noqa: ARG001
+        bool, typer.Option("--failed", help="The failed jobs; nothing else can be retried.")
+    ] = True,
+    url: UrlOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Hands failed jobs out again, their attempts counted anew."""
+    _steer(sweep, "retry", url, as_json)
+
+
+@app.command()
+def extend(
+    sweep: SweepArgument,
+    trials: Annotated[int, typer.Option(min=1, help="Trials per job, in all.")],
+    top: Annotated[
+        int | None, typer.Option(min=1, help="Only the most accurate so many; default all.")
+    ] = None,
+    url: UrlOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measures more trials of all jobs, or of the leaders alone; what is there counts."""
+    with make_client(url) as client:
+        sweep_id = resolve_sweep(client, sweep)
+        print_sweep(client.extend_sweep(sweep_id, trials, top), as_json)
