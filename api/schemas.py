@@ -6,12 +6,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from services.leaderboard import JobDetail
 from services.leases import architecture_of
 from services.sweeps import Preview, SweepState
 from shared.db.models import Environment, Job, Trial
-from shared.protocol import PROTOCOL_PRESETS, Protocol
+from shared.protocol import MAX_TRIALS, PROTOCOL_PRESETS, Protocol
 from shared.results import Reason
-from shared.space import SPACE_PRESETS, SearchSpace
+from shared.space import MAX_ARCHITECTURES, SPACE_PRESETS, SearchSpace
 from shared.status import JobStatus, SweepStatus
 
 Preset = Literal["random-cnn-2025", "quick"]
@@ -73,6 +74,17 @@ def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
+class ExtensionIn(BaseModel):
+    """More trials for a sweep: in all, not in addition."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    trials: Annotated[int, Field(ge=1, le=MAX_TRIALS, description="Trials per job, in all.")]
+    top: Annotated[int, Field(ge=1, le=MAX_ARCHITECTURES)] | None = Field(
+        default=None, description="Only the most accurate so many; all when left out."
+    )
+
+
 class PreviewOut(BaseModel):
     total: int
     valid: int
@@ -97,6 +109,9 @@ class SweepOut(BaseModel):
     eta_s: float | None
     created_at: dt.datetime
     completed_at: dt.datetime | None
+    dataset_hash: str | None = Field(
+        description="Content of the images that every trial uses; null before the first result."
+    )
     space: SearchSpace
     protocol: Protocol
 
@@ -114,6 +129,7 @@ class SweepOut(BaseModel):
             eta_s=state.eta_s,
             created_at=sweep.created_at,
             completed_at=sweep.completed_at,
+            dataset_hash=sweep.dataset_hash,
             space=SearchSpace.model_validate(sweep.space),
             protocol=Protocol.model_validate(sweep.protocol),
         )
@@ -214,16 +230,36 @@ class TrialOut(BaseModel):
         )
 
 
+class AttemptOut(BaseModel):
+    model_config = ConfigDict(from_attributes=True)
+
+    attempt: int
+    outcome: (
+        Literal["completed", "invalid", "rejected", "failed", "released", "expired", "cancelled"]
+        | None
+    ) = Field(description="How it ended; null while it runs.")
+    error: str | None
+    worker_id: uuid.UUID
+    hostname: str | None
+    pid: int | None
+    lease_token: uuid.UUID
+    started_at: dt.datetime
+    ended_at: dt.datetime | None
+
+
 class JobDetailOut(JobOut):
     trials: list[TrialOut]
+    attempts: list[AttemptOut] = Field(description="Every hand-out to a worker, in order.")
     protocol: Protocol
 
     @classmethod
-    def detailed(
-        cls, job: Job, trials: list[tuple[Trial, Environment]], protocol: dict[str, Any]
-    ) -> "JobDetailOut":
-        out = [TrialOut.of(trial, environment) for trial, environment in trials]
-        return cls.model_validate(_job_fields(job) | {"trials": out, "protocol": protocol})
+    def detailed(cls, detail: JobDetail, protocol: dict[str, Any]) -> "JobDetailOut":
+        parts = {
+            "trials": [TrialOut.of(trial, environment) for trial, environment in detail.trials],
+            "attempts": [AttemptOut.model_validate(dict(row)) for row in detail.attempts],
+            "protocol": protocol,
+        }
+        return cls.model_validate(_job_fields(detail.job) | parts)
 
 
 class WorkerOut(BaseModel):
@@ -235,6 +271,9 @@ class WorkerOut(BaseModel):
     device_class: str
     device: str
     code_version: str
+    datasets: dict[str, list[str]] = Field(
+        description="What it can read, and the content hashes of what it has loaded of it."
+    )
     problem: str | None = Field(description="What keeps it from working, and what to do about it.")
     started_at: dt.datetime
     last_seen_at: dt.datetime

@@ -1,15 +1,28 @@
 """Ranked results, single jobs with their trials, and lists of jobs by state."""
 
+from dataclasses import dataclass
+
+from sqlalchemy import RowMapping
 from sqlalchemy.orm import Session
 
 from services.sweeps import get_sweep
 from shared.db.models import Environment, Job, Trial
+from shared.db.queries import attempts as attempt_queries
 from shared.db.queries import jobs as job_queries
 from shared.db.queries import leaderboard as leaderboard_queries
 from shared.errors import InvalidInputError, JobNotFoundError
 from shared.status import JobStatus
 
 SORT_FIELDS = tuple(leaderboard_queries.SORT_COLUMNS)
+
+
+@dataclass(frozen=True, slots=True)
+class JobDetail:
+    """A job, its trials in order, and its attempts in order, one that still runs last."""
+
+    job: Job
+    trials: list[tuple[Trial, Environment]]
+    attempts: list[RowMapping]
 
 
 def rank_jobs(
@@ -61,8 +74,8 @@ def list_jobs(
     return job_queries.select_jobs(session, sweep_id, status=status, after_id=after_id, limit=limit)
 
 
-def get_job(session: Session, job_id: int) -> tuple[Job, list[tuple[Trial, Environment]]]:
-    """Returns a job with its trials and where each was measured.
+def get_job(session: Session, job_id: int) -> JobDetail:
+    """Returns a job with its trials, where each was measured, and every attempt at it.
 
     Raises:
         JobNotFoundError: there is no such job.
@@ -70,4 +83,8 @@ def get_job(session: Session, job_id: int) -> tuple[Job, list[tuple[Trial, Envir
     job = job_queries.find_job(session, job_id)
     if job is None:
         raise JobNotFoundError(f"There is no job {job_id}.", field="job_id")
-    return job, job_queries.select_trials(session, job_id)
+    return JobDetail(
+        job,
+        job_queries.select_trials(session, job_id),
+        attempt_queries.select_attempts(session, job_id),
+    )

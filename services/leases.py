@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
 from shared.architecture import Architecture, LayerConfig
@@ -16,7 +17,8 @@ from shared.db.queries import jobs as job_queries
 from shared.db.queries import leases as lease_queries
 from shared.db.queries import sweeps as sweep_queries
 from shared.db.queries import workers as worker_queries
-from shared.errors import StaleLeaseError
+from shared.errors import DatasetMismatchError, StaleLeaseError, SweepNotFoundError
+from shared.protocol import Protocol
 from shared.results import Environment, JobOutcome, TrialResult
 
 
@@ -37,10 +39,31 @@ class Claim:
     sweep_id: int
     group: int
     jobs: tuple[ClaimedJob, ...]
+    leaves_some: bool = False  # the group had more pending jobs than these at that moment
 
 
-def architecture_of(job: Job) -> Architecture:
-    """Returns the architecture that a job row describes."""
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a sweep demands of whoever works for it."""
+
+    protocol: Protocol
+    dataset_hash: str | None  # of the images that its trials use; None before the first of them
+
+
+def get_terms(session: Session, sweep_id: int) -> Terms:
+    """Returns what a worker must be able to do for a sweep.
+
+    Raises:
+        SweepNotFoundError: there is no such sweep.
+    """
+    found = sweep_queries.find_terms(session, sweep_id)
+    if found is None:
+        raise SweepNotFoundError(f"There is no sweep {sweep_id}.", field="sweep_id")
+    return Terms(Protocol.model_validate(found.protocol), found.dataset_hash)
+
+
+def architecture_of(job: Job | Row[Any]) -> Architecture:
+    """Returns the architecture that a row with a job's columns describes."""
     columns = (
         job.channels,
         job.kernel_size,
@@ -60,9 +83,14 @@ def claim_group(
     worker_id: uuid.UUID,
     lease_s: float,
     limit: int,
+    token: uuid.UUID | None = None,
 ) -> Claim | None:
-    """Leases pending jobs of a group; None where nothing is left to claim or the sweep rests."""
-    token = uuid.uuid4()
+    """Leases pending jobs of a group; None where nothing is left to claim or the sweep rests.
+
+    Args:
+        token: a new one that the caller wants to know also when no answer comes.
+    """
+    token = token or uuid.uuid4()
     jobs = job_queries.claim_jobs(
         session,
         sweep_id=sweep_id,
@@ -78,7 +106,7 @@ def claim_group(
         ClaimedJob(job.id, architecture_of(job), range(job.trials_done, job.trials_target))
         for job in jobs
     )
-    return Claim(token, sweep_id, group, claimed)
+    return Claim(token, sweep_id, group, claimed, jobs[0].group_pending > len(jobs))
 
 
 def renew_lease(session: Session, token: uuid.UUID, lease_s: float) -> None:
@@ -99,15 +127,23 @@ def complete_claim(
 ) -> int:
     """Writes the outcomes of a claim's jobs with their trials; returns how many were written.
 
+    The first trials of a sweep decide which content its dataset has from then on.
+
     Raises:
         StaleLeaseError: the lease is over; nothing is written.
+        DatasetMismatchError: earlier trials were measured on other images; nothing is written.
     """
+    row = _environment_row(environment)
+    found = worker_queries.find_environment(session, row["fingerprint"], claim.sweep_id)
+    if any(outcome.trials for outcome in outcomes):
+        _check_dataset(session, claim, environment, found.dataset_hash)
     if not lease_queries.end_leases(session, [claim.token], "completed"):
         raise StaleLeaseError("The lease ended before its results came; they are dropped.")
+    pairs = list(zip(claim.jobs, outcomes, strict=True))
     written = job_queries.complete_jobs(
         session,
         token=claim.token,
-        environment_id=_environment_id(session, environment),
+        environment_id=found.id or worker_queries.upsert_environment(session, row),
         jobs=[
             {
                 "id": job.id,
@@ -115,16 +151,48 @@ def complete_claim(
                 "reason": outcome.reason,
                 "error": outcome.error and _storable(outcome.error),
             }
-            for job, outcome in zip(claim.jobs, outcomes, strict=True)
+            for job, outcome in pairs
         ],
-        trials=[
-            _trial_row(job.id, trial)
-            for job, outcome in zip(claim.jobs, outcomes, strict=True)
-            for trial in outcome.trials
-        ],
+        trials=[_trial_row(job.id, trial) for job, outcome in pairs for trial in outcome.trials],
     )
     sweep_queries.update_finished_sweeps(session, claim.sweep_id)
     return len(written)
+
+
+def _check_dataset(
+    session: Session, claim: Claim, environment: Environment, pinned: str | None
+) -> None:
+    mine = environment.dataset_hash
+    pinned = pinned or sweep_queries.pin_dataset(session, claim.sweep_id, mine, claim.token)
+    if pinned is not None:
+        check_dataset_hash(claim.sweep_id, environment.dataset, mine, pinned)
+
+
+def check_dataset_hash(sweep_id: int, dataset: str, mine: str, pinned: str) -> None:
+    """Returns when a worker's copy of a dataset is what the sweep's earlier trials used.
+
+    Raises:
+        DatasetMismatchError: it is not.
+    """
+    if mine != pinned:
+        raise DatasetMismatchError(
+            f"Dataset {dataset!r} here has content {mine[:12]}, but the trials of sweep {sweep_id} "
+            f"were measured on {pinned[:12]}. Copy the same files to this worker's data folder, "
+            "or start a new sweep."
+        )
+
+
+def has_completed(session: Session, claim: Claim) -> bool:
+    """Says whether the results of a claim have been written, for one whose commit got no answer.
+
+    Nobody but the claim's own worker can have written them.
+    """
+    return lease_queries.find_lease_outcome(session, claim.token) == "completed"
+
+
+def decline_group(session: Session, sweep_id: int, group: int) -> None:
+    """Passes a hint on that its reader cannot serve: the group is hinted again at once."""
+    group_queries.clear_hints(session, [(sweep_id, group)])
 
 
 def release_claim(session: Session, claim: Claim) -> int:
@@ -158,10 +226,10 @@ def fail_claim(session: Session, claim: Claim, *, error: str, max_attempts: int)
     return lost
 
 
-def _environment_id(session: Session, environment: Environment) -> int:
+def _environment_row(environment: Environment) -> dict[str, Any]:
     row = asdict(environment) | {"versions": json.dumps(environment.versions, sort_keys=True)}
     fingerprint = hashlib.sha256(json.dumps(row, sort_keys=True).encode()).hexdigest()
-    return worker_queries.upsert_environment(session, row | {"fingerprint": fingerprint})
+    return row | {"fingerprint": fingerprint}
 
 
 def _storable(message: str) -> str:

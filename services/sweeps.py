@@ -1,5 +1,7 @@
-"""Previewing, creating, reading, pausing, resuming and cancelling sweeps."""
+"""Previewing, creating, reading, pausing, resuming, cancelling, retrying, extending sweeps."""
 
+import hashlib
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -8,10 +10,17 @@ from sqlalchemy.orm import Session
 
 from shared.architecture import LayerConfig
 from shared.db.models import Sweep
+from shared.db.queries import groups as group_queries
 from shared.db.queries import jobs as job_queries
 from shared.db.queries import leases as lease_queries
 from shared.db.queries import sweeps as sweep_queries
-from shared.errors import SweepNotFoundError
+from shared.errors import (
+    ConflictError,
+    IdempotencyKeyReusedError,
+    IllegalTransitionError,
+    InvalidInputError,
+    SweepNotFoundError,
+)
 from shared.protocol import Order, Protocol
 from shared.results import Reason
 from shared.space import SearchSpace, SpaceTable
@@ -66,22 +75,54 @@ def preview_sweep(space: SearchSpace, protocol: Protocol) -> Preview:
 
 
 def create_sweep(
-    session: Session, space: SearchSpace, protocol: Protocol, name: str | None = None
+    session: Session,
+    space: SearchSpace,
+    protocol: Protocol,
+    name: str | None = None,
+    *,
+    idempotency_key: str | None = None,
 ) -> Sweep:
     """Adds a sweep with one pending job per architecture, all of them or none.
 
-    The jobs are the outbox: nothing is sent to any queue here.
+    The jobs are the outbox: nothing is sent to any queue here. Under an idempotency key a sweep is
+    created once: whoever asks for the same again, at once or later, gets that sweep.
+
+    Raises:
+        IdempotencyKeyReusedError: the key was used for a sweep that is not this one.
     """
+    space_json, protocol_json = space.model_dump(mode="json"), protocol.model_dump(mode="json")
+    request_hash = _fingerprint([name, space_json, protocol_json])
     sweep = sweep_queries.insert_sweep(
         session,
         name or f"{protocol.dataset} {len(space):,}",
-        space.model_dump(mode="json"),
-        protocol.model_dump(mode="json"),
+        space_json,
+        protocol_json,
         len(space),
+        idempotency_key=idempotency_key,
+        request_hash=request_hash if idempotency_key else None,
     )
+    if sweep is None:
+        assert idempotency_key is not None
+        return _created_before(session, idempotency_key, request_hash)
     sweep_queries.insert_groups(session, sweep.id, _positions(space.groups, protocol))
     for table in space.tables(protocol.input_shape):
         job_queries.insert_jobs(session, _format_jobs(sweep.id, protocol.trials, table))
+    return sweep
+
+
+def _fingerprint(request: object) -> str:
+    return hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
+
+
+def _created_before(session: Session, idempotency_key: str, request_hash: str) -> Sweep:
+    sweep = sweep_queries.find_sweep_by_key(session, idempotency_key)
+    assert sweep is not None, "sweeps are never deleted"
+    if sweep.request_hash != request_hash:
+        raise IdempotencyKeyReusedError(
+            f"This Idempotency-Key created sweep {sweep.id} from another body. "
+            "Use a new key for a new sweep.",
+            field="Idempotency-Key",
+        )
     return sweep
 
 
@@ -149,6 +190,11 @@ def resume_sweep(session: Session, sweep_id: int) -> None:
         SweepNotFoundError: there is no such sweep.
         IllegalTransitionError: the sweep is over.
     """
+    if _locked(session, sweep_id).status == SweepStatus.COMPLETED:
+        raise IllegalTransitionError(
+            f"Sweep {sweep_id} has completed: there is nothing to resume. "
+            "Retry its failed jobs, or extend it to more trials."
+        )
     _change_status(session, sweep_id, SweepStatus.RUNNING)
 
 
@@ -164,11 +210,76 @@ def cancel_sweep(session: Session, sweep_id: int) -> int:
     return job_queries.cancel_jobs(session, sweep_id)
 
 
-def _change_status(session: Session, sweep_id: int, wanted: SweepStatus) -> None:
+def retry_sweep(session: Session, sweep_id: int) -> int:
+    """Hands a sweep's failed jobs out again, attempts counted anew; returns how many.
+
+    The record of their earlier attempts stays. A completed sweep runs again; a paused one stays
+    paused. Where nothing has failed, nothing changes.
+
+    Raises:
+        SweepNotFoundError: there is no such sweep.
+        IllegalTransitionError: the sweep was cancelled.
+    """
+    _check_open_to_more(_locked(session, sweep_id))
+    retried = job_queries.retry_failed_jobs(session, sweep_id)
+    if retried:
+        _run_again(session, sweep_id)
+    return retried
+
+
+def extend_sweep(session: Session, sweep_id: int, *, trials: int, top: int | None = None) -> int:
+    """Raises a sweep's trials per job to ``trials``; returns for how many jobs it did.
+
+    Without ``top`` that is every job that completed or still waits, with it the ``top`` most
+    accurate of the completed. Trials that are there stay and count; a completed sweep runs again.
+    Jobs that were rejected stay rejected, and those that run at this moment keep their number:
+    extending once more later reaches them.
+
+    Raises:
+        SweepNotFoundError: there is no such sweep.
+        IllegalTransitionError: the sweep was cancelled.
+        InvalidInputError: the jobs have as many trials already.
+        ConflictError: no job has completed yet that could lead.
+    """
+    sweep, counts = _locked(session, sweep_id), get_sweep(session, sweep_id).counts
+    _check_open_to_more(sweep)
+    if top is not None and not counts[JobStatus.COMPLETED]:
+        raise ConflictError(f"Sweep {sweep_id} has no completed job yet, so nobody leads.")
+    if top is None:
+        extended = job_queries.extend_jobs(session, sweep_id, trials)
+    else:
+        extended = job_queries.extend_leaders(session, sweep_id, trials, top)
+    if not extended:
+        raise InvalidInputError(
+            f"trials: no job of sweep {sweep_id} that could be extended has fewer than {trials} "
+            f"trials; it began with {sweep.protocol['trials']}. Ask for more.",
+            field="trials",
+        )
+    _run_again(session, sweep_id)
+    return extended
+
+
+def _check_open_to_more(sweep: Sweep) -> None:
+    if sweep.status == SweepStatus.CANCELLED:
+        raise IllegalTransitionError(f"Sweep {sweep.id} was cancelled for good.")
+
+
+def _run_again(session: Session, sweep_id: int) -> None:
+    """Lets a sweep that got pending jobs run unless it is paused, its groups hinted at once."""
+    group_queries.clear_hints_of_sweep(session, sweep_id)
+    if _locked(session, sweep_id).status == SweepStatus.COMPLETED:
+        _change_status(session, sweep_id, SweepStatus.RUNNING)
+
+
+def _locked(session: Session, sweep_id: int) -> Sweep:
     sweep = sweep_queries.lock_sweep(session, sweep_id)
     if sweep is None:
         raise SweepNotFoundError(f"There is no sweep {sweep_id}.", field="sweep_id")
-    current = SweepStatus(sweep.status)
+    return sweep
+
+
+def _change_status(session: Session, sweep_id: int, wanted: SweepStatus) -> None:
+    current = SweepStatus(_locked(session, sweep_id).status)
     check_sweep_transition(current, wanted)
     if current is not wanted:
         sweep_queries.update_sweep_status(session, sweep_id, wanted)

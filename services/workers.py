@@ -19,8 +19,13 @@ def register_worker(
     device_class: str,
     device: str,
     code_version: str,
+    datasets: dict[str, list[str]] | None = None,
 ) -> None:
-    """Adds a worker process that starts now."""
+    """Adds a worker process that starts now.
+
+    Args:
+        datasets: the names it can read, each with the content hashes of what it loaded of it.
+    """
     worker_queries.insert_worker(
         session,
         {
@@ -30,6 +35,7 @@ def register_worker(
             "device_class": device_class,
             "device": device,
             "code_version": code_version,
+            "datasets": datasets or {},
         },
     )
 
@@ -42,6 +48,13 @@ def note_worker_seen(session: Session, worker_id: uuid.UUID) -> None:
 def note_worker_problem(session: Session, worker_id: uuid.UUID, problem: str | None) -> None:
     """Notes what keeps a worker from working and what to do about it; None clears it."""
     worker_queries.update_worker_problem(session, worker_id, problem)
+
+
+def note_worker_datasets(
+    session: Session, worker_id: uuid.UUID, datasets: dict[str, list[str]]
+) -> None:
+    """Notes what datasets a worker has by now."""
+    worker_queries.update_worker_datasets(session, worker_id, datasets)
 
 
 def note_worker_stopped(session: Session, worker_id: uuid.UUID) -> None:

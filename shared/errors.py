@@ -40,6 +40,12 @@ class IllegalTransitionError(ConflictError):
     code = "illegal_transition"
 
 
+class IdempotencyKeyReusedError(ConflictError):
+    """An idempotency key came back with another request than the first time."""
+
+    code = "idempotency_key_reused"
+
+
 class StaleLeaseError(ConflictError):
     """The lease token is no longer the job's: another claim or a cancellation took over."""
 
@@ -62,6 +68,12 @@ class DatasetCorruptError(DatasetError):
 
 class DatasetTooSmallError(DatasetError):
     code = "dataset_too_small"
+
+
+class DatasetMismatchError(DatasetError):
+    """A dataset's content is not what the sweep's earlier trials were measured on."""
+
+    code = "dataset_mismatch"
 
 
 class EngineError(ConvsweepError):

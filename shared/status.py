@@ -45,7 +45,7 @@ SWEEP_TRANSITIONS: dict[SweepStatus, frozenset[SweepStatus]] = {
     SweepStatus.PAUSED: frozenset(
         {SweepStatus.RUNNING, SweepStatus.COMPLETED, SweepStatus.CANCELLED}
     ),
-    SweepStatus.COMPLETED: frozenset(),
+    SweepStatus.COMPLETED: frozenset({SweepStatus.RUNNING}),  # given more to do
     SweepStatus.CANCELLED: frozenset(),
 }
 

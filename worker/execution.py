@@ -3,7 +3,7 @@
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol as Interface
 
@@ -12,28 +12,29 @@ import torch
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
-from services import leases, workers
+from services import leases
 from services.leases import Claim
-from services.sweeps import get_sweep
 from shared.architecture import Architecture
 from shared.errors import (
-    DatasetError,
+    DatasetMismatchError,
     DevicePoisonedError,
     StaleLeaseError,
     SweepNotFoundError,
 )
-from shared.protocol import DeviceClass, Protocol
+from shared.protocol import Protocol
 from shared.results import Environment, JobOutcome
 from shared.settings import Settings
 from shared.version import code_version
 from worker.device import Device
-from worker.engine.datasets import Dataset, load_dataset
+from worker.engine.datasets import Dataset
 from worker.engine.tree import evaluate_group
 from worker.heartbeat import Heartbeat
+from worker.readiness import Readiness, Ready
 
 log = structlog.get_logger(__name__)
 
 COMPLETION_RETRY_S = 2.0
+GIVE_WAY_S = 1.0
 
 
 class HandBack(BaseException):
@@ -77,67 +78,59 @@ class Executor:
         self._heartbeat = heartbeat
         self._should_stop = should_stop
         self._evaluate = evaluate
+        self._readiness = Readiness(session_factory, worker_id, device, settings.data_dir)
         self._claim_limit = settings.claim_jobs
 
     def execute_group(self, sweep_id: int, group: int) -> None:
         """Claims and evaluates what is pending in a group until nothing is left to claim.
 
-        A worker that cannot serve the sweep's protocol claims nothing and notes the reason.
+        A worker that cannot serve the sweep claims nothing, notes the reason and gives way.
 
         Raises:
             DevicePoisonedError: the process must end; its jobs go back with an attempt burnt.
         """
-        protocol = self._protocol(sweep_id)
-        if protocol is None:
+        try:
+            ready = self._readiness.prepare(sweep_id)
+        except SweepNotFoundError:
             log.info("hint_ignored", sweep_id=sweep_id, group=group)
             return
-        dataset = self._prepare(protocol)
-        while dataset is not None and not self._should_stop():
+        if ready is None:
+            self._give_way(sweep_id, group)
+            return
+        while not self._should_stop():
             claim = self._claim(sweep_id, group)
             if claim is None:
                 return
-            self._run_claim(claim, protocol, dataset)
+            self._run_claim(claim, ready)
+            if not claim.leaves_some:
+                return
 
-    def _protocol(self, sweep_id: int) -> Protocol | None:
-        with self._session_factory() as session:
-            try:
-                return Protocol.model_validate(get_sweep(session, sweep_id).sweep.protocol)
-            except SweepNotFoundError:
-                return None
-
-    def _prepare(self, protocol: Protocol) -> Dataset | None:
-        problem, dataset = None, None
-        if protocol.device_class not in (DeviceClass.ANY, self._device.device_class):
-            problem = (
-                f"The sweep wants a {protocol.device_class} device; this worker has "
-                f"{self._device.model}. Start a worker on such a device."
-            )
-        else:
-            try:
-                dataset = _load_dataset(self._settings.data_dir, protocol)
-            except DatasetError as error:
-                problem = error.message
-        self._note_problem(problem)
-        return dataset
-
-    def _note_problem(self, problem: str | None) -> None:
-        if problem is not None:
-            log.warning("cannot_work", problem=problem)
+    def _give_way(self, sweep_id: int, group: int) -> None:
+        """Passes a hint on and waits a little, so that a worker that can serve it is faster."""
         with self._session_factory.begin() as session:
-            workers.note_worker_problem(session, self._worker_id, problem)
+            leases.decline_group(session, sweep_id, group)
+        time.sleep(GIVE_WAY_S)
 
     def _claim(self, sweep_id: int, group: int) -> Claim | None:
-        with self._session_factory.begin() as session:
-            return leases.claim_group(
-                session,
-                sweep_id=sweep_id,
-                group=group,
-                worker_id=self._worker_id,
-                lease_s=self._settings.lease_s,
-                limit=self._claim_limit,
-            )
+        token = uuid.uuid4()
+        try:
+            with self._session_factory.begin() as session:
+                return leases.claim_group(
+                    session,
+                    sweep_id=sweep_id,
+                    group=group,
+                    worker_id=self._worker_id,
+                    lease_s=self._settings.lease_s,
+                    limit=self._claim_limit,
+                    token=token,
+                )
+        except (OperationalError, InterfaceError):
+            # it may have been committed without an answer; nobody else would hand it back
+            with suppress(OperationalError, InterfaceError):
+                self._release(Claim(token, sweep_id, group, ()))
+            raise
 
-    def _run_claim(self, claim: Claim, protocol: Protocol, dataset: Dataset) -> None:
+    def _run_claim(self, claim: Claim, ready: Ready) -> None:
         started = time.monotonic()
         facts = {"sweep_id": claim.sweep_id, "group": claim.group, "jobs": len(claim.jobs)}
         self._heartbeat.hold(claim.token)
@@ -145,14 +138,14 @@ class Executor:
             outcomes = self._evaluate(
                 [job.architecture for job in claim.jobs],
                 [job.trials for job in claim.jobs],
-                dataset,
-                protocol,
+                ready.dataset,
+                ready.protocol,
                 self._device.torch_device,
                 memory_budget_bytes=self._device.memory_budget_bytes,
                 on_progress=self._on_progress,
                 device_lock=self._device.lock_path,
             )
-            self._complete(claim, outcomes, self._environment(dataset))
+            self._complete(claim, outcomes, self._environment(ready.dataset))
             seconds = time.monotonic() - started
             self._fit_claims(seconds / len(claim.jobs))
             log.info("group_completed", **facts, seconds=round(seconds, 3))
@@ -161,6 +154,9 @@ class Executor:
             log.info("group_handed_back", **facts)
         except StaleLeaseError as error:
             log.warning("group_dropped", **facts, reason=error.message)
+        except DatasetMismatchError as error:
+            self._release(claim)
+            self._readiness.note_problem(error.message)
         except DevicePoisonedError as error:
             self._fail(claim, error)
             raise
@@ -194,20 +190,33 @@ class Executor:
     def _complete(self, claim: Claim, outcomes: list[JobOutcome], environment: Environment) -> None:
         """Writes results, trying again for as long as the lease lasts while Postgres is away.
 
-        A commit whose answer got lost is tried again too; the lease is over then, and the second
-        try writes nothing.
+        Raises:
+            StaleLeaseError: the lease ended before; nothing was written.
+            DatasetMismatchError: earlier trials used other images; nothing was written.
         """
         deadline = time.monotonic() + self._settings.lease_s
         while True:
             try:
-                with self._session_factory.begin() as session:
-                    leases.complete_claim(session, claim, outcomes, environment)
+                self._complete_once(claim, outcomes, environment)
                 return
             except (OperationalError, InterfaceError) as error:
                 if time.monotonic() > deadline:
                     raise
                 log.warning("completion_retried", error=str(error).splitlines()[0])
                 time.sleep(COMPLETION_RETRY_S)
+
+    def _complete_once(
+        self, claim: Claim, outcomes: list[JobOutcome], environment: Environment
+    ) -> None:
+        """Writes results, or finds that an earlier commit, whose answer got lost, wrote them."""
+        try:
+            with self._session_factory.begin() as session:
+                leases.complete_claim(session, claim, outcomes, environment)
+        except StaleLeaseError:
+            with self._session_factory() as session:
+                if not leases.has_completed(session, claim):
+                    raise
+            log.info("completion_found_written", token=str(claim.token))
 
     def _release(self, claim: Claim) -> None:
         with self._session_factory.begin() as session:
@@ -217,8 +226,3 @@ class Executor:
         text = f"{type(error).__name__}: {error}"[:2000]
         with self._session_factory.begin() as session:
             leases.fail_claim(session, claim, error=text, max_attempts=self._settings.max_attempts)
-
-
-@lru_cache(maxsize=2)
-def _load_dataset(data_dir: Path, protocol: Protocol) -> Dataset:
-    return load_dataset(data_dir, protocol)

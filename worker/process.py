@@ -18,6 +18,7 @@ from worker.device import Device, open_device
 from worker.engine.tree import evaluate_group
 from worker.execution import Evaluate, Executor
 from worker.heartbeat import Heartbeat
+from worker.readiness import available_datasets
 from worker.tasks import register_tasks
 
 log = structlog.get_logger(__name__)
@@ -35,7 +36,7 @@ def run_worker(settings: Settings, evaluate: Evaluate = evaluate_group) -> int:
     device = open_device(settings.device, settings.memory_budget)
     worker_id = uuid.uuid4()
     session_factory = make_session_factory(make_engine(settings, pool_size=1))
-    _register(session_factory, worker_id, device)
+    _register(session_factory, worker_id, device, settings)
     heartbeat = Heartbeat(
         make_session_factory(make_engine(settings, pool_size=1)),
         worker_id,
@@ -71,7 +72,12 @@ def _should_stop() -> bool:
     return any(wish is not None and wish is not False for wish in wishes)
 
 
-def _register(session_factory: sessionmaker[Session], worker_id: uuid.UUID, device: Device) -> None:
+def _register(
+    session_factory: sessionmaker[Session],
+    worker_id: uuid.UUID,
+    device: Device,
+    settings: Settings,
+) -> None:
     with session_factory.begin() as session:
         workers.register_worker(
             session,
@@ -81,4 +87,5 @@ def _register(session_factory: sessionmaker[Session], worker_id: uuid.UUID, devi
             device_class=device.device_class,
             device=device.model,
             code_version=code_version(),
+            datasets=available_datasets(settings.data_dir),
         )

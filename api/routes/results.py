@@ -61,9 +61,9 @@ def list_jobs(
 
 @router.get("/jobs/{job_id}")
 def show_job(job_id: JobId, session: DbSession) -> JobDetailOut:
-    """Shows one job with its trials and where each was measured."""
-    job, trials = leaderboard.get_job(session, job_id)
-    return JobDetailOut.detailed(job, trials, get_sweep(session, job.sweep_id).sweep.protocol)
+    """Shows one job with its trials, where each was measured, and every attempt at it."""
+    detail = leaderboard.get_job(session, job_id)
+    return JobDetailOut.detailed(detail, get_sweep(session, detail.job.sweep_id).sweep.protocol)
 
 
 @router.get("/sweeps/{sweep_id}/export.csv", response_class=StreamingResponse)

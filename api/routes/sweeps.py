@@ -5,8 +5,8 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response, status
 from pydantic import ValidationError
 
-from api.deps import MAX_ID, DbSession, SweepId
-from api.schemas import PreviewOut, SweepIn, SweepOut, SweepPage
+from api.deps import MAX_ID, DbSession, IdempotencyKey, SweepId
+from api.schemas import ExtensionIn, PreviewOut, SweepIn, SweepOut, SweepPage
 from services import sweeps as sweep_services
 from shared.errors import InvalidInputError
 from shared.protocol import Protocol
@@ -31,10 +31,17 @@ def preview(wanted: SweepIn) -> PreviewOut:
 
 
 @router.post("", status_code=status.HTTP_201_CREATED)
-def create(wanted: SweepIn, session: DbSession, response: Response) -> SweepOut:
-    """Creates a sweep with one job per architecture, all of them or none."""
-    protocol = _protocol(wanted)
-    sweep = sweep_services.create_sweep(session, wanted.resolved_space(), protocol, wanted.name)
+def create(
+    wanted: SweepIn, session: DbSession, response: Response, key: IdempotencyKey = None
+) -> SweepOut:
+    """Creates a sweep with one job per architecture, all of them or none.
+
+    With an `Idempotency-Key` asking again is safe: the same body gets the same sweep, another body
+    is a conflict.
+    """
+    sweep = sweep_services.create_sweep(
+        session, wanted.resolved_space(), _protocol(wanted), wanted.name, idempotency_key=key
+    )
     response.headers["Location"] = f"/v1/sweeps/{sweep.id}"
     return SweepOut.of(sweep_services.get_sweep(session, sweep.id))
 
@@ -75,4 +82,18 @@ def resume(sweep_id: SweepId, session: DbSession) -> SweepOut:
 def cancel(sweep_id: SweepId, session: DbSession) -> SweepOut:
     """Cancels every unfinished job for good."""
     sweep_services.cancel_sweep(session, sweep_id)
+    return show(sweep_id, session)
+
+
+@router.post("/{sweep_id}/retry")
+def retry(sweep_id: SweepId, session: DbSession) -> SweepOut:
+    """Hands the failed jobs out again, attempts counted anew; a completed sweep runs again."""
+    sweep_services.retry_sweep(session, sweep_id)
+    return show(sweep_id, session)
+
+
+@router.post("/{sweep_id}/extend")
+def extend(sweep_id: SweepId, wanted: ExtensionIn, session: DbSession) -> SweepOut:
+    """Measures more trials of every job that completed or waits, or of the leaders alone."""
+    sweep_services.extend_sweep(session, sweep_id, trials=wanted.trials, top=wanted.top)
     return show(sweep_id, session)

@@ -536,8 +536,9 @@ def test_completions_of_different_sweeps_do_not_wait_for_each_other(
 def test_cancelling_during_the_last_completion_ends_in_one_of_the_two(
     sessions: SessionFactory, session: Session
 ) -> None:
-    sweep_id = add_sweep(session, groups=1)
-    held = claimed(session, sweep_id)
+    sweep_id = add_sweep(session, groups=2)
+    complete(session, claimed(session, sweep_id, 0))
+    held = claimed(session, sweep_id, 1)
     session.execute(text("SELECT FROM leases FOR UPDATE"))  # both wait here, then both go on
     with sessions() as completing, sessions() as cancelling, ThreadPoolExecutor(2) as pool:
         completion = pool.submit(complete, completing, held)
@@ -548,14 +549,15 @@ def test_cancelling_during_the_last_completion_ends_in_one_of_the_two(
         assert completion.result() == GROUP_SIZE
         cancellation.result()
     assert get_sweep(session, sweep_id).sweep.status in ("completed", "cancelled")
-    assert assert_counts_add_up(session, sweep_id) == {"completed": GROUP_SIZE}
+    assert assert_counts_add_up(session, sweep_id) == {"completed": 2 * GROUP_SIZE}
 
 
 def test_last_completion_that_had_to_leave_the_sweep_is_made_good_by_the_reaper(
     sessions: SessionFactory, session: Session
 ) -> None:
-    sweep_id = add_sweep(session, groups=1)
-    held = claimed(session, sweep_id)
+    sweep_id = add_sweep(session, groups=2)
+    complete(session, claimed(session, sweep_id, 0))
+    held = claimed(session, sweep_id, 1)
     with sessions() as elsewhere:
         elsewhere.execute(text("SELECT FROM sweeps FOR SHARE"))  # as a claim does
         complete(session, held)

@@ -26,7 +26,7 @@ LEGAL_JOB_CHANGES = {
 LEGAL_SWEEP_CHANGES = {
     "running": "paused completed cancelled",
     "paused": "running completed cancelled",
-    "completed": "",
+    "completed": "running",
     "cancelled": "",
 }
 

@@ -53,3 +53,12 @@ def clear_hints(session: Session, groups: Sequence[tuple[int, int]]) -> None:
     """)
     sweeps, indices = [sweep for sweep, _ in groups], [index for _, index in groups]
     session.execute(statement, {"sweeps": sweeps, "indices": indices})
+
+
+def clear_hints_of_sweep(session: Session, sweep_id: int) -> None:
+    """Forgets that a sweep's groups with pending jobs were hinted, so that they are at once."""
+    statement = text("""
+        UPDATE groups SET hinted_at = NULL
+        WHERE sweep_id = :sweep_id AND pending > 0 AND hinted_at IS NOT NULL
+    """)
+    session.execute(statement, {"sweep_id": sweep_id})

@@ -5,7 +5,7 @@ import uuid
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import select, text
+from sqlalchemy import Row, select, text
 from sqlalchemy.orm import Session
 
 from shared.db.models import Environment, Job, Trial
@@ -32,13 +32,14 @@ def claim_jobs(
     token: uuid.UUID,
     lease_s: float,
     limit: int,
-) -> list[Job]:
+) -> list[Row[Any]]:
     """Leases up to ``limit`` pending jobs of a group of a running sweep and returns them.
 
     Jobs that another claim holds at this moment are passed over. The sweep is locked in share
     mode: a pause that has committed is seen by every later claim. Jobs whose last attempt was lost
     come after the others and one at a time, so that one that kills its worker takes no siblings
-    with it.
+    with it. Each row has the job's id, architecture and trials, and in ``group_pending`` how many
+    jobs of the group were pending before.
     """
     statement = text("""
         WITH sweep AS (
@@ -61,7 +62,10 @@ def claim_jobs(
         )
         UPDATE jobs SET status = 'running', attempt = jobs.attempt + 1, lease_token = lease.token
         FROM claimable, lease WHERE jobs.id = claimable.id
-        RETURNING jobs.*
+        RETURNING jobs.id, jobs.channels, jobs.kernel_size, jobs.stride, jobs.dilation,
+            jobs.padding, jobs.activation, jobs.trials_done, jobs.trials_target,
+            (SELECT pending FROM groups WHERE sweep_id = :sweep_id AND index = :group)
+                AS group_pending
     """)
     values = {
         "sweep_id": sweep_id,
@@ -71,9 +75,7 @@ def claim_jobs(
         "lease_s": lease_s,
         "limit": limit,
     }
-    claimed = select(Job).from_statement(statement).execution_options(populate_existing=True)
-    found = session.execute(claimed, values).scalars()
-    return sorted(found, key=lambda job: job.id)
+    return sorted(session.execute(statement, values), key=lambda row: row.id)
 
 
 def complete_jobs(
@@ -238,6 +240,51 @@ def cancel_jobs(session: Session, sweep_id: int) -> int:
         FROM unfinished WHERE jobs.id = unfinished.id
     """)
     return affected_rows(session.execute(statement, {"sweep_id": sweep_id}))
+
+
+def retry_failed_jobs(session: Session, sweep_id: int) -> int:
+    """Makes a sweep's failed jobs pending again with a fresh attempt counter; returns how many."""
+    statement = text("""
+        UPDATE jobs SET status = 'pending', attempt = 0, reason = NULL, error = NULL,
+                        finished_at = NULL
+        WHERE sweep_id = :sweep_id AND status = 'failed'
+    """)
+    return affected_rows(session.execute(statement, {"sweep_id": sweep_id}))
+
+
+def extend_jobs(session: Session, sweep_id: int, trials: int) -> int:
+    """Raises the trials that jobs which completed or wait shall have; returns how many it raised.
+
+    Completed jobs become pending with a fresh attempt counter. Jobs that run at this moment, and
+    those that have or want as many trials already, stay as they are.
+    """
+    statement = text("""
+        UPDATE jobs SET trials_target = :trials,
+            attempt = CASE WHEN status = 'completed' THEN 0 ELSE attempt END,
+            finished_at = NULL, status = 'pending'
+        WHERE sweep_id = :sweep_id AND status IN ('completed', 'pending')
+          AND trials_target < :trials
+    """)
+    values = {"sweep_id": sweep_id, "trials": trials}
+    return affected_rows(session.execute(statement, values))
+
+
+def extend_leaders(session: Session, sweep_id: int, trials: int, top: int) -> int:
+    """Raises the trials of the ``top`` most accurate completed jobs; returns how many it raised.
+
+    They become pending with a fresh attempt counter; those with as many trials stay as they are.
+    """
+    statement = text("""
+        WITH leaders AS (
+            SELECT id FROM jobs WHERE sweep_id = :sweep_id AND status = 'completed'
+            ORDER BY accuracy DESC, id LIMIT :top FOR UPDATE
+        )
+        UPDATE jobs SET trials_target = :trials, attempt = 0, finished_at = NULL,
+                        status = 'pending'
+        FROM leaders WHERE jobs.id = leaders.id AND jobs.trials_target < :trials
+    """)
+    values = {"sweep_id": sweep_id, "trials": trials, "top": top}
+    return affected_rows(session.execute(statement, values))
 
 
 def find_job(session: Session, job_id: int) -> Job | None:

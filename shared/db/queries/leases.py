@@ -34,6 +34,13 @@ def end_leases(session: Session, tokens: Sequence[uuid.UUID], outcome: str) -> i
     return affected_rows(session.execute(statement, values))
 
 
+def find_lease_outcome(session: Session, token: uuid.UUID) -> str | None:
+    """Returns how a lease ended; None while it is open, or where it was never committed."""
+    statement = text("SELECT outcome FROM leases WHERE token = :token")
+    outcome: str | None = session.execute(statement, {"token": token}).scalar_one_or_none()
+    return outcome
+
+
 def cancel_leases(session: Session, sweep_id: int) -> None:
     """Closes every open lease of a sweep; its workers notice at their next heartbeat."""
     statement = text("""

@@ -1,19 +1,29 @@
 """SQL about worker processes and the environments they measure in."""
 
+import json
 import uuid
 from typing import Any
 
-from sqlalchemy import RowMapping, text
+from sqlalchemy import Row, RowMapping, text
 from sqlalchemy.orm import Session
 
 
 def insert_worker(session: Session, worker: dict[str, Any]) -> None:
-    """Adds a worker process: ``id hostname pid device_class device code_version``."""
+    """Adds a worker process: ``id hostname pid device_class device code_version datasets``."""
     statement = text("""
-        INSERT INTO workers (id, hostname, pid, device_class, device, code_version)
-        VALUES (:id, :hostname, :pid, :device_class, :device, :code_version)
+        INSERT INTO workers (id, hostname, pid, device_class, device, code_version, datasets)
+        VALUES (:id, :hostname, :pid, :device_class, :device, :code_version,
+                CAST(:datasets AS jsonb))
     """)
-    session.execute(statement, worker)
+    session.execute(statement, worker | {"datasets": json.dumps(worker["datasets"])})
+
+
+def update_worker_datasets(
+    session: Session, worker_id: uuid.UUID, datasets: dict[str, list[str]]
+) -> None:
+    """Notes which datasets a worker can read, and the hashes of what it has loaded of each."""
+    statement = text("UPDATE workers SET datasets = CAST(:datasets AS jsonb) WHERE id = :id")
+    session.execute(statement, {"id": worker_id, "datasets": json.dumps(datasets)})
 
 
 def update_worker_seen(session: Session, worker_id: uuid.UUID) -> None:
@@ -53,14 +63,26 @@ def select_workers(session: Session, *, seen_within_s: float) -> list[RowMapping
     return list(session.execute(statement, {"seen_within_s": seen_within_s}).mappings())
 
 
-def upsert_environment(session: Session, environment: dict[str, Any]) -> int:
-    """Returns the id of an environment, adding it if it is new.
+def find_environment(
+    session: Session, fingerprint: str, sweep_id: int
+) -> Row[int | None, str | None]:
+    """Returns the id of an environment, if it is known, and the sweep's pinned dataset hash."""
+    statement = text("""
+        SELECT e.id, s.dataset_hash
+        FROM sweeps s LEFT JOIN environments e ON e.fingerprint = :fingerprint
+        WHERE s.id = :sweep_id
+    """)
+    values = {"fingerprint": fingerprint, "sweep_id": sweep_id}
+    return session.execute(statement, values).one()
 
-    One that is known is only read: to touch its row would make every completion on the same kind
+
+def upsert_environment(session: Session, environment: dict[str, Any]) -> int:
+    """Adds an environment, or finds the one that somebody else just added; returns its id.
+
+    Look with ``find_environment`` first: to touch its row makes every completion on the same kind
     of device wait for the one before.
     """
-    known = text("SELECT id FROM environments WHERE fingerprint = :fingerprint")
-    added = text("""
+    statement = text("""
         INSERT INTO environments
             (code_version, device_class, device, dataset, dataset_hash, versions, fingerprint)
         VALUES (:code_version, :device_class, :device, :dataset, :dataset_hash,
@@ -68,8 +90,7 @@ def upsert_environment(session: Session, environment: dict[str, Any]) -> int:
         ON CONFLICT (fingerprint) DO UPDATE SET fingerprint = excluded.fingerprint
         RETURNING id
     """)
-    found = session.execute(known, environment).scalar_one_or_none()
-    return int(found or session.execute(added, environment).scalar_one())
+    return int(session.execute(statement, environment).scalar_one())
 
 
 def select_one(session: Session) -> None:

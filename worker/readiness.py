@@ -1,0 +1,131 @@
+"""What this worker can do: which sweeps it serves, with which images, and what it lacks."""
+
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import structlog
+from sqlalchemy.orm import Session, sessionmaker
+
+from services import leases, workers
+from services.leases import Terms
+from shared.errors import DatasetError, DatasetMismatchError, DeviceUnavailableError
+from shared.protocol import DeviceClass, Protocol
+from worker.device import Device
+from worker.engine.datasets import Dataset, list_datasets, load_dataset
+
+log = structlog.get_logger(__name__)
+
+KEPT_DATASETS = 2
+KEPT_TERMS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """What the evaluation of a sweep's groups needs."""
+
+    protocol: Protocol
+    dataset: Dataset
+
+
+class Readiness:
+    """Prepares this worker for sweeps, and tells the database what it has and what it lacks."""
+
+    def __init__(
+        self,
+        session_factory: sessionmaker[Session],
+        worker_id: uuid.UUID,
+        device: Device,
+        data_dir: Path,
+    ) -> None:
+        self._session_factory = session_factory
+        self._worker_id = worker_id
+        self._device = device
+        self._data_dir = data_dir
+        self._terms: dict[int, Terms] = {}
+        self._loaded: dict[Protocol, Dataset] = {}
+        self._advertised = available_datasets(data_dir)
+        self._problem: str | None = None
+
+    def prepare(self, sweep_id: int) -> Ready | None:
+        """Returns what the sweep's groups need; None where this worker cannot serve the sweep.
+
+        The reason is noted with the worker, and cleared as soon as it can.
+
+        Raises:
+            SweepNotFoundError: there is no such sweep.
+        """
+        terms = self._get_terms(sweep_id)
+        try:
+            self._check_device(terms.protocol)
+            dataset = self._load(terms.protocol)
+            if terms.dataset_hash is not None:
+                self._check_content(sweep_id, terms.dataset_hash, dataset, terms.protocol)
+        except (DatasetError, DeviceUnavailableError) as error:
+            self.note_problem(error.message)
+            return None
+        self.note_problem(None)
+        return Ready(terms.protocol, dataset)
+
+    def note_problem(self, problem: str | None) -> None:
+        """Notes what keeps this worker from working, or that nothing does; the same once."""
+        if problem == self._problem:
+            return
+        if problem is not None:
+            log.warning("cannot_work", problem=problem)
+        with self._session_factory.begin() as session:
+            workers.note_worker_problem(session, self._worker_id, problem)
+        self._problem = problem
+
+    def _get_terms(self, sweep_id: int) -> Terms:
+        """Returns a sweep's terms; once its dataset is pinned they never change."""
+        if sweep_id in self._terms:
+            return self._terms[sweep_id]
+        with self._session_factory() as session:
+            terms = leases.get_terms(session, sweep_id)
+        if terms.dataset_hash is not None:
+            self._terms[sweep_id] = terms
+            _forget_oldest(self._terms, KEPT_TERMS)
+        return terms
+
+    def _check_device(self, protocol: Protocol) -> None:
+        if protocol.device_class not in (DeviceClass.ANY, self._device.device_class):
+            raise DeviceUnavailableError(
+                f"The sweep wants a {protocol.device_class} device; this worker has "
+                f"{self._device.model}. Start a worker on such a device."
+            )
+
+    def _load(self, protocol: Protocol) -> Dataset:
+        if protocol not in self._loaded:
+            self._loaded[protocol] = load_dataset(self._data_dir, protocol)
+            _forget_oldest(self._loaded, KEPT_DATASETS)
+            self._advertise(self._loaded[protocol])
+        return self._loaded[protocol]
+
+    def _advertise(self, dataset: Dataset) -> None:
+        known = self._advertised.get(dataset.name, [])
+        hashes = sorted({*known, dataset.content_hash})
+        self._advertised = available_datasets(self._data_dir) | self._advertised
+        self._advertised[dataset.name] = hashes
+        with self._session_factory.begin() as session:
+            workers.note_worker_datasets(session, self._worker_id, self._advertised)
+
+    def _check_content(
+        self, sweep_id: int, pinned: str, dataset: Dataset, protocol: Protocol
+    ) -> None:
+        try:
+            leases.check_dataset_hash(sweep_id, dataset.name, dataset.content_hash, pinned)
+        except DatasetMismatchError:
+            del self._loaded[protocol]  # somebody may put the right file there
+            raise
+
+
+def available_datasets(data_dir: Path) -> dict[str, list[str]]:
+    """Returns the datasets that can be read here, none of them loaded yet."""
+    return {info.name: [] for info in list_datasets(data_dir) if info.available}
+
+
+def _forget_oldest(kept: dict[Any, Any], limit: int) -> None:
+    while len(kept) > limit:
+        del kept[next(iter(kept))]
