@@ -14,7 +14,8 @@ from shared.version import code_version
 
 def create_app(settings: Settings | None = None) -> FastAPI:
     """Returns the application; it connects to the database when first asked something."""
-    engine = make_engine(settings or get_settings(), pool_size=10)
+    settings = settings or get_settings()
+    engine = make_engine(settings, pool_size=settings.api_connections)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

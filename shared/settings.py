@@ -30,6 +30,9 @@ class Settings(BaseSettings):
     api_url: str | None = Field(default=None, description="The API that the command line talks to.")
     api_host: str = "127.0.0.1"
     api_port: Annotated[int, Field(ge=0, le=65_535)] = 8000
+    api_connections: Annotated[int, Field(ge=1, le=1000)] = Field(
+        default=20, description="Most database connections that the API opens."
+    )
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
     memory_budget: Annotated[int, Field(ge=64 * 2**20)] | None = Field(
         default=None, description="Bytes for activations; default 4 GiB or half the device."

@@ -35,7 +35,7 @@ def run_worker(settings: Settings, evaluate: Evaluate = evaluate_group) -> int:
     configure_logging(settings)
     device = open_device(settings.device, settings.memory_budget)
     worker_id = uuid.uuid4()
-    session_factory = make_session_factory(make_engine(settings, pool_size=1))
+    session_factory = make_session_factory(make_engine(settings, pool_size=2))
     _register(session_factory, worker_id, device, settings)
     heartbeat = Heartbeat(
         make_session_factory(make_engine(settings, pool_size=1)),

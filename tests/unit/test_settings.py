@@ -33,6 +33,7 @@ def test_defaults_stay_on_this_machine() -> None:
         ("BROKER_URL", "amqp://localhost"),
         ("API_PORT", "70000"),
         ("API_PORT", "http"),
+        ("API_CONNECTIONS", "0"),
         ("DEVICE", "tpu"),
         ("DEVICE", "cuda:x"),
         ("MEMORY_BUDGET", "12"),
