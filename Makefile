@@ -3,13 +3,16 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test check format bench clean
+.PHONY: demo test test-faults check format bench clean
 
 demo: .venv/installed-demo
 	$(BIN)/convsweep demo
 
 test: .venv/installed-dev
 	$(BIN)/python -m pytest
+
+test-faults: .venv/installed-dev
+	$(BIN)/python -m pytest -m '' -s tests/acceptance -k test_faults
 
 check: .venv/installed-dev
 	$(BIN)/ruff check .

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,11 @@ import pytest
 
 from cli.client import Client
 from cli.local import ClusterInfo, find_cluster
+from shared.settings import Settings
+from tests.acceptance.faults import LEASE_S as FAULT_LEASE_S
+from tests.acceptance.faults import Broker, Postgres, Site
+from tests.acceptance.invariants import Answers, answers, broken
+from tests.conftest import migrate
 
 Json = dict[str, Any]
 
@@ -137,3 +143,64 @@ def accuracies(client: Client, sweep_id: int) -> dict[str, float]:
     """Returns the accuracy of every completed architecture, by its hash."""
     rows = client.leaderboard(sweep_id, limit=1000)
     return {row["architecture_hash"]: row["accuracy"] for row in rows}
+
+
+@pytest.fixture(scope="session")
+def postgres(server_dir: Path) -> Iterator[Postgres]:
+    """A PostgreSQL that fault tests may kill; each has it running again at its end."""
+    server = Postgres(server_dir / "faulty-pg")
+    server.execute("CREATE DATABASE template")
+    migrate(Settings(database_url=server.url("template"), data_dir=server_dir / "data"))
+    yield server
+    server.stop("immediate")
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Broker]:
+    """A Valkey of the test's own."""
+    server = Broker(tmp_path / "valkey")
+    yield server
+    server.stop()
+
+
+@contextmanager
+def _site(postgres: Postgres, broker: Broker, folder: Path) -> Iterator[Site]:
+    name = f"site_{uuid.uuid4().hex[:12]}"
+    postgres.execute(f"CREATE DATABASE {name} TEMPLATE template")
+    settings = Settings(
+        database_url=postgres.url(name),
+        broker_url=broker.url(),
+        data_dir=folder / "data",
+        lease_s=FAULT_LEASE_S,
+        resend_s=2,
+        device="cpu",
+    )
+    site = Site(folder, settings, postgres.url(name))
+    try:
+        yield site
+    finally:
+        site.close()
+
+
+@pytest.fixture
+def site(postgres: Postgres, broker: Broker, tmp_path: Path) -> Iterator[Site]:
+    """An empty database and broker; what the test starts on them is ended."""
+    with _site(postgres, broker, tmp_path) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def undisturbed(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Answers:
+    """What the sweep of the fault tests answers when nothing goes wrong."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    broker = Broker(folder / "valkey")
+    try:
+        with _site(postgres, broker, folder) as site:
+            sweep_id = site.add_sweep(small_sweep())
+            site.start_dispatcher()
+            site.start_worker()
+            site.wait_completed(sweep_id)
+            assert broken(site.database, sweep_id) == []
+            return answers(site.database, sweep_id)
+    finally:
+        broker.stop()
