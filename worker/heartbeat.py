@@ -1,5 +1,6 @@
 """The worker's heartbeat: renews the lease in hand and shows that the worker lives."""
 
+import os
 import threading
 import time
 import uuid
@@ -13,13 +14,16 @@ from shared.errors import StaleLeaseError
 
 log = structlog.get_logger(__name__)
 
+HUNG_STATUS = 75  # "try again": whoever watches this process starts it again
+
 
 class Heartbeat(threading.Thread):
     """Beats in a thread on a connection of its own until stopped.
 
     While a lease is held it is renewed, but only as long as the work makes progress: a hung
-    device cannot keep its jobs for ever. A lease that is found to be over is remembered, and the
-    next ``check`` says so.
+    device cannot keep its jobs for ever, nor can the process that waits for it be saved, so it
+    ends here and now. A lease that is found to be over is remembered, and the next ``check`` says
+    so.
     """
 
     def __init__(
@@ -78,12 +82,12 @@ class Heartbeat(threading.Thread):
     def _beat(self) -> None:
         token = self._token
         idle_s = time.monotonic() - self._progress_at
+        if token is not None and idle_s > self._progress_deadline_s:
+            log.critical("no_progress", token=str(token), idle_s=round(idle_s))
+            os._exit(HUNG_STATUS)
         with self._session_factory.begin() as session:
             workers.note_worker_seen(session, self._worker_id)
             if token is None:
-                return
-            if idle_s > self._progress_deadline_s:
-                log.error("no_progress", token=str(token), idle_s=round(idle_s))
                 return
             try:
                 leases.renew_lease(session, token, self._lease_s)
