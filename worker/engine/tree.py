@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from shared.architecture import Architecture
-from shared.errors import DevicePoisonedError
 from shared.protocol import Precision, Protocol
 from shared.results import JobOutcome, Reason, Throughput, TrialResult
 from shared.status import JobStatus
 from worker.engine.datasets import Dataset
+from worker.engine.faults import classify, release_memory
 from worker.engine.layers import build_network, layer_seeds, network_shapes
 from worker.engine.nodes import DrawnLayer, Network, Shape, grow_tree
 from worker.engine.ridge import Targets, encode_labels
@@ -183,14 +183,14 @@ class _Group:
         try:
             return self._walk(trial, jobs, budget)
         except RuntimeError as error:
-            failure = _classify(error, self.device)
-            if failure is None:
+            fault = classify(error, self.device)
+            if fault is None:
                 raise
-        if failure.reason is Reason.OUT_OF_MEMORY and budget > MIN_MEMORY_BUDGET_BYTES:
-            _release_memory(self.device)
+        if fault.reason is Reason.OUT_OF_MEMORY and budget > MIN_MEMORY_BUDGET_BYTES:
+            release_memory(self.device)
             return self._predictions(trial, jobs, budget // 2)
         if len(jobs) == 1:
-            self.fail(jobs[0], trial, failure.reason, failure.cause)
+            self.fail(jobs[0], trial, fault.reason, fault.cause)
             return {}
         alone = [self._predictions(trial, [job], budget) for job in jobs]
         return {key: prediction for part in alone for key, prediction in part.items()}
@@ -224,12 +224,12 @@ class _Group:
         try:
             throughput = self._throughput(trial, job)
         except RuntimeError as error:
-            failure = _classify(error, self.device)
-            if failure is None:
+            fault = classify(error, self.device)
+            if fault is None:
                 raise
-            _release_memory(self.device)
+            release_memory(self.device)
             job.results.pop()
-            return self.fail(job, trial, failure.reason, f"timing: {failure.cause}")
+            return self.fail(job, trial, fault.reason, f"timing: {fault.cause}")
         job.results[-1] = replace(job.results[-1], throughput=throughput)
         minimum = self.protocol.gates.min_throughput
         if minimum is not None and throughput.images_per_s < minimum:
@@ -258,41 +258,3 @@ def _to_host(predictions: dict[int, Prediction]) -> dict[int, Prediction]:
         key: prediction._replace(labels=labels[row], finite=finite[row])
         for row, (key, prediction) in enumerate(predictions.items())
     }
-
-
-@dataclass(frozen=True)
-class _Failure:
-    reason: Reason
-    cause: str
-
-
-_OWN_ERRORS = (torch.OutOfMemoryError, torch.AcceleratorError)
-_OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "ALLOC_FAILED")
-
-
-def _classify(error: RuntimeError, device: torch.device) -> _Failure | None:
-    """Returns what an error of PyTorch means for a job; None for somebody else's error.
-
-    Raises:
-        DevicePoisonedError: the device answers nothing any more.
-    """
-    if type(error) is not RuntimeError and not isinstance(error, _OWN_ERRORS):
-        return None
-    message = str(error).strip().splitlines()[0] if str(error) else type(error).__name__
-    if isinstance(error, torch.OutOfMemoryError) or any(m in message for m in _OUT_OF_MEMORY):
-        return _Failure(Reason.OUT_OF_MEMORY, message)
-    if device.type == "cuda":
-        _check_device_alive(device, error)
-    return _Failure(Reason.ENGINE_ERROR, message)
-
-
-def _check_device_alive(device: torch.device, cause: RuntimeError) -> None:
-    try:
-        torch.cuda.synchronize(device)
-    except RuntimeError as error:
-        raise DevicePoisonedError(f"{device} is unusable after: {cause}") from error
-
-
-def _release_memory(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.empty_cache()

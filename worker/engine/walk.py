@@ -232,6 +232,7 @@ class Walk:
 
     def _probe_in_blocks(self, leaf: Node, source: Source, budget: int) -> None:
         """Evaluates one network whose training features alone exceed the budget."""
+        self._draw_all([leaf])
         room = image_bytes(leaf.input_shape) + 2 * image_bytes(leaf.output_shape)
         block = max(1, budget // (3 * room))
 
@@ -245,6 +246,7 @@ class Walk:
         decisions = [fit.train_scores]
         for start in range(self._train, len(self.images), block):
             decisions.append(scores(fit, rows(start, min(start + block, len(self.images)))))
+        self._forget([leaf])
         self._predict(leaf, torch.cat(decisions), watch, 1)
 
     def _predict(self, leaf: Node, decision: Tensor, watch: Stopwatch, together: int) -> None:

@@ -1,0 +1,1 @@
+"""The engine on the CPU, against closed forms, scikit-learn and PyTorch."""

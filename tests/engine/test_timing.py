@@ -1,0 +1,186 @@
+"""Throughput: repeated until steady, alone on the device, cheap only where it is hopeless."""
+
+import fcntl
+import multiprocessing
+import os
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from shared.architecture import Architecture
+from shared.protocol import MemoryFormat, Precision, Timing
+from shared.results import ThroughputSource
+from tests.engine.networks import CPU, digits_protocol, evaluate, layer, mixed_group
+from worker.engine.timing import (
+    MIN_RUNS,
+    DeviceLock,
+    LayerTimes,
+    measure_throughput,
+    screen_throughput,
+)
+
+IMAGES = torch.rand(3, 2, 12, 12)
+
+
+def nothing() -> None:
+    """Progress that nobody watches."""
+
+
+class Sleeper(nn.Module):
+    """A network that takes a known time and remembers its batches."""
+
+    def __init__(self, *seconds: float) -> None:
+        super().__init__()
+        self.seconds = seconds
+        self.batches: list[Tensor] = []
+
+    def forward(self, batch: Tensor) -> Tensor:
+        time.sleep(self.seconds[len(self.batches) % len(self.seconds)])
+        self.batches.append(batch)
+        return batch
+
+
+def test_throughput_is_the_batch_over_the_median_of_repeated_runs() -> None:
+    timing = Timing(batch_size=8, max_s=5, max_spread=0.5)
+    network = Sleeper(0.01)
+    throughput = measure_throughput(network, IMAGES, timing, nothing)
+    assert 8 / 0.03 < throughput.images_per_s <= 8 / 0.01
+    assert throughput.runs >= MIN_RUNS
+    assert 0 <= throughput.spread < 0.5
+    assert throughput.source is ThroughputSource.MEASURED
+    assert {tuple(batch.shape) for batch in network.batches} == {(8, 2, 12, 12)}
+
+
+def test_runs_repeat_until_the_time_limit_where_they_do_not_agree() -> None:
+    timing = Timing(batch_size=2, max_s=0.25, max_spread=0.001)
+    started = time.monotonic()
+    throughput = measure_throughput(Sleeper(0.001, 0.015), IMAGES, timing, nothing)
+    assert throughput.runs > MIN_RUNS
+    assert throughput.spread > 0.001
+    assert time.monotonic() - started > 0.25
+
+
+def test_a_network_slower_than_the_limit_is_still_run_after_warm_up() -> None:
+    timing = Timing(batch_size=2, max_s=0.02)
+    network = Sleeper(0.05)
+    throughput = measure_throughput(network, IMAGES, timing, nothing)
+    assert throughput.runs == 1
+    assert len(network.batches) == 2
+
+
+@pytest.mark.parametrize("memory_format", list(MemoryFormat))
+@pytest.mark.parametrize("precision", list(Precision))
+def test_the_options_of_the_protocol_reach_the_network(
+    precision: Precision, memory_format: MemoryFormat
+) -> None:
+    timing = Timing(batch_size=4, max_s=0.01, precision=precision, memory_format=memory_format)
+    network = Sleeper(0.001)
+    measure_throughput(network, IMAGES, timing, nothing)
+    bfloat16 = precision is Precision.BFLOAT16
+    assert network.batches[0].dtype is (torch.bfloat16 if bfloat16 else torch.float32)
+    layout = torch.contiguous_format
+    if memory_format is MemoryFormat.CHANNELS_LAST:
+        layout = torch.channels_last
+    assert network.batches[0].is_contiguous(memory_format=layout)
+
+
+def test_each_layer_shape_is_timed_once_per_device() -> None:
+    times, timing = LayerTimes(), Timing(batch_size=2, max_s=0.01)
+    shape = (3, 20, 20)
+    first = Architecture((layer(4), layer(4), layer(4)))
+    times.estimate(first, shape, timing, CPU, nothing)
+    assert len(times) == 3
+    again = times.estimate(first, shape, timing, CPU, nothing)
+    assert len(times) == 3
+    assert again == times.estimate(first, shape, timing, CPU, nothing)
+    times.estimate(Architecture((layer(4), layer(4), layer(5))), shape, timing, CPU, nothing)
+    assert len(times) == 4
+
+
+def test_only_estimates_far_below_the_gate_stand_for_a_measurement() -> None:
+    assert screen_throughput(70.1, 100) is None
+    assert screen_throughput(500, 100) is None
+    screened = screen_throughput(69.9, 100)
+    assert screened is not None
+    assert (screened.images_per_s, screened.runs) == (69.9, 0)
+    assert screened.source is ThroughputSource.SCREENED
+
+
+def hold(
+    path: Path, kind: str, holding: "multiprocessing.synchronize.Event", seconds: float
+) -> None:
+    """Holds a device's lock in a process of its own."""
+    with getattr(DeviceLock(path), kind)(nothing):
+        holding.set()
+        time.sleep(seconds)
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours", "waits"),
+    [
+        ("exclusive", "exclusive", True),
+        ("exclusive", "shared", True),
+        ("shared", "exclusive", True),
+        ("shared", "shared", False),
+    ],
+)
+def test_a_device_is_timed_by_one_process_while_no_other_computes(
+    theirs: str, ours: str, waits: bool, tmp_path: Path
+) -> None:
+    spawn = multiprocessing.get_context("spawn")
+    holding, path = spawn.Event(), tmp_path / "device.lock"
+    other = spawn.Process(target=hold, args=(path, theirs, holding, 0.5))
+    other.start()
+    assert holding.wait(60)
+    calls = 0
+
+    def progress() -> None:
+        nonlocal calls
+        calls += 1
+
+    with getattr(DeviceLock(path), ours)(progress):
+        assert (calls > 0) == waits
+    other.join()
+
+
+def test_a_waiting_process_can_be_stopped(tmp_path: Path) -> None:
+    path = tmp_path / "device.lock"
+
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    with (
+        DeviceLock(path).shared(nothing),
+        pytest.raises(KeyboardInterrupt),
+        DeviceLock(path).exclusive(stop),
+    ):
+        pass
+    with DeviceLock(path).exclusive(stop):
+        pass
+
+
+def test_networks_are_timed_under_the_exclusive_lock_and_probed_under_the_shared_one(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "device.lock"
+    free: list[bool] = []
+
+    def progress() -> None:
+        if path.exists():
+            handle = os.open(path, os.O_RDWR)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                free.append(True)
+            except BlockingIOError:
+                free.append(False)
+            finally:
+                os.close(handle)
+
+    protocol = digits_protocol(timing=Timing(batch_size=2, max_s=0.01))
+    evaluate(mixed_group()[:2], protocol, on_progress=progress, device_lock=path)
+    assert free[0]
+    assert not free[-1]
+    assert free == sorted(free, reverse=True)
