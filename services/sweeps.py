@@ -2,8 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from operator import add
 
 import numpy as np
 from sqlalchemy.orm import Session
@@ -135,18 +136,26 @@ def _positions(groups: int, protocol: Protocol) -> list[int]:
 def _format_jobs(sweep_id: int, trials: int, table: SpaceTable) -> Iterator[str]:
     columns = (table.index, table.group, table.fits, table.ratio, table.parameters, table.flops)
     numbers = zip(*(column.tolist() for column in columns), strict=True)
-    for (layers, digest), (index, group, fits, ratio, parameters, flops) in zip(
+    ends = {layer: [f"{value}}}" for value in layer] for layer in table.options[-1]}
+    group_first, starts = None, []
+    for (first, last, digest), (index, group, fits, ratio, parameters, flops) in zip(
         table.rows(), numbers, strict=True
     ):
+        if first is not group_first:
+            group_first, starts = first, _format_starts(first)
+        layers = "\t".join(map(add, starts, ends[last]))
         measures = f"{ratio}\t{parameters}\t{flops}" if fits else "\\N\t\\N\t\\N"
         yield (
-            f"{sweep_id}\t{index}\t{group}\t\\\\x{digest.hex()}\t"
-            f"{_format_layers(layers)}\t{measures}\t{trials}\n"
+            f"{sweep_id}\t{index}\t{group}\t\\\\x{digest.hex()}\t{layers}\t{measures}\t{trials}\n"
         )
 
 
-def _format_layers(layers: tuple[LayerConfig, ...]) -> str:
-    return "\t".join("{" + ",".join(map(str, values)) + "}" for values in zip(*layers, strict=True))
+def _format_starts(layers: Sequence[LayerConfig]) -> list[str]:
+    """Returns, per field of a layer, how its array begins: all values but the last layer's."""
+    return [
+        "{" + "".join(f"{layer[field]}," for layer in layers)
+        for field in range(len(LayerConfig._fields))
+    ]
 
 
 def get_sweep(session: Session, sweep_id: int) -> SweepState:

@@ -263,12 +263,20 @@ class SpaceTable:
             Reason.RATIO_BELOW_MINIMUM: self.fits & (self.ratio < (min_ratio or 0.0)),
         }
 
-    def rows(self) -> Iterator[tuple[tuple[LayerConfig, ...], bytes]]:
-        """Yields (layers, hash) per row."""
-        keys = [[layer.key for layer in options] for options in self.options]
-        for row in zip(*(choice.tolist() for choice in self.choices), strict=True):
-            layers = tuple(options[i] for options, i in zip(self.options, row, strict=True))
-            yield layers, architecture_hash([names[i] for names, i in zip(keys, row, strict=True)])
+    def rows(self) -> Iterator[tuple[tuple[LayerConfig, ...], LayerConfig, bytes]]:
+        """Yields (all layers but the last, the last, hash) per row.
+
+        Rows of a group, which follow each other, are given the same tuple of first layers.
+        """
+        *firsts, last_options = self.options
+        last_keys = [layer.key for layer in last_options]
+        place, first, first_keys = None, (), []
+        for *row, last in zip(*(choice.tolist() for choice in self.choices), strict=True):
+            if row != place:
+                place = row
+                first = tuple(options[i] for options, i in zip(firsts, row, strict=True))
+                first_keys = [layer.key for layer in first]
+            yield first, last_options[last], architecture_hash([*first_keys, last_keys[last]])
 
 
 def random_cnn_2025(channels: int = 32) -> SearchSpace:
