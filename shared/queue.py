@@ -1,6 +1,7 @@
 """The message queue: the Celery app, the one task name, and sending hints about work."""
 
 from celery import Celery
+from kombu import Queue
 
 from shared.settings import Settings
 
@@ -11,8 +12,8 @@ EVALUATE_GROUP = "convsweep.evaluate_group"
 def make_celery(settings: Settings) -> Celery:
     """Returns the Celery app for ``settings``: JSON only, no results, one message at a time.
 
-    A message is only a hint, so it is acknowledged on receipt: losing it costs time, never a
-    result, because the jobs table is the truth.
+    A message is only a hint, so none is ever acknowledged: losing it costs time, never a result,
+    because the jobs table is the truth.
     """
     app = Celery("convsweep", broker=settings.broker_url, set_as_current=False)
     app.conf.update(
@@ -23,10 +24,14 @@ def make_celery(settings: Settings) -> Celery:
         task_ignore_result=True,
         task_store_errors_even_if_ignored=False,
         task_default_queue=QUEUE_NAME,
+        # taken is taken: an acknowledgement that fails would block its consumer for good
+        task_queues=[Queue(QUEUE_NAME, no_ack=True)],
         task_acks_late=False,
         worker_prefetch_multiplier=1,
         worker_disable_prefetch=True,
         worker_send_task_events=False,
+        # its subscription reads without a time limit: after a broker's restart a worker hung there
+        worker_enable_remote_control=False,
         worker_hijack_root_logger=False,
         enable_utc=True,
         broker_connection_retry_on_startup=True,

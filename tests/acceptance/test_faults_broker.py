@@ -1,0 +1,169 @@
+"""A broker that restarts, forgets, fills up, falls silent or says nonsense: only time is lost."""
+
+import json
+import time
+import uuid
+from typing import Any
+
+import pytest
+
+from shared.queue import EVALUATE_GROUP, QUEUE_NAME, HintQueue, make_celery
+from tests.acceptance.conftest import small_sweep
+from tests.acceptance.faults import Broker, Proxy, Site, measured
+from tests.acceptance.invariants import Answers, check
+
+PACE_S = 0.15
+IMAGES = 100
+
+
+def attempts(site: Site, sweep_id: int) -> set[int]:
+    """Returns how often jobs were tried."""
+    rows = site.rows("SELECT DISTINCT attempt FROM jobs WHERE sweep_id = :id", id=sweep_id)
+    return {row.attempt for row in rows}
+
+
+def test_flushall_costs_only_the_time_until_hints_are_sent_again(
+    site: Site, broker: Broker, undisturbed: Answers
+) -> None:
+    sweep_id = site.add_sweep(small_sweep())
+    site.start_dispatcher()
+    site.start_worker({"pace_s": PACE_S})
+    site.wait_running(sweep_id)
+    broker.client().flushall()
+    flushed = time.monotonic()
+    running = site.rows("SELECT token FROM leases WHERE ended_at IS NULL")
+    site.wait(lambda: _claimed_since(site, [row.token for row in running]), "a new claim", 30)
+    measured("work after FLUSHALL", time.monotonic() - flushed)
+    site.wait_completed(sweep_id)
+    assert attempts(site, sweep_id) == {1}
+    check(site.database, sweep_id, undisturbed, IMAGES)
+
+
+def _claimed_since(site: Site, tokens: list[uuid.UUID]) -> bool:
+    statement = """
+        SELECT FROM leases WHERE claimed_at > ALL
+            (SELECT claimed_at FROM leases WHERE token = ANY(:tokens))
+    """
+    return bool(site.rows(statement, tokens=tokens))
+
+
+def test_a_broker_restart_needs_no_restart_of_a_worker(
+    site: Site, broker: Broker, undisturbed: Answers
+) -> None:
+    sweep_id = site.add_sweep(small_sweep())
+    dispatcher = site.start_dispatcher()
+    worker = site.start_worker({"pace_s": PACE_S})
+    site.wait_running(sweep_id)
+    broker.stop()
+    time.sleep(3)
+    broker.start()
+    restarted = time.monotonic()
+    running = site.rows("SELECT token FROM leases")
+    site.wait(lambda: _claimed_since(site, [row.token for row in running]), "a new claim", 60)
+    measured("work after a broker restart", time.monotonic() - restarted)
+    site.wait_completed(sweep_id)
+    assert attempts(site, sweep_id) == {1}
+    assert worker.alive
+    assert dispatcher.alive
+    check(site.database, sweep_id, undisturbed, IMAGES)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("cut", ["partitioned", "half_open"])
+def test_a_broker_that_falls_silent_is_found_again_without_a_restart(
+    site: Site, broker: Broker, undisturbed: Answers, cut: str
+) -> None:
+    sweep_id = site.add_sweep(small_sweep())
+    with Proxy(broker.port) as proxy:
+        through = {"CONVSWEEP_BROKER_URL": broker.url(proxy.port)}
+        site.start_dispatcher(**through)
+        worker = site.start_worker({"pace_s": PACE_S}, **through)
+        site.wait_running(sweep_id)
+        if cut == "partitioned":
+            proxy.silence()
+            time.sleep(20)
+            proxy.open()
+        else:
+            proxy.strand()
+        healed = time.monotonic()
+        site.wait_completed(sweep_id)
+        again = site.add_sweep(small_sweep())
+        site.wait(lambda: site.finished(again) > 0, "progress", 60)
+        measured(f"work after a broker was {cut}", time.monotonic() - healed)
+        site.wait_completed(again)
+        assert worker.alive
+    for one in (sweep_id, again):
+        assert attempts(site, one) == {1}
+        check(site.database, one, undisturbed, IMAGES)
+
+
+@pytest.mark.faults
+def test_a_full_broker_stops_hints_and_nothing_else(
+    site: Site, broker: Broker, undisturbed: Answers
+) -> None:
+    sweep_id = site.add_sweep(small_sweep())
+    client = broker.client()
+    client.config_set("maxmemory-policy", "noeviction")
+    client.config_set("maxmemory", 1)
+    dispatcher = site.start_dispatcher()
+    worker = site.start_worker({"pace_s": PACE_S / 4})
+    site.wait(lambda: "dispatch_failed" in dispatcher.text(), "a refused hint")
+    site.wait(lambda: len(site.rows("SELECT FROM workers")) == 1, "a worker")
+    assert dispatcher.alive
+    client.config_set("maxmemory", 0)
+    freed = time.monotonic()
+    site.wait(lambda: site.finished(sweep_id) > 0, "progress", 60)
+    measured("work after a full broker has room again", time.monotonic() - freed)
+    site.wait_completed(sweep_id)
+    assert dispatcher.alive
+    assert worker.alive
+    check(site.database, sweep_id, undisturbed, IMAGES)
+
+
+def _message(kwargs: Any, task: str = EVALUATE_GROUP) -> dict[str, Any]:
+    """Returns a message as Celery writes it to a Redis list, with any arguments."""
+    return {
+        "body": json.dumps([[], kwargs, {}]),
+        "content-encoding": "utf-8",
+        "content-type": "application/json",
+        "headers": {"lang": "py", "task": task, "id": str(uuid.uuid4()), "argsrepr": "()"},
+        "properties": {
+            "delivery_mode": 2,
+            "delivery_info": {"exchange": "", "routing_key": QUEUE_NAME},
+            "delivery_tag": str(uuid.uuid4()),
+            "body_encoding": "utf-8",
+        },
+    }
+
+
+def test_malformed_unknown_and_repeated_messages_do_no_harm(
+    site: Site, broker: Broker, undisturbed: Answers
+) -> None:
+    sweep_id = site.add_sweep(small_sweep())
+    client = broker.client()
+    nonsense: list[Any] = [
+        _message({"sweep_id": sweep_id}),
+        _message({"sweep_id": "1; DROP TABLE jobs", "group": 0}),
+        _message({"sweep_id": sweep_id, "group": -1}),
+        _message({"sweep_id": 2**70, "group": 2**40}),
+        _message({"sweep_id": 10**6, "group": 1}),
+        _message({"sweep_id": sweep_id, "group": 10**6}),
+        _message({"sweep_id": sweep_id, "group": 0}, task="os.system"),
+        _message(None),
+        _message([1, 2]),
+        _message({}) | {"content-type": "application/x-python-serialize"},
+        _message({}) | {"body": "{{{"},
+        _message({}) | {"headers": {}},
+    ]
+    for message in nonsense:
+        client.lpush(QUEUE_NAME, json.dumps(message))
+    hints = HintQueue(make_celery(site.settings))
+    for group in (*range(8), *range(8), *range(8)):
+        hints.send(sweep_id, group)
+    workers = [site.start_worker({"pace_s": 0.02}), site.start_worker({"pace_s": 0.02})]
+    site.start_dispatcher()
+    site.wait_completed(sweep_id)
+    site.wait(lambda: len(hints) == 0, "an empty queue")
+    assert all(worker.alive for worker in workers)
+    assert attempts(site, sweep_id) == {1}
+    check(site.database, sweep_id, undisturbed, IMAGES)
