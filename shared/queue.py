@@ -25,7 +25,7 @@ def make_celery(settings: Settings) -> Celery:
         task_store_errors_even_if_ignored=False,
         task_default_queue=QUEUE_NAME,
         # taken is taken: an acknowledgement that fails would block its consumer for good
-        task_queues=[Queue(QUEUE_NAME, no_ack=True)],
+        task_queues=[Queue(QUEUE_NAME, no_ack=True)],  # type: ignore[no-untyped-call]
         task_acks_late=False,
         worker_prefetch_multiplier=1,
         worker_disable_prefetch=True,
