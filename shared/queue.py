@@ -1,7 +1,7 @@
 """The message queue: the Celery app, the one task name, and sending hints about work."""
 
 from celery import Celery
-from kombu import Queue
+from kombu.entity import Queue
 
 from shared.settings import Settings
 
