@@ -18,6 +18,8 @@ from shared.settings import Settings, get_settings
 log = structlog.get_logger(__name__)
 
 RETRY_S = 2.0
+TURN_S = 10.0  # a dispatcher that hangs in the middle of its turn loses it to another after this
+HURRY = 10  # looks so many times as often while workers take hints faster than they are sent
 
 
 def run_dispatcher(settings: Settings) -> None:
@@ -30,7 +32,8 @@ def run_dispatcher(settings: Settings) -> None:
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
-    session_factory = make_session_factory(make_engine(settings, pool_size=1))
+    engine = make_engine(settings, pool_size=1, idle_in_transaction_s=TURN_S)
+    session_factory = make_session_factory(engine)
     hints = HintQueue(make_celery(settings))
     log.info("dispatcher_started", backlog=settings.backlog)
     pause_s = 0.0
@@ -42,7 +45,11 @@ def run_dispatcher(settings: Settings) -> None:
             if taken_back:
                 log.warning("leases_expired", jobs=taken_back)
             with session_factory.begin() as session:
-                send_hints(session, hints, backlog=settings.backlog, resend_s=settings.resend_s)
+                sent = send_hints(
+                    session, hints, backlog=settings.backlog, resend_s=settings.resend_s
+                )
+            if sent > settings.backlog // 4:
+                pause_s = settings.dispatch_interval_s / HURRY
         except (SQLAlchemyError, BrokerError) as error:
             log.warning("dispatch_failed", error=str(error).splitlines()[0])
             pause_s = RETRY_S

@@ -270,7 +270,9 @@ class SpaceTable:
         """
         *firsts, last_options = self.options
         last_keys = [layer.key for layer in last_options]
-        place, first, first_keys = None, (), []
+        place: list[int] | None = None
+        first: tuple[LayerConfig, ...] = ()
+        first_keys: list[str] = []
         for *row, last in zip(*(choice.tolist() for choice in self.choices), strict=True):
             if row != place:
                 place = row

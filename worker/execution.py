@@ -126,8 +126,9 @@ class Executor:
                 )
         except (OperationalError, InterfaceError):
             # it may have been committed without an answer; nobody else would hand it back
-            with suppress(OperationalError, InterfaceError):
-                self._release(Claim(token, sweep_id, group, ()))
+            with suppress(OperationalError, InterfaceError), self._session_factory.begin() as again:
+                leases.release_claim(again, Claim(token, sweep_id, group, ()))
+                leases.decline_group(again, sweep_id, group)
             raise
 
     def _run_claim(self, claim: Claim, ready: Ready) -> None:

@@ -23,6 +23,9 @@ from worker.tasks import register_tasks
 
 log = structlog.get_logger(__name__)
 
+STALLED_S = 10.0  # a transaction whose worker is out of reach gives its locks back after this
+PING_AFTER_S = 1.0  # between one group and the next the connection is taken for good
+
 
 def run_worker(settings: Settings, evaluate: Evaluate = evaluate_group) -> int:
     """Works until told to stop by SIGTERM or SIGINT; returns the exit status.
@@ -35,7 +38,10 @@ def run_worker(settings: Settings, evaluate: Evaluate = evaluate_group) -> int:
     configure_logging(settings)
     device = open_device(settings.device, settings.memory_budget)
     worker_id = uuid.uuid4()
-    session_factory = make_session_factory(make_engine(settings, pool_size=2))
+    engine = make_engine(
+        settings, pool_size=2, idle_in_transaction_s=STALLED_S, ping_after_s=PING_AFTER_S
+    )
+    session_factory = make_session_factory(engine)
     _register(session_factory, worker_id, device, settings)
     heartbeat = Heartbeat(
         make_session_factory(make_engine(settings, pool_size=1)),

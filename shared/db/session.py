@@ -1,7 +1,13 @@
 """Connections to Postgres, with time limits on everything so that nothing hangs."""
 
-from sqlalchemy import Engine, create_engine
+import math
+import time
+
+from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from shared.settings import Settings
 
@@ -13,6 +19,7 @@ def make_engine(
     *,
     pool_size: int = 5,
     idle_in_transaction_s: float = IDLE_IN_TRANSACTION_S,
+    ping_after_s: float = 0.0,
 ) -> Engine:
     """Returns an engine whose connections time out instead of hanging. Nothing connects yet.
 
@@ -20,13 +27,15 @@ def make_engine(
         pool_size: most connections at once; whoever finds none free waits for 5 s.
         idle_in_transaction_s: after this Postgres ends a transaction that does nothing, whatever
             has become of its client, and frees its locks.
+        ping_after_s: a connection that lay unused for longer is tried before it is handed out,
+            and replaced where it is dead. More than 0 only for callers that try again themselves.
     """
-    return create_engine(
+    engine = create_engine(
         settings.database_url,
         pool_size=pool_size,
         max_overflow=0,
         pool_timeout=5,
-        pool_pre_ping=True,
+        pool_pre_ping=ping_after_s == 0,
         connect_args={
             "application_name": "convsweep",
             "connect_timeout": 5,
@@ -37,6 +46,24 @@ def make_engine(
             "options": _server_options(idle_in_transaction_s),
         },
     )
+    if ping_after_s > 0:
+        _ping_after(engine, ping_after_s)
+    return engine
+
+
+def _ping_after(engine: Engine, idle_s: float) -> None:
+    def note(_connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:
+        record.info["used_at"] = time.monotonic()
+
+    def check(connection: DBAPIConnection, record: ConnectionPoolEntry, _proxy: object) -> None:
+        if time.monotonic() - record.info.get("used_at", math.inf) > idle_s:
+            try:
+                engine.dialect.do_ping(connection)
+            except engine.dialect.loaded_dbapi.Error as error:
+                raise DisconnectionError from error  # the pool tries the next one, or a new one
+
+    event.listen(engine, "checkin", note)
+    event.listen(engine, "checkout", check)
 
 
 def _server_options(idle_in_transaction_s: float) -> str:

@@ -1,18 +1,21 @@
 """Dispatch: a short backlog of hints in a real Valkey, in order, and again when they are lost."""
 
 import json
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from celery import Celery
 from kombu.exceptions import OperationalError
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from services.dispatch import reap_expired_leases, send_hints
 from services.leases import release_claim
 from services.sweeps import cancel_sweep, create_sweep, pause_sweep, resume_sweep
 from shared.db.models import Group
+from shared.db.session import make_engine, make_session_factory
 from shared.protocol import Order
 from shared.queue import EVALUATE_GROUP, QUEUE_NAME, HintQueue, make_celery
 from shared.settings import Settings
@@ -127,6 +130,21 @@ def test_two_dispatchers_at_once_stay_within_the_backlog(
         other.commit()
         assert dispatch(other, hints, backlog=5) == 0
     assert len(hints) == 5
+
+
+def test_dispatcher_that_hangs_in_its_turn_loses_it_to_another(
+    migrated: Settings, session: Session, hints: HintQueue
+) -> None:
+    add_sweep(session)
+    engine = make_engine(migrated, pool_size=1, idle_in_transaction_s=0.2)
+    with make_session_factory(engine)() as hung:
+        assert send_hints(hung, hints, backlog=1, resend_s=NEVER_S) == 1  # and then nothing more
+        while not dispatch(session, hints, backlog=100):
+            time.sleep(0.01)
+        with pytest.raises(DBAPIError):
+            hung.commit()
+    engine.dispose()
+    assert len(hints) == 1 + GROUPS  # what it had sent comes once more
 
 
 def test_lost_hints_are_sent_again_after_the_resend_time(

@@ -19,9 +19,11 @@ def mark_groups_hinted(session: Session, *, limit: int, resend_s: float) -> list
 
     Wanted are groups of running sweeps with pending jobs that never had a hint, or had their last
     one longer ago than ``resend_s``; those never hinted come first, then by their position, so
-    that sweeps side by side take turns.
+    that sweeps side by side take turns. The commit does not wait for the disk: a mark that a crash
+    of Postgres forgets repeats a hint.
     """
     statement = text("""
+        SET LOCAL synchronous_commit = off;
         WITH wanted AS (
             SELECT g.sweep_id, g.index FROM groups g JOIN sweeps s ON s.id = g.sweep_id
             WHERE g.pending > 0 AND s.status = 'running' AND g.hinted_at IS NULL
