@@ -42,7 +42,7 @@ def make_celery(settings: Settings) -> Celery:
             "socket_connect_timeout": 5,
             "socket_keepalive": True,
             "retry_on_timeout": True,
-            "health_check_interval": 15,
+            "health_check_interval": 5,
         },
     )
     return app
