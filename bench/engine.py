@@ -25,6 +25,7 @@ from bench.workload import (
     sgemm_flops_per_s,
     tree_flops,
     valid_group,
+    widest_group,
 )
 from shared.protocol import Gates, Protocol, Scope, Timing, Weights
 from shared.space import random_cnn_2025
@@ -130,10 +131,10 @@ def run_experiment(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def measure_memory(budget: int) -> dict[str, Any]:
-    """Returns the peak memory of this process over the group with the largest activations."""
-    protocol = Protocol(dataset="noise", timing=None, gates=Gates(max_ratio=None))
+    """Returns the peak memory of this process over the published group with the most features."""
+    protocol = Protocol(dataset="noise", timing=None)
     dataset = noise_dataset(protocol.train_images)
-    worst = valid_group(random_cnn_2025(), 0)  # kernels of 3, stride and dilation of 1
+    worst = widest_group()
     evaluate_group(worst[-1:], [range(1)], dataset, protocol, torch.device("cpu"))
     before = _peak_bytes()
     started = time.perf_counter()
@@ -144,6 +145,7 @@ def measure_memory(budget: int) -> dict[str, Any]:
     return {
         "budget_mib": budget // 2**20,
         "architectures": len(worst),
+        "prefix": "-".join(layer.key for layer in worst[0].prefix),
         "peak_before_mib": before // 2**20,
         "peak_mib": _peak_bytes() // 2**20,
         "peak_over_budget_mib": (_peak_bytes() - budget) // 2**20,

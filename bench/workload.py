@@ -32,6 +32,17 @@ def sample_groups(count: int, seed: int = 0, channels: int = 32) -> list[Group]:
     return [group for group, _ in zip(filter(None, groups), range(count), strict=False)]
 
 
+def widest_group() -> Group:
+    """Returns the valid members of the published group whose features are the most in all."""
+    space = random_cnn_2025()
+    features: dict[int, int] = {}
+    for table in space.tables(INPUT_SHAPE):
+        valid = table.fits & (table.ratio <= 1)
+        for group, count in zip(table.group[valid], table.features[valid], strict=True):
+            features[int(group)] = features.get(int(group), 0) + int(count)
+    return valid_group(space, max(features, key=lambda group: features[group]))
+
+
 def noise_dataset(images: int, classes: int = 10) -> Dataset:
     """Returns ``images`` + as many images of noise: cost does not depend on what they show."""
     generator = torch.Generator().manual_seed(0)
