@@ -55,7 +55,8 @@ def processes(settings: Settings, *modules: str) -> Iterator[list[subprocess.Pop
     try:
         for module in modules:
             command = [sys.executable, "-m", *module.split()]
-            started.append(subprocess.Popen(command, env=child_environment(settings)))
+            process = subprocess.Popen(command, env=child_environment(settings), stdout=sys.stderr)
+            started.append(process)
         yield started
     finally:
         for process in started:
