@@ -1,7 +1,6 @@
-"""The probe of a network whose features do not fit the memory budget: computed block by block.
+"""The probe of a network whose features exceed the memory budget, block by block of its rows.
 
-Slower than holding the features, since rows are computed again whenever they are needed, but it
-needs only two blocks of rows and the system itself.
+Rows are computed again whenever they are needed: slow, but it always works.
 """
 
 from collections.abc import Callable, Iterator

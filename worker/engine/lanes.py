@@ -1,7 +1,7 @@
 """Lanes: independent pieces of CPU work side by side, each on its own threads.
 
-One operation spread over all cores waits for the slowest of them at its end; with thousands of
-small convolutions, and other processes on the machine, that waiting costs more than the work.
+One operation spread over all cores waits for the slowest of them; with thousands of small
+convolutions beside other processes, that waiting costs more than the work.
 """
 
 from collections.abc import Callable, Iterable

@@ -1,4 +1,4 @@
-"""Matrix products of float32 feature matrices: symmetric ones done by halves, oneDNN on the CPU.
+"""Products of float32 feature matrices: symmetric ones done by halves, oneDNN on the CPU.
 
 PyTorch sends float32 ``mm`` to MKL, which leaves AVX-512 unused on processors of other makers;
 oneDNN, which runs the convolutions, uses it on all of them.

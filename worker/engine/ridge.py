@@ -1,10 +1,9 @@
-"""The probe: scikit-learn's ridge classifier, solved in its dual form on the device.
+"""The probe: scikit-learn's ridge classifier, solved in its dual form on the device."""
 
-Notation: n training images, p features, k columns of targets; F (n, p) features, Y (n, k) codes,
-F_c and Y_c both centred over the training images. RidgeClassifier(alpha) minimises
-|F_c W - Y_c|^2 + alpha |W|^2, so W = F_c' A with the n x n system (F_c F_c' + alpha I) A = Y_c.
-The columns of A add up to zero, so F_c' A = F' A: features themselves are never centred.
-"""
+# Notation: n training images, p features, k columns of targets; F (n, p) features, Y (n, k) codes,
+# F_c and Y_c both centred over the training images. RidgeClassifier(alpha) minimises
+# |F_c W - Y_c|^2 + alpha |W|^2, so W = F_c' A with the n x n system (F_c F_c' + alpha I) A = Y_c.
+# The columns of A add up to zero, so F_c' A = F' A: features themselves are never centred.
 
 from collections.abc import Sequence
 from dataclasses import dataclass

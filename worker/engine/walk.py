@@ -1,8 +1,7 @@
 """The walk: one trial of many networks as a tree of layers, in chunks of images, under a budget.
 
-Subtrees are walked depth first for one chunk of images after the other, so activations stay in
-the caches and are freed on the way back. Of a network only the features of its training images
-are kept until its probe is fitted; validation images are scored as they pass.
+A chunk goes depth first through a subtree and stays in the caches. Features of training images
+are kept until the probe is fitted; validation images are scored as they pass.
 """
 
 from collections.abc import Callable, Iterator, Sequence
