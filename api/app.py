@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
+from api.deadline import Deadline
 from api.errors import register_error_handlers
 from api.routes import results, sweeps, system
 from shared.db.session import make_engine, make_session_factory
@@ -28,6 +29,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         summary="Every architecture of a search space, evaluated exactly once.",
         lifespan=lifespan,
     )
+    app.add_middleware(Deadline, answer_s=settings.api_answer_s)
     app.state.session_factory = make_session_factory(engine)
     register_error_handlers(app)
     for router in (sweeps.router, results.router, system.router):

@@ -185,3 +185,18 @@ def test_request_that_finds_every_connection_busy_answers_503(
         assert "database" in body["detail"]
         session.commit()
         assert sorted(one.result().status_code for one in asked) == [200, 200, 503]
+
+
+def test_request_that_the_database_never_answers_is_answered_503(
+    migrated: Settings, session: Session
+) -> None:
+    impatient = migrated.model_copy(update={"api_answer_s": 0.3})
+    sweep_id = add_sweep(session)
+    session.execute(text("LOCK TABLE sweeps"))
+    with serving(impatient) as url, httpx.Client(base_url=url, timeout=30) as client:
+        answer = client.get(f"/v1/sweeps/{sweep_id}")
+        assert_problem(answer, 503, "unavailable")
+        assert int(answer.headers["retry-after"]) > 0
+        session.commit()
+        assert client.get(f"/v1/sweeps/{sweep_id}").status_code == 200
+        assert len(client.get(f"/v1/sweeps/{sweep_id}/export.csv").text.splitlines()) == TOTAL + 1
