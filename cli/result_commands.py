@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 
 from cli import output
 from cli.context import JsonOption, SweepArgument, UrlOption, make_client, resolve_sweep
@@ -41,7 +42,7 @@ def top(
     if as_json:
         return output.print_json(rows)
     if not rows:
-        output.console.print("No architecture has completed that passes these filters.")
+        output.say("No architecture has completed that passes these filters.")
         return None
     return output.print_leaderboard(rows)
 
@@ -80,7 +81,7 @@ def _print_job(found: Json) -> None:
         ("sweep", found["sweep_id"]),
         ("status", found["status"]),
         ("reason", found["reason"]),
-        ("error", found["error"]),
+        ("error", found["error"] and escape(found["error"])),
         (output.LAYERS_TITLE, output.layers(found["layers"])),
         ("ratio", found["ratio"]),
         ("parameters", found["parameters"]),
@@ -93,29 +94,37 @@ def _print_job(found: Json) -> None:
         None, [f"job {found['id']}", ""], [fact for fact in facts if fact[1] is not None]
     )
     if found["trials"]:
-        output.print_table(
-            "\ntrials",
-            ["trial", "accuracy %", "train %", "images/s", "± %", "how", "fit s", "device"],
-            [
-                (
-                    t["trial"], output.percent(t["accuracy"]), output.percent(t["train_accuracy"]),
-                    t["images_per_s"] and round(t["images_per_s"]),
-                    output.percent(t["images_per_s_spread"]), t["throughput_source"],
-                    f"{t['fit_s']:.4f}", t["environment"]["device"],
-                )
-                for t in found["trials"]
-            ],
-        )  # fmt: skip
+        _print_trials(found["trials"])
+    if found["attempts"]:
+        _print_attempts(found["attempts"])
 
+
+def _print_trials(trials: list[Json]) -> None:
+    output.print_table(
+        "\ntrials",
+        ["trial", "accuracy %", "train %", "images/s", "± %", "how", "fit s", "device"],
+        [
+            (
+                t["trial"], output.percent(t["accuracy"]), output.percent(t["train_accuracy"]),
+                t["images_per_s"] and round(t["images_per_s"]),
+                output.percent(t["images_per_s_spread"]), t["throughput_source"],
+                f"{t['fit_s']:.4f}", t["environment"]["device"],
+            )
+            for t in trials
+        ],
+    )  # fmt: skip
+
+
+def _print_attempts(attempts: list[Json]) -> None:
     output.print_table(
         "\nattempts",
         ["attempt", "outcome", "worker", "began", "seconds", "error"],
         [
             (
                 a["attempt"], a["outcome"] or "running", f"{a['hostname']}:{a['pid']}",
-                a["started_at"][:19].replace("T", " "), _seconds(a), a["error"],
+                a["started_at"][:19].replace("T", " "), _seconds(a), a["error"] and escape(a["error"]),
             )
-            for a in found["attempts"]
+            for a in attempts
         ],
     )  # fmt: skip
 
@@ -135,7 +144,7 @@ def export(sweep: SweepArgument, file: OutputOption, url: UrlOption = None) -> N
     _check_target(file, ".csv")
     with make_client(url) as client:
         client.download(f"/v1/sweeps/{resolve_sweep(client, sweep)}/export.csv", file)
-    output.console.print(f"Wrote {file}")
+    output.say(f"Wrote {file}")
 
 
 def plot(
@@ -150,7 +159,7 @@ def plot(
     _check_target(file, ".png")
     with make_client(url) as client:
         client.download(f"/v1/sweeps/{resolve_sweep(client, sweep)}/plots/{kind}.png", file)
-    output.console.print(f"Wrote {file}")
+    output.say(f"Wrote {file}")
 
 
 def _check_target(file: Path, suffix: str) -> None:

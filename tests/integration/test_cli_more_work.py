@@ -65,12 +65,12 @@ def test_starting_twice_under_a_key_starts_one_sweep(url: str) -> None:
 
 def test_job_shows_every_attempt(url: str, session: Session) -> None:
     held = claimed(session, add_sweep(session))
-    fail_claim(session, held, error="RuntimeError: broke", max_attempts=3)
+    fail_claim(session, held, error="RuntimeError: broke [/at] x", max_attempts=3)
     session.commit()
     done = convsweep(url, "job", str(held.jobs[0].id))
     assert done.exit_code == 0
     assert "attempts" in done.stdout
-    assert "RuntimeError: broke" in done.stdout
+    assert "RuntimeError: broke [/at] x" in done.stdout
     claimed(session, held.sweep_id)
     rows = answer(url, "job", str(held.jobs[0].id))["attempts"]
     assert [row["outcome"] for row in rows] == ["failed", None]  # one that runs
