@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
 
 from cli import output
 from cli.context import JsonOption, SweepArgument, UrlOption, make_client, resolve_sweep
@@ -81,7 +80,7 @@ def _print_job(found: Json) -> None:
         ("sweep", found["sweep_id"]),
         ("status", found["status"]),
         ("reason", found["reason"]),
-        ("error", found["error"] and escape(found["error"])),
+        ("error", found["error"]),
         (output.LAYERS_TITLE, output.layers(found["layers"])),
         ("ratio", found["ratio"]),
         ("parameters", found["parameters"]),
@@ -122,7 +121,8 @@ def _print_attempts(attempts: list[Json]) -> None:
         [
             (
                 a["attempt"], a["outcome"] or "running", f"{a['hostname']}:{a['pid']}",
-                a["started_at"][:19].replace("T", " "), _seconds(a), a["error"] and escape(a["error"]),
+                a["started_at"][:19].replace("T", " "), _seconds(a),
+                a["error"],
             )
             for a in attempts
         ],
