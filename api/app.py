@@ -3,10 +3,12 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 
 from api.deadline import Deadline
+from api.deps import refuse_unknown_parameters
 from api.errors import register_error_handlers
+from api.guard import Guard
 from api.routes import results, sweeps, system
 from shared.db.session import make_engine, make_session_factory
 from shared.settings import Settings, get_settings
@@ -28,8 +30,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         version=code_version(),
         summary="Every architecture of a search space, evaluated exactly once.",
         lifespan=lifespan,
+        dependencies=[Depends(refuse_unknown_parameters)],
     )
     app.add_middleware(Deadline, answer_s=settings.api_answer_s)
+    app.add_middleware(Guard, listens_on=settings.api_host)
     app.state.session_factory = make_session_factory(engine)
     register_error_handlers(app)
     for router in (sweeps.router, results.router, system.router):

@@ -6,6 +6,8 @@ from typing import Annotated
 from fastapi import Depends, Header, Path, Request
 from sqlalchemy.orm import Session, sessionmaker
 
+from shared.errors import InvalidInputError
+
 MAX_ID = 2**63 - 1
 
 
@@ -14,6 +16,19 @@ def get_session(request: Request) -> Iterator[Session]:
     factory: sessionmaker[Session] = request.app.state.session_factory
     with factory.begin() as session:
         yield session
+
+
+def refuse_unknown_parameters(request: Request) -> None:
+    """Refuses a query parameter that the route does not know: a misspelt filter filters nothing.
+
+    Raises:
+        InvalidInputError: there is one.
+    """
+    known = {parameter.alias for parameter in request.scope["route"].dependant.query_params}
+    for name in request.query_params:
+        if name not in known:
+            hint = f"; known are {', '.join(sorted(known))}" if known else ""
+            raise InvalidInputError(f"Unknown parameter {name!r}{hint}.", field=name)
 
 
 # function scope: the commit comes before the answer leaves, so a 201 is never sent in vain

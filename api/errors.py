@@ -35,6 +35,7 @@ STATUS_BY_ERROR: dict[type[errors.ConvsweepError], HTTPStatus] = {
     errors.UnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 RETRY_AFTER_S = "5"
+MAX_FIELDS = 20  # more would not help anybody
 
 log = structlog.get_logger(__name__)
 
@@ -66,10 +67,10 @@ def _invalid_request(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     fields = [
         {
-            "field": ".".join(str(part) for part in item["loc"] if part != "body") or "body",
+            "field": ".".join(str(part) for part in item["loc"][1:]) or str(item["loc"][0]),
             "message": item["msg"].removeprefix("Value error, "),
         }
-        for item in error.errors()
+        for item in error.errors()[:MAX_FIELDS]
     ]
     detail = "; ".join(f"{item['field']}: {item['message']}" for item in fields[:5])
     return problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_input", detail, fields)

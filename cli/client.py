@@ -10,6 +10,8 @@ from shared.errors import ConvsweepError
 
 Json = dict[str, Any]
 
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
 
 class ApiError(ConvsweepError):
     """The API refused; ``status`` and ``code`` say why."""
@@ -29,7 +31,12 @@ class Client:
 
     def __init__(self, url: str, *, timeout_s: float = 60.0) -> None:
         self.url = url.rstrip("/")
-        self._http = httpx.Client(base_url=self.url, timeout=timeout_s)
+        host = httpx.URL(self.url).host
+        self._http = httpx.Client(
+            base_url=self.url,
+            timeout=timeout_s,
+            trust_env=host not in LOOPBACK,  # no proxy stands between this machine and itself
+        )
 
     def __enter__(self) -> "Client":
         return self
@@ -116,6 +123,11 @@ class Client:
         return answer
 
     def _unreachable(self, error: Exception) -> ApiUnreachableError:
+        if isinstance(error, httpx.ReadTimeout):
+            return ApiUnreachableError(
+                f"The API at {self.url} took too long to answer; what was asked may still happen. "
+                "Look before you ask again."
+            )
         return ApiUnreachableError(
             f"No API answers at {self.url} ({error}). Start one with `convsweep up`, "
             "or name another with --url or CONVSWEEP_API_URL."

@@ -3,6 +3,7 @@
 import importlib.metadata
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -11,11 +12,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from pydantic import ValidationError
+from rich.text import Text
 
 from cli import output
 from cli.context import JsonOption, make_client
 from cli.local import ClusterInfo, cluster_dir, find_cluster, start_cluster, stop_cluster
-from shared.errors import ConvsweepError
+from shared.errors import ConvsweepError, InvalidInputError
 from shared.settings import Settings, child_environment, get_settings
 
 DataDirOption = Annotated[
@@ -31,7 +34,11 @@ def local_settings(
     changes = {"data_dir": data_dir, "api_port": port, "device": device}
     given = {name: value for name, value in changes.items() if value is not None}
     merged = get_settings().model_dump() | given
-    return Settings.model_validate(merged)
+    try:
+        return Settings.model_validate(merged)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InvalidInputError(f"--{first['loc'][0]}: {first['msg']}") from error
 
 
 def up(
@@ -55,16 +62,18 @@ def up(
     except KeyboardInterrupt:
         with output.console.status("Stopping …"):
             stop_cluster(settings.data_dir)
-        output.console.print("Stopped.")
+        output.say("Stopped.")
 
 
 def _welcome(info: ClusterInfo, detach: bool) -> None:
-    output.console.print(
-        f"convsweep runs at [bold]{info.url}[/] (API description: {info.url}/docs)"
-    )
-    output.console.print(f"Data and logs: {cluster_dir(Path(info.data_dir))}")
-    stop = "Stop it with: convsweep down" if detach else "Ctrl-C stops it; its data stay."
-    output.console.print(stop)
+    output.say(f"convsweep runs at {info.url} (API description: {info.url}/docs)")
+    output.say(f"Data and logs: {cluster_dir(Path(info.data_dir))}")
+    folder = Path(info.data_dir)
+    where = "" if folder == get_settings().data_dir else f" --data-dir {shlex.quote(str(folder))}"
+    stop = f"Stop it with: convsweep down{where}" if detach else "Ctrl-C stops it; its data stay."
+    if where:
+        output.say(f"Other commands find it by --url, or CONVSWEEP_DATA_DIR={folder}")
+    output.say(stop)
 
 
 def down(data_dir: DataDirOption = None) -> None:
@@ -72,7 +81,7 @@ def down(data_dir: DataDirOption = None) -> None:
     settings = local_settings(data_dir)
     with output.console.status("Stopping …"):
         stopped = stop_cluster(settings.data_dir)
-    output.console.print("Stopped." if stopped else f"No cluster runs on {settings.data_dir}.")
+    output.say("Stopped." if stopped else f"No cluster runs on {settings.data_dir}.")
 
 
 def doctor(data_dir: DataDirOption = None, as_json: JsonOption = False) -> None:
@@ -82,7 +91,7 @@ def doctor(data_dir: DataDirOption = None, as_json: JsonOption = False) -> None:
     if as_json:
         output.print_json([{"check": n, "ok": ok, "detail": text} for n, ok, text in checks])
     else:
-        marks = {True: "[green]ok[/]", False: "[red]no[/]"}
+        marks = {True: Text("ok", "green"), False: Text("no", "red")}
         output.print_table(
             None, ["", "check", ""], [(marks[ok], n, text) for n, ok, text in checks]
         )

@@ -34,7 +34,7 @@ def list_datasets(data_dir: DataDirOption = None, as_json: JsonOption = False) -
         for info in infos
     ]  # fmt: skip
     output.print_table(None, ["name", "here", "train", "validation", "shape", ""], rows)
-    output.console.print(f"\nFolder: {settings.data_dir}")
+    output.say(f"\nFolder: {settings.data_dir}")
     return None
 
 

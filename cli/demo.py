@@ -22,13 +22,13 @@ def demo(
     with output.console.status("Starting Postgres, Valkey, API, dispatcher and a worker …"):
         info = start_cluster(settings, workers=1)
     try:
-        output.console.print(f"The cluster runs at {info.url}.")
+        output.say(f"The cluster runs at {info.url}.")
         with Client(info.url) as client:
             _sweep(client, output_dir)
     finally:
         with output.console.status("Stopping every process …"):
             stop_cluster(settings.data_dir)
-    output.console.print("Every process has stopped. Next: convsweep up")
+    output.say("Every process has stopped. Next: convsweep up")
 
 
 def _sweep(client: Client, output_dir: Path) -> None:
@@ -36,11 +36,11 @@ def _sweep(client: Client, output_dir: Path) -> None:
         if left_behind["status"] in ("running", "paused"):
             client.steer_sweep(left_behind["id"], "cancel")
     sweep = client.create_sweep({"preset": "quick", "name": "demo"})
-    output.console.print(
+    output.say(
         f"POST /v1/sweeps: sweep {sweep['id']} with {sweep['total']} architectures, "
         f"{sweep['protocol']['trials']} trials each."
     )
-    final = watch_sweep(client, sweep["id"])
+    final = watch_sweep(lambda: Client(client.url), sweep["id"])
     if final["counts"]["failed"] or final["status"] != "completed":
         raise output.fail(f"The sweep ended {final['status']} with {final['counts']}.")
     leaders = client.leaderboard(sweep["id"], limit=10)
@@ -48,4 +48,4 @@ def _sweep(client: Client, output_dir: Path) -> None:
     plot, table = output_dir / "scatter.png", output_dir / "results.csv"
     client.download(f"/v1/sweeps/{sweep['id']}/plots/scatter.png", plot)
     client.download(f"/v1/sweeps/{sweep['id']}/export.csv", table)
-    output.console.print(f"\nPlot:    {plot}\nResults: {table}")
+    output.say(f"\nPlot:    {plot}\nResults: {table}")

@@ -18,6 +18,7 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
 Json = dict[str, Any]
 ProgressUpdate = Callable[[Json, str], None]  # a sweep, and what needs attention
@@ -43,13 +44,24 @@ def print_table(
         column.no_wrap = True
     table.columns[-1].overflow = "fold"
     for row in rows:
-        table.add_row(*("–" if value is None else str(value) for value in row))
+        table.add_row(*(_cell(value) for value in row))
     console.print(table)
+
+
+def _cell(value: object) -> Text:
+    """Returns what a table shows; names and messages from elsewhere are text, never markup."""
+    return value if isinstance(value, Text) else Text("–" if value is None else str(value))
+
+
+def say(message: str) -> None:
+    """Prints a line as it is, however long and whatever is in it."""
+    console.print(Text(message), soft_wrap=True)
 
 
 def fail(message: str) -> typer.Exit:
     """Prints an error and returns what to raise for exit status 1."""
-    error_console.print(f"[bold red]error:[/] {message}", highlight=False, markup=True)
+    text = Text.assemble(("error:", "bold red"), f" {message}")
+    error_console.print(text, soft_wrap=True)
     return typer.Exit(1)
 
 
@@ -119,7 +131,7 @@ def live_progress(sweep_id: int) -> Iterator[ProgressUpdate]:
         def update(sweep: Json, note: str) -> None:
             bar.update(
                 task, total=sweep["total"], completed=sweep["finished"],
-                rate=rate_text(sweep), note=f"[yellow]{note}[/]",
+                rate=rate_text(sweep), note=note,
             )  # fmt: skip
 
         yield update
@@ -134,7 +146,7 @@ def _progress_bar() -> Progress:
         MofNCompleteColumn(),
         TextColumn("{task.fields[rate]}"),
         TimeElapsedColumn(),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", style="yellow", markup=False),
         console=console,
         refresh_per_second=4,
     )
@@ -148,7 +160,7 @@ def _print_lines() -> ProgressUpdate:
         if state not in said[-1:]:
             said.append(state)
             parts = [f"{sweep['finished']:,} of {sweep['total']:,}", rate_text(sweep), note]
-            console.print(f"sweep {sweep['id']}: " + ", ".join(filter(None, parts)), soft_wrap=True)
+            say(f"sweep {sweep['id']}: " + ", ".join(filter(None, parts)))
 
     return update
 

@@ -172,13 +172,22 @@ class Supervisor:
                     raise UnavailableError(
                         f"{child.name} ended at once: {child.last_words(self._settings)}"
                     )
-            try:
-                answer = httpx.get(f"{self._url}/v1/workers", timeout=2)
-                if answer.is_success and pids <= {worker["pid"] for worker in answer.json()}:
-                    return
-            except httpx.TransportError as error:
-                if time.monotonic() > deadline:
-                    raise UnavailableError(f"The API does not answer: {error}") from error
+            state = self._readiness(pids)
+            if state is None:
+                return
+            if time.monotonic() > deadline:
+                raise UnavailableError(f"After {READY_TIMEOUT_S:.0f} s {state}.")
+
+    def _readiness(self, pids: set[int | None]) -> str | None:
+        """Returns what is still missing, or None."""
+        try:
+            answer = httpx.get(f"{self._url}/v1/workers", timeout=2, trust_env=False)
+        except httpx.TransportError as error:
+            return f"the API does not answer ({error})"
+        if not answer.is_success:
+            return f"the API answers {answer.status_code}"
+        known = {worker["pid"] for worker in answer.json()}
+        return None if pids <= known else "not every worker has registered"
 
     def _write_info(self) -> None:
         pids = {child.name: child.process.pid for child in self._children if child.process}

@@ -3,7 +3,7 @@
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,12 +11,13 @@ from typing import Annotated, Any
 import typer
 
 from cli import output
-from cli.client import Client
+from cli.client import ApiError, ApiUnreachableError, Client
 from cli.context import JsonOption, SweepArgument, UrlOption, make_client, resolve_sweep
 
 app = typer.Typer(no_args_is_help=True, help="Preview, start, watch and steer sweeps.")
 
 POLL_S = 1.0
+UNAVAILABLE = 503
 
 Json = dict[str, Any]
 PresetOption = Annotated[
@@ -47,6 +48,8 @@ def _wanted(
             wanted = json.loads(sys.stdin.read() if str(file) == "-" else file.read_text())
         except (OSError, ValueError) as error:
             raise output.fail(f"{file} cannot be read as JSON: {error}") from error
+    if not isinstance(wanted, dict) or not isinstance(wanted.get("protocol") or {}, dict):
+        raise output.fail(f"{file}: the sweep and its protocol must be JSON objects")
     if preset is not None:
         wanted["preset"] = preset
     if not wanted:
@@ -127,13 +130,13 @@ def start(
     with make_client(url) as client:
         sweep = client.create_sweep(wanted, idempotency_key=key)
         if not as_json:
-            output.console.print(f"Sweep {sweep['id']}: {sweep['total']:,} architectures.")
+            output.say(f"Sweep {sweep['id']}: {sweep['total']:,} architectures.")
         if watching:
-            sweep = watch_sweep(client, sweep["id"], quiet=as_json)
+            sweep = watch_sweep(lambda: make_client(url), sweep["id"], quiet=as_json)
         if as_json:
             output.print_json(sweep)
         elif not watching:
-            output.console.print(f"Follow it with: convsweep sweep watch {sweep['id']}")
+            output.say(f"Follow it with: convsweep sweep watch {sweep['id']}")
 
 
 @app.command("list")
@@ -148,7 +151,7 @@ def list_sweeps(
     if as_json:
         return output.print_json(sweeps)
     if not sweeps:
-        output.console.print("No sweeps yet. Start one: convsweep sweep start --preset quick")
+        output.say("No sweeps yet. Start one: convsweep sweep start --preset quick")
         return None
     output.print_table(
         None,
@@ -188,18 +191,30 @@ def show(sweep: SweepArgument, url: UrlOption = None, as_json: JsonOption = Fals
 def watch(sweep: SweepArgument, url: UrlOption = None, as_json: JsonOption = False) -> None:
     """Shows progress until the sweep ends; Ctrl-C stops watching, not the sweep."""
     with make_client(url) as client:
-        final = watch_sweep(client, resolve_sweep(client, sweep), quiet=as_json)
-        if as_json:
-            output.print_json(final)
+        sweep_id = resolve_sweep(client, sweep)
+    final = watch_sweep(lambda: make_client(url), sweep_id, quiet=as_json)
+    if as_json:
+        output.print_json(final)
 
 
-def watch_sweep(client: Client, sweep_id: int, *, quiet: bool = False) -> Json:
-    """Returns the sweep when it has ended; until then shows its progress unless ``quiet``."""
+def watch_sweep(connect: Callable[[], Client], sweep_id: int, *, quiet: bool = False) -> Json:
+    """Returns the sweep when it has ended; until then shows its progress unless ``quiet``.
+
+    A cluster that goes away in the meantime is waited for, and found again where it is then.
+    """
+    with connect() as client:
+        sweep = client.get_sweep(sweep_id)
     show = _no_progress if quiet else output.live_progress
     with show(sweep_id) as update:
         while True:
-            sweep = client.get_sweep(sweep_id)
-            update(sweep, _note(client, sweep))
+            try:
+                with connect() as client:
+                    sweep = client.get_sweep(sweep_id)
+                    update(sweep, _note(client, sweep))
+            except (ApiUnreachableError, ApiError) as error:
+                if not isinstance(error, ApiUnreachableError) and error.status != UNAVAILABLE:
+                    raise
+                update(sweep, "the API is away; waiting for it")
             if sweep["status"] in ("completed", "cancelled"):
                 return sweep
             time.sleep(POLL_S)

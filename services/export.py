@@ -9,6 +9,7 @@ from services.sweeps import get_sweep
 from shared.db.models import Job
 from shared.db.queries import leaderboard as leaderboard_queries
 
+BLOCK_LINES = 1000  # one at a time costs more than the rows themselves
 _LAYER_FIELDS = ("channels", "kernel_size", "stride", "dilation", "padding", "activation")
 _JOB_FIELDS = (
     "status", "reason", "ratio", "parameters", "flops", "trials_done", "accuracy", "accuracy_sd",
@@ -27,7 +28,7 @@ class _Line:
 
 
 def export_csv(session: Session, sweep_id: int) -> Iterator[str]:
-    """Yields the lines of a CSV file with one row per architecture of a sweep.
+    """Yields blocks of lines of a CSV file with one row per architecture of a sweep.
 
     Layers are numbered from 0 in the column names (``kernel_size_0``). Accuracies are fractions,
     throughput is in images per second. The sweep is looked up at once, the rows while iterating.
@@ -44,13 +45,17 @@ def _csv_lines(session: Session, sweep_id: int, depth: int) -> Iterator[str]:
     writer = csv.writer(line)
     layer_columns = [f"{name}_{layer}" for layer in range(depth) for name in _LAYER_FIELDS]
     writer.writerow(["job_id", "architecture", *layer_columns, *_JOB_FIELDS, "device"])
-    yield line.text
+    block = [line.text]
     for job, device in leaderboard_queries.stream_jobs(session, sweep_id):
         values = [getattr(job, name) for name in _JOB_FIELDS]
         writer.writerow(
             [job.id, job.architecture_hash.hex(), *_layer_values(job, depth), *values, device]
         )
-        yield line.text
+        block.append(line.text)
+        if len(block) >= BLOCK_LINES:
+            yield "".join(block)
+            block.clear()
+    yield "".join(block)
 
 
 def _layer_values(job: Job, depth: int) -> list[int | str | None]:

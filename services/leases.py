@@ -191,8 +191,12 @@ def has_completed(session: Session, claim: Claim) -> bool:
 
 
 def decline_group(session: Session, sweep_id: int, group: int) -> None:
-    """Passes a hint on that its reader cannot serve: the group is hinted again at once."""
-    group_queries.clear_hints(session, [(sweep_id, group)])
+    """Passes a hint on that its reader cannot serve.
+
+    The group is hinted again soon, but after groups that had no hint yet: a sweep that nobody can
+    serve does not keep others waiting.
+    """
+    group_queries.defer_hints(session, [(sweep_id, group)])
 
 
 def release_claim(session: Session, claim: Claim) -> int:

@@ -3,13 +3,19 @@
 import sys
 from collections.abc import Callable
 
+from sqlalchemy.exc import OperationalError
+
 from shared.errors import ConvsweepError
 
 
 def run_main(main: Callable[[], int | None]) -> None:
-    """Runs ``main`` and exits with its status; a domain error is one line and status 1."""
+    """Runs ``main`` and exits with its status; a known error is one line and status 1."""
     try:
         sys.exit(main())
     except ConvsweepError as error:
-        print(f"error: {error.message}", file=sys.stderr)
-        sys.exit(1)
+        message = error.message
+    except OperationalError as error:
+        cause = str(error.orig).strip().splitlines()[0]
+        message = f"The database cannot be reached: {cause} (see CONVSWEEP_DATABASE_URL)"
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(1)

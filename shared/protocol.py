@@ -1,5 +1,6 @@
 """What one sweep measures, exactly: images, weights, gates, trials and timing. Presets included."""
 
+import math
 from enum import StrEnum
 from typing import Annotated
 
@@ -10,6 +11,7 @@ from shared.architecture import InputShape
 Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 DatasetName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
 MAX_TRIALS = 1000
+MAX_IMAGE_BYTES = 64 * 2**30  # as float32
 
 
 class Scope(StrEnum):
@@ -121,6 +123,16 @@ class Protocol(_Part):
     order: Order = Order.RANDOM
 
     @model_validator(mode="after")
+    def _images_bounded(self) -> "Protocol":
+        images = self.train_images + self.validation_images
+        if 4 * images * math.prod(self.input_shape) > MAX_IMAGE_BYTES:
+            raise ValueError(
+                f"input_shape: {images:,} images of {self.input_shape} take more than "
+                f"{MAX_IMAGE_BYTES // 2**30} GiB; take smaller or fewer ones"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _timed_if_gated(self) -> "Protocol":
         if self.gates.min_throughput is not None and self.timing is None:
             raise ValueError("timing: cannot be left out while gates.min_throughput asks for it")
@@ -128,7 +140,11 @@ class Protocol(_Part):
 
 
 def random_cnn_2025() -> Protocol:
-    """The published protocol. Source: the random-CNN experiment of 2025-06-17."""
+    """The published protocol, but that siblings share their first layers.
+
+    Set ``weights.scope`` to ``none`` to draw every network alone, as the article did. Source: the
+    random-CNN experiment of 2025-06-17.
+    """
     return Protocol(dataset="stl10", gates=Gates(min_accuracy=0.25, min_throughput=200))
 
 

@@ -33,6 +33,7 @@ def make_celery(settings: Settings) -> Celery:
         # its subscription reads without a time limit: after a broker's restart a worker hung there
         worker_enable_remote_control=False,
         worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,
         enable_utc=True,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,

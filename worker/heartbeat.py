@@ -78,6 +78,10 @@ class Heartbeat(threading.Thread):
             except SQLAlchemyError as error:
                 # the lease lasts a while; the next beat tries again on a fresh connection
                 log.warning("heartbeat_failed", error=str(error).splitlines()[0])
+            except Exception:
+                # without its heartbeat a worker loses every lease; a new process is better
+                log.exception("heartbeat_broken")
+                os._exit(HUNG_STATUS)
 
     def _beat(self) -> None:
         token = self._token

@@ -3,9 +3,11 @@
 import os
 import socket
 import uuid
+from contextlib import suppress
 
 import structlog
 from celery.worker import state
+from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
 from services import workers
@@ -69,7 +71,8 @@ def run_worker(settings: Settings, evaluate: Evaluate = evaluate_group) -> int:
         return int(celery_worker.exitcode or 0)
     finally:
         heartbeat.stop()
-        with session_factory.begin() as session:
+        # without the note the worker counts as gone two minutes after its last beat
+        with suppress(OperationalError, InterfaceError), session_factory.begin() as session:
             workers.note_worker_stopped(session, worker_id)
 
 

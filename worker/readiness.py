@@ -65,6 +65,10 @@ class Readiness:
         except (DatasetError, DeviceUnavailableError) as error:
             self.note_problem(error.message)
             return None
+        except (RuntimeError, MemoryError, OSError) as error:
+            # PyTorch says RuntimeError where the images do not fit into memory
+            self.note_problem(f"Dataset {terms.protocol.dataset!r} cannot be loaded: {error}")
+            return None
         self.note_problem(None)
         return Ready(terms.protocol, dataset)
 

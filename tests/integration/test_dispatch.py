@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from services.dispatch import reap_expired_leases, send_hints
-from services.leases import release_claim
+from services.leases import decline_group, release_claim
 from services.sweeps import cancel_sweep, create_sweep, pause_sweep, resume_sweep
 from shared.db.models import Group
 from shared.db.session import make_engine, make_session_factory
@@ -253,3 +253,23 @@ def test_hints_are_plain_json_without_results(hints: HintQueue, celery_app: Cele
     assert message["content-type"] == "application/json"
     assert message["headers"]["ignore_result"] is True
     assert take_hints(celery_app) == [(2**62, 7)]
+
+
+def test_a_sweep_that_nobody_can_serve_does_not_keep_others_waiting(
+    session: Session, hints: HintQueue, celery_app: Celery
+) -> None:
+    hopeless, served = add_sweep(session), add_sweep(session)
+    session.commit()
+    reached: set[int] = set()
+    for _ in range(GROUPS):
+        dispatch(session, hints, backlog=4)
+        for sweep_id, group in take_hints(celery_app):
+            if sweep_id == hopeless:
+                decline_group(session, sweep_id, group)
+            else:
+                reached.add(group)
+        session.commit()
+    assert reached == set(range(GROUPS))
+    dispatch(session, hints, backlog=4)
+    assert {sweep_id for sweep_id, _ in take_hints(celery_app)} == {hopeless}
+    assert served != hopeless

@@ -48,11 +48,20 @@ def mark_groups_hinted(session: Session, *, limit: int, resend_s: float) -> list
 
 def clear_hints(session: Session, groups: Sequence[tuple[int, int]]) -> None:
     """Forgets that these (sweep_id, group) were hinted, so that they are hinted at once."""
-    statement = text("""
-        UPDATE groups SET hinted_at = NULL
+    _set_hinted_at(session, groups, "NULL")
+
+
+def defer_hints(session: Session, groups: Sequence[tuple[int, int]]) -> None:
+    """Lets these (sweep_id, group) be hinted again whenever no group waits for its first hint."""
+    _set_hinted_at(session, groups, "'epoch'")
+
+
+def _set_hinted_at(session: Session, groups: Sequence[tuple[int, int]], value: str) -> None:
+    statement = text(f"""
+        UPDATE groups SET hinted_at = {value}
         FROM unnest(CAST(:sweeps AS bigint[]), CAST(:indices AS int[])) AS u(sweep_id, index)
         WHERE groups.sweep_id = u.sweep_id AND groups.index = u.index
-    """)
+    """)  # noqa: S608 - value is one of the two above
     sweeps, indices = [sweep for sweep, _ in groups], [index for _, index in groups]
     session.execute(statement, {"sweeps": sweeps, "indices": indices})
 

@@ -1,0 +1,97 @@
+"""What is refused before anything reads it: foreign pages, foreign host names, bodies too large."""
+
+from http import HTTPStatus
+from urllib.parse import urlsplit
+
+from fastapi.responses import JSONResponse
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api.errors import problem
+
+MAX_BODY_BYTES = 2**20
+LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
+READING = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+class Guard:
+    """Keeps other web pages from using the API through a visitor's browser, and bodies small.
+
+    An API that listens on this machine alone answers only to this machine's own names, so that no
+    foreign name can be pointed at it (DNS rebinding). What changes something must not come from a
+    page of another origin.
+    """
+
+    def __init__(self, app: ASGIApp, *, listens_on: str) -> None:
+        self._app = app
+        self._own_names = LOOPBACK_NAMES if listens_on in LOOPBACK_NAMES else None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        refusal = self._refusal(scope["method"], Headers(scope=scope))
+        if refusal is not None:
+            await refusal(scope, receive, send)
+            return
+        body = _BoundedBody(receive)
+        await self._app(scope, body.receive, body.refusing(scope, send))
+
+    def _refusal(self, method: str, headers: Headers) -> JSONResponse | None:
+        host = headers.get("host", "")
+        if self._own_names is not None and _name(f"//{host}") not in self._own_names:
+            return problem(
+                HTTPStatus.MISDIRECTED_REQUEST,
+                "foreign_host",
+                f"This API answers to {', '.join(sorted(self._own_names))}, not to {host!r}.",
+            )
+        origin = headers.get("origin")
+        if method not in READING and origin is not None and urlsplit(origin).netloc != host:
+            return problem(
+                HTTPStatus.FORBIDDEN,
+                "foreign_origin",
+                "Other origins change nothing here.",
+            )
+        length = headers.get("content-length", "0")
+        return _too_large() if length.isdigit() and int(length) > MAX_BODY_BYTES else None
+
+
+def _name(url: str) -> str | None:
+    try:
+        return urlsplit(url).hostname
+    except ValueError:
+        return None
+
+
+def _too_large() -> JSONResponse:
+    return problem(
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        "body_too_large",
+        f"A request may have {MAX_BODY_BYTES:,} bytes.",
+    )
+
+
+class _BoundedBody:
+    """A request body that ends at the limit, and the refusal that takes the answer's place then."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._bytes = 0
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        self._bytes += len(message.get("body", b""))
+        return {"type": "http.disconnect"} if self._bytes > MAX_BODY_BYTES else message
+
+    def refusing(self, scope: Scope, send: Send) -> Send:
+        refused = False
+
+        async def send_or_refuse(message: Message) -> None:
+            nonlocal refused
+            if self._bytes <= MAX_BODY_BYTES:
+                await send(message)
+            elif not refused:
+                refused = True
+                await _too_large()(scope, self._receive, send)
+
+        return send_or_refuse
