@@ -12,11 +12,13 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from services import workers
 from shared.db.session import make_engine, make_session_factory
+from shared.errors import DeviceUnavailableError
 from shared.logs import configure_logging
 from shared.queue import make_celery
 from shared.settings import Settings
 from shared.version import code_version
 from worker.device import Device, open_device
+from worker.engine.timing import DeviceLock
 from worker.engine.tree import evaluate_group
 from worker.execution import Evaluate, Executor
 from worker.heartbeat import Heartbeat
@@ -39,6 +41,7 @@ def run_worker(settings: Settings, evaluate: Evaluate = evaluate_group) -> int:
     """
     configure_logging(settings)
     device = open_device(settings.device, settings.memory_budget)
+    _try_lock(device)
     worker_id = uuid.uuid4()
     engine = make_engine(
         settings, pool_size=2, idle_in_transaction_s=STALLED_S, ping_after_s=PING_AFTER_S
@@ -74,6 +77,16 @@ def run_worker(settings: Settings, evaluate: Evaluate = evaluate_group) -> int:
         # without the note the worker counts as gone two minutes after its last beat
         with suppress(OperationalError, InterfaceError), session_factory.begin() as session:
             workers.note_worker_stopped(session, worker_id)
+
+
+def _try_lock(device: Device) -> None:
+    try:
+        with DeviceLock(device.lock_path).shared(lambda: None):
+            pass
+    except OSError as error:
+        raise DeviceUnavailableError(
+            f"The lock of this device cannot be opened: {error}. Another user may have made it."
+        ) from error
 
 
 def _should_stop() -> bool:

@@ -21,6 +21,7 @@ from worker.engine.stopwatch import Stopwatch
 NEAR_GATE = 0.3  # estimates within this share of the gate are never trusted
 WARM_UP_RUNS = 3
 MIN_RUNS = 7
+LEAST_RUNS = 3  # however little time there is: one run has no spread
 MIN_RUN_S = 0.0005  # a shorter run would measure the clock
 _LOCK_POLL_S = 0.02
 
@@ -70,7 +71,7 @@ class DeviceLock:
 
 @contextlib.contextmanager
 def _flock(path: Path, kind: int, on_progress: Progress) -> Iterator[None]:
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    handle = _open_for_all(path)
     try:
         while True:
             try:
@@ -82,6 +83,18 @@ def _flock(path: Path, kind: int, on_progress: Progress) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+def _open_for_all(path: Path) -> int:
+    """Opens a lock file that every user of the machine may lock, making it if need be."""
+    flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
+    try:
+        return os.open(path, flags)  # without O_CREAT: others' files in /tmp refuse it
+    except FileNotFoundError:
+        handle = os.open(path, flags | os.O_CREAT, 0o666)
+        if os.fstat(handle).st_uid == os.geteuid():
+            os.fchmod(handle, 0o666)  # whatever the umask says
+        return handle
 
 
 @contextlib.contextmanager
@@ -106,8 +119,8 @@ def measure_throughput(
 
     ``images`` float32 (N, C, H, W) lie on the device to time; they are repeated to fill the batch.
     After warm-up the batch runs until the spread is below ``timing.max_spread``, at least
-    ``MIN_RUNS`` times, or until ``timing.max_s`` is over. The median counts. The caller holds the
-    device's lock.
+    ``MIN_RUNS`` times, or until ``timing.max_s`` is over, but never fewer than ``LEAST_RUNS``
+    times. The median counts. The caller holds the device's lock.
     """
     batch = _timed_batch(images, timing)
     with torch.inference_mode(), arithmetic(timing.precision):
@@ -207,9 +220,9 @@ def _time_until_steady(
     while True:
         seconds.append(_run_s(network, batch, repeats) / repeats)
         median, spread = _median_and_spread(seconds)
-        if len(seconds) >= MIN_RUNS and spread < timing.max_spread:
-            break
-        if time.monotonic() - started > timing.max_s:
+        steady = len(seconds) >= MIN_RUNS and spread < timing.max_spread
+        late = time.monotonic() - started > timing.max_s
+        if steady or (late and len(seconds) >= LEAST_RUNS):
             break
         on_progress()
     return median, spread, len(seconds)
