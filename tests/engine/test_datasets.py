@@ -102,6 +102,7 @@ def test_a_missing_archive_says_where_to_put_it(tmp_path: Path) -> None:
         ({"test_y": None}, "lacks an array"),
         ({"test_y": np.full(20, -1)}, "negative labels"),
         ({"train_y": np.array([object()] * 40)}, "train_y is object"),
+        ({"train_y": np.full(40, 2**64 - 1, dtype=np.uint64)}, "more than 10,000 classes"),
     ],
 )
 def test_an_archive_of_anything_else_is_corrupt(
@@ -112,17 +113,36 @@ def test_an_archive_of_anything_else_is_corrupt(
         load_dataset(tmp_path, protocol_of())
 
 
-@pytest.mark.parametrize("damage", ["empty", "text", "cut", "flipped"])
+@pytest.mark.parametrize("damage", ["empty", "text", "cut", "flipped", "password"])
 def test_a_damaged_archive_is_corrupt(damage: str, tmp_path: Path) -> None:
     path = write_npz(tmp_path)
     whole = path.read_bytes()
     middle = len(whole) // 3
     flipped = whole[:middle] + bytes(byte ^ 255 for byte in whole[middle : middle + 64])
     flipped += whole[middle + 64 :]
-    contents = {"empty": b"", "text": b"no zip", "cut": whole[:middle], "flipped": flipped}
+    locked = re.sub(  # the flag that says a member is encrypted, in both kinds of header
+        rb"(PK\x01\x02.{4}|PK\x03\x04..)\x00", lambda m: m[1] + b"\x01", whole, flags=re.DOTALL
+    )
+    contents = {
+        "empty": b"",
+        "text": b"no zip",
+        "cut": whole[:middle],
+        "flipped": flipped,
+        "password": locked,
+    }
     path.write_bytes(contents[damage])
     with pytest.raises(DatasetCorruptError, match=re.escape(str(path))):
         load_dataset(tmp_path, protocol_of())
+
+
+def test_a_damaged_archive_does_not_keep_the_others_from_the_list(tmp_path: Path) -> None:
+    write_npz(tmp_path, "good")
+    (tmp_path / "bad.npz").write_bytes(b"no zip")
+    write_npz(tmp_path, "digits")  # a file never stands in for the bundled set
+    listed = [(info.name, info.available) for info in list_datasets(tmp_path)]
+    assert ("good", True) in listed
+    assert ("bad", False) in listed
+    assert [name for name, _ in listed].count("digits") == 1
 
 
 def test_too_few_images_are_too_few(tmp_path: Path) -> None:

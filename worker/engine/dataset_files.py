@@ -16,7 +16,9 @@ from shared.errors import DatasetCorruptError, DatasetMissingError, InvalidInput
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _ARRAYS = ("train_x", "train_y", "test_x", "test_y")
-_BROKEN = (zipfile.BadZipFile, zlib.error, ValueError, EOFError, OSError)
+# RuntimeError: an archive with a password, or packed in a way that Python does not know
+_BROKEN = (zipfile.BadZipFile, zlib.error, ValueError, EOFError, OSError, RuntimeError)
+MAX_CLASSES = 10_000  # labels beyond are not classes but something else
 
 
 class Split(NamedTuple):
@@ -123,6 +125,10 @@ def read_npz(name: str, data_dir: Path) -> tuple[Split, Split]:
     for labels in (train_y, test_y):
         if labels.min(initial=0) < 0:
             raise DatasetCorruptError(f"{path} has negative labels; they count from 0.")
+    if classes > MAX_CLASSES:
+        raise DatasetCorruptError(
+            f"{path} has labels up to {classes - 1}; more than {MAX_CLASSES:,} classes are refused."
+        )
     return Split(train_x, train_y, classes), Split(test_x, test_y, classes)
 
 
@@ -140,7 +146,7 @@ def read_torchvision(name: str, data_dir: Path) -> tuple[Split, Split]:
         )
     try:
         train, test = (_split(public.open(data_dir, train, False)) for train in (True, False))
-    except (RuntimeError, *_BROKEN) as error:
+    except _BROKEN as error:
         raise DatasetCorruptError(
             f"{data_dir / public.folder} is damaged: {error} Delete it, then run: "
             f"convsweep data fetch {name}"

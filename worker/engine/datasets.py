@@ -6,7 +6,6 @@ A name is never a path. Only ``fetch_dataset`` touches the network.
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.error import URLError
 
 import numpy as np
 import torch
@@ -81,8 +80,9 @@ def load_dataset(data_dir: Path, protocol: Protocol) -> Dataset:
 
 def list_datasets(data_dir: Path) -> list[DatasetInfo]:
     """Returns every dataset that is here or could be fetched, by name. Reads headers only."""
-    names = {path.stem for path in data_dir.glob("*.npz")} if data_dir.is_dir() else set()
-    known = [describe_dataset(name, data_dir) for name in names | set(FETCHABLE)]
+    files = {path.stem for path in data_dir.glob("*.npz")} if data_dir.is_dir() else set()
+    names = (files | set(FETCHABLE)) - {"digits"}
+    known = [describe_dataset(name, data_dir) for name in names]
     return sorted([digits_info(), *known], key=lambda info: info.name)
 
 
@@ -91,7 +91,7 @@ def fetch_dataset(name: str, data_dir: Path) -> None:
 
     Raises:
         InvalidInputError: no download is known for this name.
-        UnavailableError: the server of the dataset cannot be reached.
+        UnavailableError: the server cannot be reached, or the disk is full.
         DatasetCorruptError: what arrived is not what was published.
     """
     if check_name(name) == "digits":
@@ -104,8 +104,8 @@ def fetch_dataset(name: str, data_dir: Path) -> None:
         )
     try:
         download(name, data_dir)
-    except URLError as error:
-        raise UnavailableError(f"Cannot download {name}: {error.reason}.") from error
+    except OSError as error:  # the network, or the disk
+        raise UnavailableError(f"Cannot download {name}: {error}.") from error
 
 
 def _read(name: str, data_dir: Path, protocol: Protocol) -> tuple[Split, Split]:
