@@ -81,7 +81,7 @@ def test_key_that_is_empty_too_long_or_not_printable_is_refused(
     headers = {"Idempotency-Key": key.encode("latin-1")}
     answer = api.post("/v1/sweeps", json=SMALL, headers=headers)  # type: ignore[arg-type]
     body = assert_problem(answer, 422, "invalid_input")
-    assert [error["field"] for error in body["errors"]] == ["header.Idempotency-Key"]
+    assert [error["field"] for error in body["errors"]] == ["Idempotency-Key"]
     assert api.get("/v1/sweeps").json()["sweeps"] == []
 
 
