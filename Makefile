@@ -14,6 +14,10 @@ test: .venv/installed-dev
 test-faults: .venv/installed-dev
 	$(BIN)/python -m pytest -m '' -s tests/acceptance -k test_faults
 
+bench: .venv/installed-bench
+	$(BIN)/python -m bench.queue --json
+	$(BIN)/python -m bench.engine --dataset digits --groups 2 --published 2 --json
+
 check: .venv/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -36,6 +40,10 @@ format: .venv/installed-dev
 .venv/installed-dev: pyproject.toml constraints.txt | .venv/bin/python
 	@echo "Installing into .venv (PyTorch is large; this takes a few minutes the first time) ..."
 	$(INSTALL) --editable '.[api,worker,local,dev]'
+	@touch $@
+
+.venv/installed-bench: .venv/installed-dev
+	$(INSTALL) --editable '.[api,worker,local,dev,bench]'
 	@touch $@
 
 clean:

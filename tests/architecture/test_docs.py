@@ -4,6 +4,8 @@ import ast
 import re
 from pathlib import Path
 
+from shared.settings import Settings
+
 ROOT = Path(__file__).parents[2]
 NAMED_TEST = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`\.?$")
 
@@ -51,3 +53,23 @@ def test_bullets_are_read_over_several_lines() -> None:
     assert named is not None
     assert named.groups() == ("tests/a.py", "test_b")
     assert second == "- another"
+
+
+LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)(?:#[^)]*)?\)")
+
+
+def test_every_link_between_pages_leads_somewhere() -> None:
+    pages = [ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")]
+    broken = [
+        f"{page.name}: {target}"
+        for page in pages
+        for target in LINK.findall(page.read_text())
+        if not (page.parent / target).exists()
+    ]
+    assert not broken
+
+
+def test_the_page_of_settings_names_every_setting() -> None:
+    page = (ROOT / "docs/settings.md").read_text()
+    named = set(re.findall(r"^\| `CONVSWEEP_(\w+)`", page, re.MULTILINE))
+    assert named == {name.upper() for name in Settings.model_fields}
