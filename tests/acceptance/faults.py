@@ -265,6 +265,19 @@ class Site:
         environment["FAULT_PLAN"] = json.dumps(plan)
         return self.start("tests.acceptance.faulty_worker", **environment)
 
+    def start_spare(self, plan: Plan | None = None, **environment: str) -> Child:
+        """Starts a worker that stands still until SIGCONT, so that its start takes no time then."""
+        child = self.start_worker(plan, **environment)
+        self.wait_registered(child)
+        child.send(signal.SIGSTOP)
+        return child
+
+    def wait_registered(self, *workers: Child) -> None:
+        """Returns when the workers have made themselves known."""
+        pids = [worker.pid for worker in workers]
+        statement = "SELECT FROM workers WHERE pid = ANY(:pids)"
+        self.wait(lambda: len(self.rows(statement, pids=pids)) == len(pids), "the workers' start")
+
     def add_sweep(self, wanted: dict[str, Any]) -> int:
         """Creates a sweep and returns its id."""
         with make_session_factory(self.database).begin() as session:
@@ -285,6 +298,11 @@ class Site:
         """Returns how many jobs have ended."""
         counts = self.counts(sweep_id)
         return sum(counts.values()) - counts["pending"] - counts["running"]
+
+    def attempts(self, sweep_id: int) -> set[int]:
+        """Returns how often jobs were tried."""
+        statement = "SELECT DISTINCT attempt FROM jobs WHERE sweep_id = :id"
+        return {row.attempt for row in self.rows(statement, id=sweep_id)}
 
     def status(self, sweep_id: int) -> str:
         [row] = self.rows("SELECT status FROM sweeps WHERE id = :id", id=sweep_id)

@@ -1,5 +1,6 @@
 """Machines whose images are missing or are not those that the sweep has begun with."""
 
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -39,11 +40,12 @@ def test_a_worker_without_the_sweeps_images_leaves_its_jobs_to_one_that_has_them
     if other == "changed":
         write_images(tmp_path / "changed", seed=1)
     right = {"CONVSWEEP_DATA_DIR": str(tmp_path / "right")}
+    wrong = site.start_spare(None, CONVSWEEP_DATA_DIR=str(tmp_path / other))
     site.start_dispatcher()
     site.start_worker({"pace_s": PACE_S}, **right)
     sweep_id = site.add_sweep(SWEEP)
     site.wait_running(sweep_id)
-    wrong = site.start_worker(None, CONVSWEEP_DATA_DIR=str(tmp_path / other))
+    wrong.send(signal.SIGCONT)
     site.wait(lambda: message in problem(site, wrong.pid), "the worker's problem")
     assert wrong.alive
     site.wait_completed(sweep_id)

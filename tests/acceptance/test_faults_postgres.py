@@ -19,7 +19,7 @@ from tests.acceptance.faults import LEASE_S, Broker, Postgres, Site, measured, w
 from tests.acceptance.invariants import Answers, check
 from tests.conftest import migrate
 
-PACE_S = 0.1
+PACE_S = 0.07
 IMAGES = 100
 TERMINATE = """
     SELECT pg_terminate_backend(pid) FROM pg_stat_activity
@@ -90,7 +90,7 @@ def test_connections_that_postgres_terminates_are_opened_again(
     site: Site, undisturbed: Answers
 ) -> None:
     sweep_id = site.add_sweep(small_sweep())
-    children = [site.start_dispatcher(), site.start_worker({"pace_s": PACE_S / 2})]
+    children = [site.start_dispatcher(), site.start_worker({"pace_s": PACE_S})]
     site.wait_running(sweep_id)
     ended = 0
 

@@ -10,28 +10,22 @@ from tests.acceptance.conftest import small_sweep
 from tests.acceptance.faults import LEASE_S, ROOT, Postgres, Proxy, Site, measured
 from tests.acceptance.invariants import Answers, answers, check
 
-PACE_S = 0.1
+PACE_S = 0.07
 IMAGES = 100
-
-
-def attempts(site: Site, sweep_id: int) -> set[int]:
-    """Returns how often jobs were tried."""
-    rows = site.rows("SELECT DISTINCT attempt FROM jobs WHERE sweep_id = :id", id=sweep_id)
-    return {row.attempt for row in rows}
 
 
 def test_a_worker_killed_mid_group_loses_nothing_and_its_jobs_run_again(
     site: Site, undisturbed: Answers
 ) -> None:
+    spare = site.start_spare()
     sweep_id = site.add_sweep(small_sweep())
     site.start_dispatcher()
     victim = site.start_worker({"pace_s": PACE_S})
     site.wait_running(sweep_id)
-    site.start_worker()
-    site.wait(lambda: len(site.rows("SELECT FROM workers")) == 2, "a second worker")
     victim.kill()
     killed = time.monotonic()
-    site.wait(lambda: max(attempts(site, sweep_id)) > 1, "a second attempt", LEASE_S + 10)
+    spare.send(signal.SIGCONT)
+    site.wait(lambda: max(site.attempts(sweep_id)) > 1, "a second attempt", LEASE_S + 10)
     measured("killed worker's jobs run again", time.monotonic() - killed)
     site.wait_completed(sweep_id)
     check(site.database, sweep_id, undisturbed, IMAGES)
@@ -51,7 +45,7 @@ def test_a_worker_asked_to_stop_mid_group_hands_back_and_burns_no_attempt(
     assert site.counts(sweep_id)["pending"] > 0
     site.start_worker()
     site.wait_completed(sweep_id)
-    assert attempts(site, sweep_id) == {1}
+    assert site.attempts(sweep_id) == {1}
     check(site.database, sweep_id, undisturbed, IMAGES)
 
 
@@ -65,7 +59,7 @@ def test_a_worker_stopped_longer_than_its_lease_and_continued_writes_nothing_sta
     zombie.send(signal.SIGSTOP)
     site.start_worker()
     site.wait_completed(sweep_id)
-    assert max(attempts(site, sweep_id)) == 2
+    assert max(site.attempts(sweep_id)) == 2
     before = answers(site.database, sweep_id)
     zombie.send(signal.SIGCONT)
     site.wait(lambda: "group_dropped" in zombie.text(), "the zombie's awakening")
@@ -78,17 +72,17 @@ def test_a_worker_stopped_longer_than_its_lease_and_continued_writes_nothing_sta
 def test_a_worker_cut_off_from_postgres_loses_its_jobs_to_another_and_comes_back(
     site: Site, postgres: Postgres, undisturbed: Answers
 ) -> None:
+    other = site.start_spare({"pace_s": PACE_S})
     sweep_id = site.add_sweep(small_sweep())
     site.start_dispatcher()
     with Proxy(postgres.port) as proxy:
         url = site.settings.database_url.replace(str(postgres.port), str(proxy.port))
         lonely = site.start_worker({"pace_s": PACE_S}, CONVSWEEP_DATABASE_URL=url)
         site.wait_running(sweep_id)
-        other = site.start_worker({"pace_s": PACE_S})
-        site.wait(lambda: len(site.rows("SELECT FROM workers")) == 2, "a second worker")
         proxy.silence()
         cut = time.monotonic()
-        site.wait(lambda: max(attempts(site, sweep_id)) > 1, "a second attempt", LEASE_S + 15)
+        other.send(signal.SIGCONT)
+        site.wait(lambda: max(site.attempts(sweep_id)) > 1, "a second attempt", LEASE_S + 15)
         measured("jobs of a worker that is cut off run again", time.monotonic() - cut)
         site.wait_completed(sweep_id)
         check(site.database, sweep_id, undisturbed, IMAGES)
@@ -104,7 +98,6 @@ def test_a_worker_cut_off_from_postgres_loses_its_jobs_to_another_and_comes_back
 def test_no_clock_of_a_worker_or_dispatcher_enters_a_lease(
     site: Site, undisturbed: Answers, tmp_path: Path
 ) -> None:
-    sweep_id = site.add_sweep(small_sweep())
     for name, shift_s in (("ahead", 3600), ("behind", -3600)):
         (tmp_path / name).mkdir()
         (tmp_path / name / "sitecustomize.py").write_text(
@@ -112,10 +105,10 @@ def test_no_clock_of_a_worker_or_dispatcher_enters_a_lease(
         )
     path = [{"PYTHONPATH": f"{tmp_path / name}:{ROOT}"} for name in ("ahead", "behind")]
     site.start_dispatcher(**path[0])
-    site.start_worker({"pace_s": PACE_S}, **path[0])
-    site.start_worker({"pace_s": PACE_S}, **path[1])
+    site.wait_registered(*(site.start_worker({"pace_s": PACE_S}, **one) for one in path))
+    sweep_id = site.add_sweep(small_sweep())
     site.wait_completed(sweep_id)
-    assert attempts(site, sweep_id) == {1}
+    assert site.attempts(sweep_id) == {1}
     rows = site.rows("SELECT outcome, claimed_at, ended_at, now() AS now FROM leases")
     assert {row.outcome for row in rows} == {"completed"}
     assert all((row.now - row.claimed_at).total_seconds() < 600 for row in rows)
@@ -129,10 +122,11 @@ def test_a_worker_of_an_older_version_is_known_by_its_results(
     old = tmp_path / "old" / "convsweep-0.0.1.dist-info"
     old.mkdir(parents=True)
     (old / "METADATA").write_text("Metadata-Version: 2.1\nName: convsweep\nVersion: 0.0.1\n")
-    sweep_id = site.add_sweep(small_sweep())
     site.start_dispatcher()
-    site.start_worker({"pace_s": PACE_S})
-    site.start_worker({"pace_s": PACE_S}, PYTHONPATH=f"{old.parent}:{ROOT}")
+    new = site.start_worker({"pace_s": PACE_S})
+    older = site.start_worker({"pace_s": PACE_S}, PYTHONPATH=f"{old.parent}:{ROOT}")
+    site.wait_registered(new, older)
+    sweep_id = site.add_sweep(small_sweep())
     site.wait_completed(sweep_id)
     versions = site.rows("SELECT DISTINCT code_version FROM workers ORDER BY 1")
     assert len(versions) == 2
