@@ -1,0 +1,263 @@
+"""``python -m bench.chaos --minutes 10 --seed 1``: a sweep under random faults.
+
+The same sweep runs twice on the same servers: undisturbed, then while workers, dispatcher, broker,
+Postgres and their connections are killed, stopped and emptied by a seeded plan. Prints JSON:
+``rate_share`` is the disturbed run's share of the undisturbed rate; ``lost`` counts jobs without
+the result that the undisturbed run has, ``duplicates`` those that were completed more than once.
+"""
+
+import argparse
+import json
+import math
+import random
+import shutil
+import signal
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy.exc import OperationalError
+
+from shared.settings import Settings
+from tests.acceptance.faults import Broker, Child, Postgres, Site
+from tests.acceptance.invariants import answers, broken, differing
+from tests.conftest import migrate
+
+LEASE_S = 5.0
+RESEND_S = 3.0
+MEAN_GAP_S = 20.0
+REVIVAL_S = 1.0
+IMAGES = 200
+SHORT = 8  # channels of the sweep that says how long one takes
+LIMIT_S = 4 * 3600.0
+
+Json = dict[str, Any]
+
+
+def sweep_of(channels: int) -> Json:
+    """Returns a sweep of 16 * channels^2 architectures with two layers, all of them valid."""
+    layer = {"channels": list(range(4, 4 + channels)), "kernel_size": [3, 5], "stride": [1, 2]}
+    return {
+        "space": {"layers": [layer, layer]},
+        "protocol": {
+            "dataset": "digits",
+            "train_images": IMAGES,
+            "validation_images": IMAGES,
+            "input_shape": [1, 24, 24],
+            "trials": 3,
+            "timing": None,
+            "gates": {"max_ratio": None},
+        },
+    }
+
+
+class Fleet:
+    """A dispatcher and workers that are started again when they have died."""
+
+    def __init__(self, site: Site, workers: int) -> None:
+        self._site = site
+        self._ended = threading.Event()
+        self._starts: list[Callable[[], Child]] = [site.start_dispatcher]
+        self._starts += [site.start_worker] * workers
+        self.children = [start() for start in self._starts]
+        self._thread = threading.Thread(target=self._revive, daemon=True)
+        self._thread.start()
+
+    def _revive(self) -> None:
+        while not self._ended.wait(REVIVAL_S):
+            for place, start in enumerate(self._starts):
+                if not self.children[place].alive:
+                    self.children[place] = start()
+
+    @property
+    def dispatcher(self) -> Child:
+        return self.children[0]
+
+    @property
+    def workers(self) -> list[Child]:
+        return self.children[1:]
+
+    def stop(self) -> None:
+        """Ends every process."""
+        self._ended.set()
+        self._thread.join()
+        for child in self.children:
+            child.kill()
+
+
+class Chaos:
+    """Faults by a seeded plan, one after another, until told to stop."""
+
+    def __init__(
+        self, site: Site, fleet: Fleet, postgres: Postgres, broker: Broker, seed: int, gap_s: float
+    ) -> None:
+        self._site, self._fleet = site, fleet
+        self._postgres, self._broker = postgres, broker
+        self._random, self._gap_s = random.Random(seed), gap_s
+        self._ended = threading.Event()
+        self.done: Counter[str] = Counter()
+        self._faults: dict[str, Callable[[], object]] = {
+            "worker_killed": lambda: self._worker().kill(),
+            "worker_stopped_beyond_its_lease": self._stop_worker,
+            "worker_asked_to_end": lambda: self._worker().stop(),
+            "dispatcher_killed": self._kill_dispatcher,
+            "broker_flushed": lambda: self._broker.client().flushall(),
+            "broker_restarted": self._restart_broker,
+            "connections_terminated": self._terminate_connections,
+            "postgres_killed": self._kill_postgres,
+        }
+
+    def run(self) -> None:
+        """Injects faults until ``stop``; every kind comes once before any comes again."""
+        while True:
+            kinds = list(self._faults)
+            self._random.shuffle(kinds)
+            for kind in kinds:
+                if self._ended.wait(self._random.uniform(0.5, 1.5) * self._gap_s):
+                    return
+                self._faults[kind]()
+                self.done[kind] += 1
+
+    def stop(self) -> None:
+        self._ended.set()
+
+    def _worker(self) -> Child:
+        return self._random.choice(self._fleet.workers)
+
+    def _kill_dispatcher(self) -> None:
+        self._fleet.dispatcher.kill()
+
+    def _stop_worker(self) -> None:
+        worker = self._worker()
+        with suppress(ProcessLookupError):  # it has just ended
+            worker.send(signal.SIGSTOP)
+            time.sleep(LEASE_S + 3)
+            worker.send(signal.SIGCONT)
+
+    def _restart_broker(self) -> None:
+        self._broker.stop()
+        time.sleep(1)
+        self._broker.start()
+
+    def _terminate_connections(self) -> None:
+        self._site.rows("""
+            SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+            WHERE datname = current_database() AND application_name = 'convsweep'
+        """)
+
+    def _kill_postgres(self) -> None:
+        self._postgres.kill()
+        self._postgres.start()
+
+
+def completed(site: Site, wanted: Json) -> tuple[int, float]:
+    """Runs a sweep to its end; returns its id and the seconds that it took."""
+    sweep_id = site.add_sweep(wanted)
+    started = time.monotonic()
+    while time.monotonic() - started < LIMIT_S:
+        time.sleep(0.1)
+        with suppress(OperationalError):  # Postgres may be away just now
+            if site.status(sweep_id) == "completed":
+                return sweep_id, time.monotonic() - started
+    raise TimeoutError(f"Sweep {sweep_id} has not ended after {LIMIT_S:.0f} s.\n{site.logs()}")
+
+
+def compare(site: Site, undisturbed: int, disturbed: int) -> Json:
+    """Returns what the second of two equal sweeps has lost, doubled or answered otherwise."""
+    wanted, found = answers(site.database, undisturbed), answers(site.database, disturbed)
+    lost = {architecture for architecture, _ in wanted.keys() - found.keys()}
+    [again] = site.rows(
+        """
+        SELECT count(*) AS jobs FROM (
+            SELECT job_id FROM attempts JOIN jobs ON jobs.id = job_id
+            WHERE sweep_id = :id AND outcome IN ('completed', 'invalid', 'rejected')
+            GROUP BY job_id HAVING count(*) > 1
+        ) twice
+        """,
+        id=disturbed,
+    )
+    [retried] = site.rows(
+        "SELECT count(*) AS jobs FROM jobs WHERE sweep_id = :id AND attempt > 1", id=disturbed
+    )
+    return {
+        "lost": len(lost),
+        "duplicates": again.jobs,
+        "retried": retried.jobs,
+        "broken": broken(site.database, disturbed),
+        "differing_images": differing(found, wanted, IMAGES),
+    }
+
+
+def run(
+    folder: Path, *, minutes: float, seed: int, workers: int = 2, gap_s: float = MEAN_GAP_S
+) -> Json:
+    """Runs the sweep twice, with ``folder`` for everything, and returns the figures.
+
+    Args:
+        minutes: how long the undisturbed sweep should take, roughly.
+        gap_s: seconds between two faults, on average.
+    """
+    postgres, broker = Postgres(folder / "pg"), Broker(folder / "valkey")
+    settings = Settings(
+        database_url=postgres.url(),
+        broker_url=broker.url(),
+        data_dir=folder / "data",
+        lease_s=LEASE_S,
+        resend_s=RESEND_S,
+    )
+    migrate(settings)
+    site = Site(folder, settings, postgres.url())
+    fleet = Fleet(site, workers)
+    try:
+        return run_twice(site, Chaos(site, fleet, postgres, broker, seed, gap_s), minutes)
+    finally:
+        fleet.stop()
+        site.close()
+        broker.stop()
+        postgres.stop("immediate")
+
+
+def run_twice(site: Site, chaos: Chaos, minutes: float) -> Json:
+    """Sizes the sweep by a short one and runs it without and with faults."""
+    completed(site, sweep_of(1))  # the workers have started
+    _, short_s = completed(site, sweep_of(SHORT))
+    channels = max(SHORT, round(SHORT * math.sqrt(minutes * 60 / short_s)))
+    undisturbed, calm_s = completed(site, sweep_of(channels))
+    faults = threading.Thread(target=chaos.run, daemon=True)
+    faults.start()
+    disturbed, chaotic_s = completed(site, sweep_of(channels))
+    chaos.stop()
+    faults.join()
+    return {
+        "faults": chaos.done.total(),
+        "jobs": 4 * channels * 4 * channels,
+        "rate_share": round(calm_s / chaotic_s, 3),
+        **compare(site, undisturbed, disturbed),
+        "undisturbed_s": round(calm_s, 1),
+        "disturbed_s": round(chaotic_s, 1),
+        "kinds": dict(sorted(chaos.done.items())),
+    }
+
+
+def main() -> None:
+    """Reads the options, runs, prints."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--minutes", type=float, default=10, help="length of the undisturbed run")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--workers", type=int, default=2)
+    options = parser.parse_args()
+    folder = Path(tempfile.mkdtemp(prefix="cs-"))
+    try:
+        figures = run(folder, minutes=options.minutes, seed=options.seed, workers=options.workers)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    print(json.dumps(figures | {"seed": options.seed, "workers": options.workers}, indent=2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,22 @@
+"""Everything at once: a sweep under random faults of every kind."""
+
+from pathlib import Path
+
+import pytest
+
+from bench import chaos
+from tests.acceptance.faults import measured
+from tests.acceptance.invariants import TOLERANCE
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(900)
+def test_random_faults_of_every_kind_lose_and_double_nothing(server_dir: Path) -> None:
+    folder = server_dir / "chaos"
+    folder.mkdir()
+    figures = chaos.run(folder, minutes=0.75, seed=1, gap_s=3)
+    measured(f"a sweep of {figures['undisturbed_s']} s under faults", figures["disturbed_s"])
+    assert figures["faults"] >= 4
+    assert figures["lost"] == figures["duplicates"] == 0
+    assert figures["broken"] == []
+    assert figures["differing_images"] <= TOLERANCE
