@@ -42,7 +42,7 @@ class Settings(BaseSettings):
     )
     lease_s: Seconds = Field(default=60.0, description="How long a claim holds without renewal.")
     progress_deadline_s: Seconds = Field(
-        default=600.0, description="A group without progress for so long loses its lease."
+        default=600.0, description="A group without progress for so long ends its worker."
     )
     max_attempts: Annotated[int, Field(ge=1, le=100)] = 3
     claim_jobs: Annotated[int, Field(ge=1, le=10_000)] = Field(

@@ -86,6 +86,7 @@ def test_killing_postgres_again_and_again_around_commits_loses_and_repeats_nothi
     check(site.database, sweep_id, undisturbed, IMAGES)
 
 
+@pytest.mark.faults
 def test_connections_that_postgres_terminates_are_opened_again(
     site: Site, undisturbed: Answers
 ) -> None:
