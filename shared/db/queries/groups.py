@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from sqlalchemy import Row, text
 from sqlalchemy.orm import Session
 
+LONG_AGO = "epoch"  # Postgres's own word for the first moment of 1970
 DISPATCH_LOCK = 6_202_611_231  # any number; the same for every dispatcher
 
 
@@ -48,22 +49,25 @@ def mark_groups_hinted(session: Session, *, limit: int, resend_s: float) -> list
 
 def clear_hints(session: Session, groups: Sequence[tuple[int, int]]) -> None:
     """Forgets that these (sweep_id, group) were hinted, so that they are hinted at once."""
-    _set_hinted_at(session, groups, "NULL")
+    _set_hinted_at(session, groups, None)
 
 
 def defer_hints(session: Session, groups: Sequence[tuple[int, int]]) -> None:
     """Lets these (sweep_id, group) be hinted again whenever no group waits for its first hint."""
-    _set_hinted_at(session, groups, "'epoch'")
+    _set_hinted_at(session, groups, LONG_AGO)
 
 
-def _set_hinted_at(session: Session, groups: Sequence[tuple[int, int]], value: str) -> None:
-    statement = text(f"""
-        UPDATE groups SET hinted_at = {value}
+def _set_hinted_at(
+    session: Session, groups: Sequence[tuple[int, int]], hinted_at: str | None
+) -> None:
+    statement = text("""
+        UPDATE groups SET hinted_at = CAST(:hinted_at AS timestamptz)
         FROM unnest(CAST(:sweeps AS bigint[]), CAST(:indices AS int[])) AS u(sweep_id, index)
         WHERE groups.sweep_id = u.sweep_id AND groups.index = u.index
-    """)  # noqa: S608 - value is one of the two above
+    """)
     sweeps, indices = [sweep for sweep, _ in groups], [index for _, index in groups]
-    session.execute(statement, {"sweeps": sweeps, "indices": indices})
+    values = {"sweeps": sweeps, "indices": indices, "hinted_at": hinted_at}
+    session.execute(statement, values)
 
 
 def clear_hints_of_sweep(session: Session, sweep_id: int) -> None:

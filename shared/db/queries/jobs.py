@@ -19,7 +19,7 @@ _JOB_COLUMNS = (
 
 
 def insert_jobs(session: Session, lines: Iterable[str]) -> None:
-    """Adds jobs from lines in COPY's text format, columns as ``format_job`` writes them."""
+    """Adds jobs from lines in COPY's text format, columns in the order of ``_JOB_COLUMNS``."""
     copy_rows(session, f"COPY jobs ({_JOB_COLUMNS}) FROM STDIN", lines)
 
 
