@@ -35,6 +35,7 @@ log = structlog.get_logger(__name__)
 
 COMPLETION_RETRY_S = 2.0
 GIVE_WAY_S = 1.0
+FIRST_CLAIM_JOBS = 4  # what a job of a sweep costs here is not known before
 
 
 class HandBack(BaseException):
@@ -79,7 +80,7 @@ class Executor:
         self._should_stop = should_stop
         self._evaluate = evaluate
         self._readiness = Readiness(session_factory, worker_id, device, settings.data_dir)
-        self._claim_limit = settings.claim_jobs
+        self._claim_limits: dict[int, int] = {}  # by sweep, once its jobs' cost is known
 
     def execute_group(self, sweep_id: int, group: int) -> None:
         """Claims and evaluates what is pending in a group until nothing is left to claim.
@@ -121,7 +122,7 @@ class Executor:
                     group=group,
                     worker_id=self._worker_id,
                     lease_s=self._settings.lease_s,
-                    limit=self._claim_limit,
+                    limit=self._claim_limit(sweep_id),
                     token=token,
                 )
         except (OperationalError, InterfaceError):
@@ -148,7 +149,7 @@ class Executor:
             )
             self._complete(claim, outcomes, self._environment(ready.dataset))
             seconds = time.monotonic() - started
-            self._fit_claims(seconds / len(claim.jobs))
+            self._fit_claims(claim.sweep_id, seconds / len(claim.jobs))
             log.info("group_completed", **facts, seconds=round(seconds, 3))
         except HandBack:
             self._release(claim)
@@ -167,10 +168,14 @@ class Executor:
         finally:
             self._heartbeat.drop()
 
-    def _fit_claims(self, job_s: float) -> None:
-        """Sizes the next claim by what a job takes on this device."""
+    def _claim_limit(self, sweep_id: int) -> int:
+        first = min(FIRST_CLAIM_JOBS, self._settings.claim_jobs)
+        return self._claim_limits.get(sweep_id, first)
+
+    def _fit_claims(self, sweep_id: int, job_s: float) -> None:
+        """Sizes a sweep's next claim by what its jobs take on this device."""
         fitting = int(self._settings.claim_s / max(job_s, 1e-6))
-        self._claim_limit = max(1, min(self._settings.claim_jobs, fitting))
+        self._claim_limits[sweep_id] = max(1, min(self._settings.claim_jobs, fitting))
 
     def _on_progress(self) -> None:
         self._heartbeat.progress()
