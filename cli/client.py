@@ -1,11 +1,14 @@
 """A client of the HTTP API. Answers are what the API sends, errors are ``ApiError``."""
 
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import httpx
 
+from cli.leaderboard import Leaderboard
+from services.filters import parse_assignments
 from shared.errors import ConvsweepError
 
 Json = dict[str, Any]
@@ -58,9 +61,10 @@ class Client:
         headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
         return self._json("POST", "/v1/sweeps", json=wanted, headers=headers)
 
-    def list_sweeps(self, limit: int = 50) -> list[Json]:
-        """Returns sweeps, newest first."""
-        sweeps: list[Json] = self._json("GET", "/v1/sweeps", params={"limit": limit})["sweeps"]
+    def list_sweeps(self, page_size: int = 50) -> list[Json]:
+        """Returns the newest sweeps, newest first."""
+        answer = self._json("GET", "/v1/sweeps", params={"page_size": page_size})
+        sweeps: list[Json] = answer["sweeps"]
         return sweeps
 
     def get_sweep(self, sweep_id: int) -> Json:
@@ -76,12 +80,32 @@ class Client:
         wanted = {"trials": trials, "top": top}
         return self._json("POST", f"/v1/sweeps/{sweep_id}/extend", json=wanted)
 
-    def leaderboard(self, sweep_id: int, **filters: Any) -> list[Json]:
-        """Returns ranked networks; filters are those of the API, None leaves one out."""
-        params = {name: value for name, value in filters.items() if value is not None}
-        answer = self._json("GET", f"/v1/sweeps/{sweep_id}/leaderboard", params=params)
-        rows: list[Json] = answer["rows"]
-        return rows
+    def leaderboard(
+        self,
+        sweep_id: int,
+        *,
+        where: Iterable[str] = (),
+        sort: str = "-accuracy",
+        limit: int | None = None,
+        fitness_weight: float | None = None,
+    ) -> Leaderboard:
+        """Returns ranked networks, fetched page by page while they are read.
+
+        Args:
+            where: filters as ``accuracy=0.3..`` or ``kernel_size[0]=5|7``; see docs/filters.md.
+            sort: fields, comma-separated, a minus before one puts its largest first.
+            limit: most networks; all without it.
+            fitness_weight: what throughput counts beside accuracy; 0.3 without it.
+        """
+        params = [*parse_assignments(where), ("sort", sort)]
+        if fitness_weight is not None:
+            params.append(("fitness_weight", str(fitness_weight)))
+
+        def fetch(page: Iterable[tuple[str, str]]) -> Json:
+            url = f"/v1/sweeps/{sweep_id}/leaderboard"
+            return self._json("GET", url, params=[*params, *page])
+
+        return Leaderboard(fetch, limit)
 
     def get_job(self, job_id: int) -> Json:
         """Returns a job with its trials."""
@@ -92,17 +116,29 @@ class Client:
         workers: list[Json] = self._answer("GET", "/v1/workers").json()
         return workers
 
-    def download(self, path: str, file: Path) -> None:
-        """Streams an answer into a file, which appears whole or not at all."""
+    def download(
+        self,
+        path: str,
+        file: Path,
+        *,
+        params: Sequence[tuple[str, str]] = (),
+        on_bytes: Callable[[bytes], object] = len,
+    ) -> None:
+        """Streams an answer into a file, which appears whole or not at all.
+
+        Args:
+            on_bytes: is told of every piece as it comes.
+        """
         partial = file.with_name(file.name + ".part")
         try:
-            with self._http.stream("GET", path) as answer:
+            with self._http.stream("GET", path, params=list(params)) as answer:
                 if answer.is_error:
                     answer.read()
                     raise _refusal(answer)
                 with partial.open("wb") as sink:
-                    for chunk in answer.iter_bytes():
-                        sink.write(chunk)
+                    for piece in answer.iter_bytes():
+                        sink.write(piece)
+                        on_bytes(piece)
             partial.replace(file)
         except httpx.TransportError as error:
             raise self._unreachable(error) from error
