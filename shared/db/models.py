@@ -162,6 +162,18 @@ class Environment(Base):
     fingerprint: Mapped[str] = mapped_column(unique=True)
 
 
+class SweepEnvironment(Base):
+    """Completed jobs of a sweep by environment, kept by a trigger on jobs like its progress."""
+
+    __tablename__ = "sweep_environments"
+
+    sweep_id: Mapped[int] = mapped_column(
+        ForeignKey("sweeps.id", ondelete="CASCADE"), primary_key=True
+    )
+    environment_id: Mapped[int] = mapped_column(ForeignKey("environments.id"), primary_key=True)
+    completed: Mapped[int] = mapped_column(Integer)
+
+
 class Job(Base):
     """One architecture of a sweep, its state, and the totals of its trials."""
 
@@ -185,8 +197,17 @@ class Job(Base):
         Index(
             "jobs_by_accuracy",
             "sweep_id",
-            text("accuracy DESC"),
+            text("accuracy DESC NULLS LAST"),
             "id",
+            postgresql_include=["throughput", "environment_id"],
+            postgresql_where=text("status = 'completed'"),
+        ),
+        Index(
+            "jobs_by_throughput",
+            "sweep_id",
+            text("throughput DESC NULLS LAST"),
+            "id",
+            postgresql_include=["accuracy", "environment_id"],
             postgresql_where=text("status = 'completed'"),
         ),
     )
@@ -219,6 +240,7 @@ class Job(Base):
     train_accuracy: Mapped[float | None]
     throughput: Mapped[float | None]  # images/s, mean over trials
     throughput_min: Mapped[float | None]
+    throughput_max: Mapped[float | None]
     throughput_measured: Mapped[bool | None]  # false where any trial's figure was screened
     fit_s: Mapped[float | None]
     environment_id: Mapped[int | None] = mapped_column(ForeignKey("environments.id"))
