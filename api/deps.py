@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Annotated
 
 from fastapi import Depends, Header, Path, Request
+from fastapi.dependencies.models import Dependant
 from sqlalchemy.orm import Session, sessionmaker
 
 from shared.errors import InvalidInputError
@@ -24,11 +25,16 @@ def refuse_unknown_parameters(request: Request) -> None:
     Raises:
         InvalidInputError: there is one.
     """
-    known = {parameter.alias for parameter in request.scope["route"].dependant.query_params}
+    known = _query_parameters(request.scope["route"].dependant)
     for name in request.query_params:
         if name not in known:
             hint = f"; known are {', '.join(sorted(known))}" if known else ""
             raise InvalidInputError(f"Unknown parameter {name!r}{hint}.", field=name)
+
+
+def _query_parameters(dependant: Dependant) -> set[str]:
+    names = {parameter.alias for parameter in dependant.query_params}
+    return names.union(*map(_query_parameters, dependant.dependencies))
 
 
 # function scope: the commit comes before the answer leaves, so a 201 is never sent in vain

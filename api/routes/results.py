@@ -1,14 +1,14 @@
-"""Results of a sweep: leaderboard, jobs with their trials, export and plots."""
+"""Results of a sweep: leaderboard, jobs with their trials, export."""
 
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import StreamingResponse
 
 from api.deps import MAX_ID, DbSession, JobId, SweepId
 from api.schemas import JobDetailOut, JobOut, JobPage, LeaderboardOut, LeaderOut
-from services import analysis, export, leaderboard
+from services import export, leaderboard
 from services.sweeps import get_sweep
 from shared.protocol import Fraction
 from shared.status import JobStatus
@@ -82,9 +82,3 @@ def export_csv(sweep_id: SweepId, request: Request) -> StreamingResponse:
 
     headers = {"Content-Disposition": f'attachment; filename="sweep-{sweep_id}.csv"'}
     return StreamingResponse(stream(), media_type="text/csv; charset=utf-8", headers=headers)
-
-
-@router.get("/sweeps/{sweep_id}/plots/scatter.png", response_class=Response)
-def plot_scatter(sweep_id: SweepId, session: DbSession) -> Response:
-    """Draws accuracy against throughput, coloured by ratio."""
-    return Response(analysis.plot_scatter(session, sweep_id), media_type="image/png")

@@ -59,7 +59,8 @@ def count_answers(first: BoolArray, second: BoolArray) -> Answers:
 
 def differences(first: BoolArray, second: BoolArray) -> IntArray:
     """Returns per image in how many more trials the first is right; arrays are (trials, images)."""
-    return first.sum(axis=0, dtype=np.int64) - second.sum(axis=0, dtype=np.int64)
+    ahead: IntArray = first.sum(axis=0, dtype=np.int64) - second.sum(axis=0, dtype=np.int64)
+    return ahead
 
 
 def mcnemar(difference: IntArray) -> McNemar:

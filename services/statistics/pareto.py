@@ -21,4 +21,5 @@ def pareto_front(first: FloatArray, second: FloatArray) -> IntArray:
     best_before = np.r_[-np.inf, np.maximum.accumulate(best_of_run)[:-1]]
     run = np.repeat(np.arange(len(starts)), np.diff(np.r_[starts, len(x)]))
     on_front = (y == best_of_run[run]) & (y > best_before[run])
-    return order[on_front]
+    front: IntArray = order[on_front]
+    return front

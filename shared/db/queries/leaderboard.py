@@ -54,11 +54,3 @@ def stream_jobs(session: Session, sweep_id: int) -> Iterator[Row[Job, str | None
     """Yields every job of a sweep with its device, in order, without holding them."""
     statement = _jobs_with_device(sweep_id).order_by(Job.id)
     return iter(session.execute(statement.execution_options(yield_per=2000)))
-
-
-def select_points(session: Session, sweep_id: int) -> list[Row[float, float, float, str]]:
-    """Returns (accuracy, throughput, ratio, status) of every job that has both measured."""
-    statement = select(Job.accuracy, Job.throughput, Job.ratio, Job.status).where(
-        Job.sweep_id == sweep_id, Job.accuracy.is_not(None), Job.throughput.is_not(None)
-    )
-    return list(session.execute(statement.order_by(Job.id)))

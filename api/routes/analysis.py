@@ -1,0 +1,134 @@
+"""Statistics and pictures of a sweep's results, and comparisons of jobs and sweeps."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Path, Query, Response
+
+from api.analysis_schemas import (
+    CorrelationsOut,
+    EffectsOut,
+    ImportanceOut,
+    InteractionsOut,
+    JobComparisonOut,
+    ParetoOut,
+    SweepComparisonOut,
+)
+from api.deps import MAX_ID, DbSession, JobId, SweepId
+from services import analysis, comparison, plots
+from services.plots import PlotFormat, PlotKind
+from services.results import FITNESS_WEIGHT, Selection, Target
+from services.statistics.correlation import CorrelationMethod
+
+router = APIRouter(prefix="/v1", tags=["analysis"])
+
+OtherId = Annotated[int, Path(ge=1, le=MAX_ID)]
+TargetParameter = Annotated[Target, Query(description="The result that is explained.")]
+
+
+def read_selection(
+    device: Annotated[
+        list[str] | None,
+        Query(
+            max_length=20,
+            description="A device model, or `any`. Left out: whatever depends on the device is "
+            "about the model with the most completed jobs, all else about every device.",
+        ),
+    ] = None,
+    include_rejected: Annotated[
+        bool, Query(description="Also use jobs that a gate rejected, with the trials they have.")
+    ] = False,
+    fitness_weight: Annotated[
+        float, Query(ge=0, le=1000, allow_inf_nan=False, description="Of throughput.")
+    ] = FITNESS_WEIGHT,
+) -> Selection:
+    """Returns which results the request is about."""
+    return Selection(tuple(device or ()), include_rejected, fitness_weight)
+
+
+Chosen = Annotated[Selection, Depends(read_selection)]
+
+
+@router.get("/sweeps/{sweep_id}/analysis/correlations")
+def correlations(
+    sweep_id: SweepId,
+    session: DbSession,
+    selection: Chosen,
+    method: CorrelationMethod = CorrelationMethod.PEARSON,
+) -> CorrelationsOut:
+    """Correlates parameters, ratio, accuracies, throughput, times and fitness with each other."""
+    found = analysis.correlate_results(session, sweep_id, selection, method)
+    return CorrelationsOut.of(found)
+
+
+@router.get("/sweeps/{sweep_id}/analysis/pareto")
+def pareto(sweep_id: SweepId, session: DbSession, selection: Chosen) -> ParetoOut:
+    """Lists the networks that no other one beats in accuracy and throughput."""
+    return ParetoOut.of(analysis.find_pareto_front(session, sweep_id, selection))
+
+
+@router.get("/sweeps/{sweep_id}/analysis/effects")
+def effects(
+    sweep_id: SweepId,
+    session: DbSession,
+    selection: Chosen,
+    target: TargetParameter = Target.ACCURACY,
+) -> EffectsOut:
+    """Means of a result at every level of every parameter, with 95 % intervals."""
+    return EffectsOut.of(analysis.estimate_main_effects(session, sweep_id, selection, target))
+
+
+@router.get("/sweeps/{sweep_id}/analysis/interactions")
+def interactions(
+    sweep_id: SweepId,
+    session: DbSession,
+    selection: Chosen,
+    target: TargetParameter = Target.ACCURACY,
+    parameter: Annotated[
+        list[str] | None,
+        Query(max_length=64, description="Those to pair, e.g. `kernel_size[0]`; all if left out."),
+    ] = None,
+) -> InteractionsOut:
+    """Means of a result for every two levels of every two parameters, with 95 % intervals."""
+    return InteractionsOut.of(
+        analysis.estimate_interactions(session, sweep_id, selection, target, parameter or ())
+    )
+
+
+@router.get("/sweeps/{sweep_id}/analysis/importance")
+def importance(
+    sweep_id: SweepId,
+    session: DbSession,
+    selection: Chosen,
+    target: TargetParameter = Target.ACCURACY,
+) -> ImportanceOut:
+    """Which share of a result's variance each parameter and each two of them explain."""
+    return ImportanceOut.of(analysis.estimate_importance(session, sweep_id, selection, target))
+
+
+@router.get("/sweeps/{sweep_id}/analysis/comparison/{other_id}")
+def compare_sweeps(sweep_id: SweepId, other_id: OtherId, session: DbSession) -> SweepComparisonOut:
+    """Compares two sweeps by the architectures that completed in both."""
+    return SweepComparisonOut.of(comparison.compare_sweeps(session, sweep_id, other_id))
+
+
+@router.get("/jobs/{job_id}/comparison/{other_id}")
+def compare_jobs(job_id: JobId, other_id: OtherId, session: DbSession) -> JobComparisonOut:
+    """Compares two networks on the same validation images: McNemar's test, bootstrap interval."""
+    return JobComparisonOut.of(comparison.compare_jobs(session, job_id, other_id))
+
+
+@router.get("/sweeps/{sweep_id}/plots/{kind}.{file_format}", response_class=Response)
+def plot(
+    sweep_id: SweepId,
+    kind: PlotKind,
+    file_format: PlotFormat,
+    session: DbSession,
+    selection: Chosen,
+    target: TargetParameter = Target.ACCURACY,
+    method: CorrelationMethod = CorrelationMethod.PEARSON,
+) -> Response:
+    """Draws results as PNG or SVG; `target` is for effects, `method` for correlations."""
+    drawn = plots.draw_plot(
+        session, sweep_id, kind, file_format, selection, target=target, method=method
+    )
+    return Response(drawn, media_type=file_format.media_type)
