@@ -92,6 +92,43 @@ class Client:
         workers: list[Json] = self._answer("GET", "/v1/workers").json()
         return workers
 
+    def correlations(self, sweep_id: int, **params: Any) -> Json:
+        """Returns the correlation of every two parameters and results; see ``method``."""
+        return self._analysis(sweep_id, "correlations", params)
+
+    def pareto(self, sweep_id: int, **params: Any) -> Json:
+        """Returns the networks that no other beats in accuracy and throughput."""
+        return self._analysis(sweep_id, "pareto", params)
+
+    def effects(self, sweep_id: int, **params: Any) -> Json:
+        """Returns the mean of a ``target`` at every level of every parameter."""
+        return self._analysis(sweep_id, "effects", params)
+
+    def interactions(self, sweep_id: int, **params: Any) -> Json:
+        """Returns the mean of a ``target`` for every two levels of every two parameters."""
+        return self._analysis(sweep_id, "interactions", params)
+
+    def importance(self, sweep_id: int, **params: Any) -> Json:
+        """Returns which share of a ``target``'s variance parameters and pairs explain."""
+        return self._analysis(sweep_id, "importance", params)
+
+    def compare_sweeps(self, first_id: int, second_id: int) -> Json:
+        """Returns how the accuracies of the architectures that two sweeps share agree."""
+        return self._analysis(first_id, f"comparison/{second_id}", {})
+
+    def compare_jobs(self, first_id: int, second_id: int) -> Json:
+        """Returns how two networks answer on the same images."""
+        return self._json("GET", f"/v1/jobs/{first_id}/comparison/{second_id}")
+
+    def plot(self, sweep_id: int, kind: str, file: Path, **params: Any) -> None:
+        """Writes a picture of a sweep; the file's ending, .png or .svg, is its format."""
+        path = f"/v1/sweeps/{sweep_id}/plots/{kind}{file.suffix}"
+        self.download(str(httpx.URL(path, params=_given(params))), file)
+
+    def _analysis(self, sweep_id: int, kind: str, params: Json) -> Json:
+        path = f"/v1/sweeps/{sweep_id}/analysis/{kind}"
+        return self._json("GET", path, params=_given(params))
+
     def download(self, path: str, file: Path) -> None:
         """Streams an answer into a file, which appears whole or not at all."""
         partial = file.with_name(file.name + ".part")
@@ -132,6 +169,10 @@ class Client:
             f"No API answers at {self.url} ({error}). Start one with `convsweep up`, "
             "or name another with --url or CONVSWEEP_API_URL."
         )
+
+
+def _given(params: Json) -> Json:
+    return {name: value for name, value in params.items() if value is not None}
 
 
 def _refusal(answer: httpx.Response) -> ApiError:

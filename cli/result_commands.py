@@ -1,4 +1,4 @@
-"""``convsweep top|job|export|plot``: reading results."""
+"""``convsweep top|job|export``: reading results."""
 
 import datetime as dt
 import json
@@ -13,7 +13,6 @@ from cli import output
 from cli.context import JsonOption, SweepArgument, UrlOption, make_client, resolve_sweep
 
 Json = dict[str, Any]
-PLOTS = ("scatter",)
 
 
 def top(
@@ -144,21 +143,6 @@ def export(sweep: SweepArgument, file: OutputOption, url: UrlOption = None) -> N
     _check_target(file, ".csv")
     with make_client(url) as client:
         client.download(f"/v1/sweeps/{resolve_sweep(client, sweep)}/export.csv", file)
-    output.say(f"Wrote {file}")
-
-
-def plot(
-    sweep: SweepArgument,
-    kind: Annotated[str, typer.Argument(metavar="KIND", help="scatter")],
-    file: OutputOption,
-    url: UrlOption = None,
-) -> None:
-    """Draws a sweep's results as PNG."""
-    if kind not in PLOTS:
-        raise output.fail(f"There is no plot {kind!r}; known are: {', '.join(PLOTS)}.")
-    _check_target(file, ".png")
-    with make_client(url) as client:
-        client.download(f"/v1/sweeps/{resolve_sweep(client, sweep)}/plots/{kind}.png", file)
     output.say(f"Wrote {file}")
 
 

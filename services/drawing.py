@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from services.analysis import Correlations, MainEffects, ParameterEffects
-from services.results import Level, Target
+from services.results import Coverage, Level, Target
 from services.statistics import FloatArray, IntArray
 
 SEQUENTIAL, DIVERGING = "viridis", "RdBu_r"
@@ -25,8 +25,13 @@ LABELS = {
     "ratio": "ratio (output / input elements)",
 }
 MAX_NUMBERED = 24  # names of a heat map with its numbers written in
-MAX_BACKGROUND_LINES = 3000
+MAX_BACKGROUND_LINES = 1500
 BEST_SHARE, MAX_BEST = 0.05, 300
+
+
+def _where(coverage: Coverage) -> str:
+    networks = f"{coverage.used:,} of {coverage.total:,} networks"
+    return f"{networks}, measured on {', '.join(coverage.device)}"
 
 
 def _scale(target: str) -> float:
@@ -57,7 +62,7 @@ def draw_scatter(
     front: IntArray,
     *,
     title: str,
-    device: str,
+    coverage: Coverage,
 ) -> Figure:
     """Draws accuracy against throughput, coloured by ratio, the Pareto front on top.
 
@@ -84,7 +89,7 @@ def draw_scatter(
     bar = figure.colorbar(dots, label=LABELS["ratio"], pad=0.015, aspect=30)
     bar.solids.set_alpha(1)  # type: ignore[union-attr]
     bar.outline.set_visible(False)
-    _head(figure, title, f"throughput measured on {device}")
+    _head(figure, title, _where(coverage))
     return figure
 
 
@@ -98,22 +103,22 @@ def _log_ticks(axes: Axes) -> None:
     axes.xaxis.set_minor_formatter(NullFormatter())
 
 
-def draw_correlations(found: Correlations) -> Figure:
+def draw_correlations(found: Correlations, title: str) -> Figure:
     """Draws a heat map of correlations, without the columns that do not vary.
 
     Source: the second figure of the random-CNN experiment.
     """
     varies = np.isfinite(np.diag(found.coefficients))
     names = [name for name, kept in zip(found.names, varies, strict=True) if kept]
-    values = found.coefficients[np.ix_(varies, varies)]
-    size = max(4.6, 0.47 * len(names) + 2.2)
+    values = found.coefficients[np.ix_(varies, varies)][1:, :-1]  # the rest says nothing new
+    size = max(4.6, 0.47 * len(names) + 2.0)
     figure = Figure(figsize=(min(size + 0.8, 24), min(size, 23)), layout="constrained")
     axes = figure.add_subplot()
-    below = np.tri(len(names), dtype=bool)
+    below = np.tri(len(values), dtype=bool)
     image = axes.imshow(np.where(below, values, np.nan), cmap=DIVERGING, vmin=-1, vmax=1)
-    places = range(len(names))
-    axes.set_xticks(places, names, rotation=50, ha="right", rotation_mode="anchor")
-    axes.set_yticks(places, names)
+    places = range(len(values))
+    axes.set_xticks(places, names[:-1], rotation=50, ha="right", rotation_mode="anchor")
+    axes.set_yticks(places, names[1:])
     axes.tick_params(length=0, labelsize=9, labelcolor=INK)
     axes.spines[:].set_visible(False)
     if len(names) <= MAX_NUMBERED:
@@ -122,25 +127,23 @@ def draw_correlations(found: Correlations) -> Figure:
     bar.outline.set_visible(False)
     counts = found.counts[np.ix_(varies, varies)]
     low, high = (int(end) for end in (counts.min(), counts.max())) if names else (0, 0)
-    networks = f"{high:,}" if low == high else f"{low:,} to {high:,}"
-    device = ", ".join(found.coverage.device)
-    _head(
-        figure, f"{found.method.value.capitalize()} correlation over {networks} networks",
-        f"times and throughput measured on {device}",
-    )  # fmt: skip
+    spread = "" if low == high else f", each over {low:,} to {high:,} networks"
+    method = f"{found.method.value.capitalize()}'s correlation{spread}"
+    _head(figure, title, f"{method}; {_where(found.coverage)}")
     return figure
 
 
 def _write_numbers(axes: Axes, values: FloatArray) -> None:
     for row in range(len(values)):
-        for column in range(row):
-            value = values[row, column]
-            text = f"{value:.2f}".replace("-", "−").replace("0.", ".") if np.isfinite(value) else ""
-            color = "white" if abs(value) > 0.55 else INK
-            axes.text(column, row, text, ha="center", va="center", fontsize=8, color=color)
+        for column in range(row + 1):
+            value = round(float(values[row, column]), 2)
+            if np.isfinite(value):
+                text = f"{value + 0.0:.2f}".replace("-", "−").replace("0.", ".")  # no minus zero
+                color = "white" if abs(value) > 0.55 else INK
+                axes.text(column, row, text, ha="center", va="center", fontsize=8, color=color)
 
 
-def draw_effects(found: MainEffects) -> Figure:
+def draw_effects(found: MainEffects, title: str) -> Figure:
     """Draws the mean per level of every parameter with its interval: fields down, layers across."""
     shown = [one for one in found.parameters if (one.effects.counts > 0).sum() > 1]
     fields = list(dict.fromkeys(one.parameter.field for one in shown))
@@ -156,13 +159,8 @@ def draw_effects(found: MainEffects) -> Figure:
         place = grid[fields.index(one.parameter.field), layers.index(one.parameter.layer)]
         _draw_effect(place, one, found.mean, _scale(found.target))
     figure.supylabel(LABELS[found.target], fontsize=10, color=INK)
-    device = ", ".join(found.coverage.device)
-    _head(
-        figure,
-        f"Mean and 95 % interval by level, {found.coverage.used:,} "
-        f"of {found.coverage.total:,} networks",
-        f"dashed: mean of all; small figures: networks per level; measured on {device}",
-    )
+    note = "means with 95 % intervals, networks per level below; dashed: mean of all"
+    _head(figure, title, f"{note}; {_where(found.coverage)}")
     return figure
 
 
@@ -208,7 +206,7 @@ class Axis:
 
 
 def draw_parallel(
-    axes_data: Sequence[Axis], accuracy: FloatArray, title: str, device: str
+    axes_data: Sequence[Axis], accuracy: FloatArray, title: str, coverage: Coverage
 ) -> Figure:
     """Draws networks as lines over all axes: the most accurate in colour, others behind them."""
     figure = Figure(figsize=(min(1.05 * len(axes_data) + 2.5, 26), 5.6), layout="constrained")
@@ -219,7 +217,7 @@ def draw_parallel(
     best = order[len(order) - min(max(int(BEST_SHARE * len(order)), 1), MAX_BEST) :]
     rest = np.setdiff1d(order, best)
     behind = rng.permutation(rest)[:MAX_BACKGROUND_LINES]
-    axes.add_collection(_lines(heights[:, behind], color=PALE, lw=0.5, alpha=0.5, zorder=1))
+    axes.add_collection(_lines(heights[:, behind], color=PALE, lw=0.4, zorder=1))
     lines = _lines(heights[:, best], cmap=SEQUENTIAL, lw=1.1, alpha=0.85, zorder=2)
     lines.set_array(100 * accuracy[best])
     axes.add_collection(lines)
@@ -232,7 +230,7 @@ def draw_parallel(
     bar.outline.set_visible(False)
     others = f"{len(behind):,} of the others" if len(behind) < len(rest) else "the others"
     note = f"in colour the {len(best):,} most accurate, in grey {others}"
-    _head(figure, title, f"{note}; throughput measured on {device}")
+    _head(figure, title, f"{note}; {_where(coverage)}")
     return figure
 
 

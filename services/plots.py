@@ -17,12 +17,13 @@ from services.drawing import (
     draw_parallel,
     draw_scatter,
 )
-from services.results import Results, Selection, Target, load_results
+from services.results import Selection, Target, load_results
 from services.statistics.correlation import CorrelationMethod
 from services.statistics.pareto import pareto_front
+from services.sweeps import get_sweep
 
 mpl.rcParams["svg.hashsalt"] = "convsweep"  # names of parts, otherwise different every time
-DPI = 150
+DPI = 140
 _BOTH = (Target.THROUGHPUT, Target.ACCURACY)
 
 
@@ -72,9 +73,11 @@ def draw_plot(
     if kind is PlotKind.SCATTER:
         figure = _scatter(session, sweep_id, selection)
     elif kind is PlotKind.CORRELATIONS:
-        figure = draw_correlations(correlate_results(session, sweep_id, selection, method))
+        correlations = correlate_results(session, sweep_id, selection, method)
+        figure = draw_correlations(correlations, _name(session, sweep_id))
     elif kind is PlotKind.EFFECTS:
-        figure = draw_effects(estimate_main_effects(session, sweep_id, selection, target))
+        effects = estimate_main_effects(session, sweep_id, selection, target)
+        figure = draw_effects(effects, _name(session, sweep_id))
     else:
         figure = _parallel(session, sweep_id, selection)
     file = io.BytesIO()
@@ -90,8 +93,8 @@ def _scatter(session: Session, sweep_id: int, selection: Selection) -> Figure:
         accuracy,
         results.column("ratio"),
         pareto_front(throughput, accuracy),
-        title=_title(results),
-        device=", ".join(results.device),
+        title=results.sweep.name,
+        coverage=results.coverage,
     )
 
 
@@ -106,9 +109,9 @@ def _parallel(session: Session, sweep_id: int, selection: Selection) -> Figure:
         values = results.column(name)
         if np.isfinite(values).all():
             axes.append(Axis(name, values, logarithmic=logarithmic))
-    device = ", ".join(results.device)
-    return draw_parallel(axes, results.column(Target.ACCURACY), _title(results), device)
+    accuracy = results.column(Target.ACCURACY)
+    return draw_parallel(axes, accuracy, results.sweep.name, results.coverage)
 
 
-def _title(results: Results) -> str:
-    return f"{results.sweep.name}: {len(results):,} networks"
+def _name(session: Session, sweep_id: int) -> str:
+    return get_sweep(session, sweep_id).sweep.name
