@@ -35,8 +35,8 @@ class CoverageOut(_Out):
     total: int = Field(description="Architectures of the space.")
     used: int = Field(description="Those that this answer rests on.")
     missing: dict[str, int] = Field(
-        description="The others: by job state, and under `no_value` those that lack the value or "
-        "were left out by the request."
+        description="The others: by job state, and under `left_out` those that do not pass the "
+        "filters, were measured on another device or lack the value."
     )
     device: list[str] = Field(description="The device models whose results were used.")
 

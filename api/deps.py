@@ -1,15 +1,17 @@
-"""What routes are handed: a session that commits when the request succeeded."""
+"""What routes are handed: a session that commits on success, filters, pages."""
 
 from collections.abc import Iterator
 from typing import Annotated
 
-from fastapi import Depends, Header, Path, Request
-from fastapi.dependencies.models import Dependant
+from fastapi import Depends, Header, Path, Query, Request
 from sqlalchemy.orm import Session, sessionmaker
 
+from services.filters import Filters, parse_filters
+from services.page_tokens import MAX_ID, MAX_TOKEN_CHARACTERS
 from shared.errors import InvalidInputError
+from shared.ranking import MAX_FITNESS_WEIGHT
 
-MAX_ID = 2**63 - 1
+MAX_PAGE_SIZE = 1000
 
 
 def get_session(request: Request) -> Iterator[Session]:
@@ -19,27 +21,59 @@ def get_session(request: Request) -> Iterator[Session]:
         yield session
 
 
+def read_filters(request: Request) -> Filters:
+    """Returns the filters among a request's parameters: all that the route does not declare.
+
+    Raises:
+        UnknownFilterError: one is neither a filter nor a parameter.
+        InvalidFilterError: a filter's value does not fit.
+    """
+    declared = _declared(request)
+    pairs = [pair for pair in request.query_params.multi_items() if pair[0] not in declared]
+    return parse_filters(pairs, also_known=sorted(declared))
+
+
 def refuse_unknown_parameters(request: Request) -> None:
-    """Refuses a query parameter that the route does not know: a misspelt filter filters nothing.
+    """Refuses a query parameter that the route does not know: a misspelt one would do nothing.
 
     Raises:
         InvalidInputError: there is one.
     """
-    known = _query_parameters(request.scope["route"].dependant)
+    dependencies = request.scope["route"].dependant.dependencies
+    if any(dependency.call is read_filters for dependency in dependencies):
+        return  # which refuses them itself
+    known = _declared(request)
     for name in request.query_params:
         if name not in known:
             hint = f"; known are {', '.join(sorted(known))}" if known else ""
             raise InvalidInputError(f"Unknown parameter {name!r}{hint}.", field=name)
 
 
-def _query_parameters(dependant: Dependant) -> set[str]:
-    names = {parameter.alias for parameter in dependant.query_params}
-    return names.union(*map(_query_parameters, dependant.dependencies))
+def _declared(request: Request) -> set[str]:
+    return {parameter.alias for parameter in request.scope["route"].dependant.query_params}
 
 
 # function scope: the commit comes before the answer leaves, so a 201 is never sent in vain
 DbSession = Annotated[Session, Depends(get_session, scope="function")]
 SweepId = Annotated[int, Path(ge=1, le=MAX_ID)]
+RowFilters = Annotated[Filters, Depends(read_filters)]
+PageSize = Annotated[int, Query(ge=1, le=MAX_PAGE_SIZE, description="Most rows of a page.")]
+PageToken = Annotated[
+    str | None,
+    Query(
+        max_length=MAX_TOKEN_CHARACTERS,
+        description="`next_page_token` of the page before, as it came; nothing for the first page.",
+    ),
+]
+FitnessWeight = Annotated[
+    float,
+    Query(
+        ge=0,
+        le=MAX_FITNESS_WEIGHT,
+        allow_inf_nan=False,
+        description="What throughput counts beside accuracy in `fitness`; 0.3 as published.",
+    ),
+]
 JobId = Annotated[int, Path(ge=1, le=MAX_ID)]
 IdempotencyKey = Annotated[
     str | None,

@@ -16,6 +16,9 @@ from shared import errors
 STATUS_BY_ERROR: dict[type[errors.ConvsweepError], HTTPStatus] = {
     errors.ConvsweepError: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.InvalidInputError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.UnknownFilterError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.InvalidFilterError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.InvalidPageTokenError: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.NotFoundError: HTTPStatus.NOT_FOUND,
     errors.SweepNotFoundError: HTTPStatus.NOT_FOUND,
     errors.JobNotFoundError: HTTPStatus.NOT_FOUND,

@@ -5,8 +5,10 @@ import uuid
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+from sqlalchemy import Row
 
-from services.leaderboard import JobDetail
+from services.intervals import mean_interval
+from services.leaderboard import JobDetail, LeaderPage
 from services.leases import architecture_of
 from services.sweeps import Preview, SweepState
 from shared.db.models import Environment, Job, Trial
@@ -19,6 +21,8 @@ Preset = Literal["random-cnn-2025", "quick"]
 SweepName = Annotated[
     str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")  # one line of text
 ]
+
+NEXT_PAGE = Field(description="Ask with page_token=this for the next page; null on the last.")
 
 
 class SweepIn(BaseModel):
@@ -137,7 +141,7 @@ class SweepOut(BaseModel):
 
 class SweepPage(BaseModel):
     sweeps: list[SweepOut]
-    next_before_id: int | None = Field(description="Ask with before_id=this for the next page.")
+    next_page_token: str | None = NEXT_PAGE
 
 
 class JobOut(BaseModel):
@@ -161,8 +165,9 @@ class JobOut(BaseModel):
     train_accuracy: float | None
     throughput: float | None
     throughput_min: float | None
+    throughput_max: float | None
     throughput_measured: bool | None
-    fit_s: float | None
+    fit_seconds: float | None
     finished_at: dt.datetime | None
 
     @classmethod
@@ -170,29 +175,51 @@ class JobOut(BaseModel):
         return cls.model_validate(_job_fields(job))
 
 
-def _job_fields(job: Job) -> dict[str, Any]:
+def _job_fields(job: Job | Row[Any]) -> dict[str, Any]:
     layers = [layer._asdict() for layer in architecture_of(job).layers]
     same = {name: getattr(job, name, None) for name in JobOut.model_fields}
-    return same | {"architecture_hash": job.architecture_hash.hex(), "layers": layers}
+    own = {"architecture_hash": job.architecture_hash.hex(), "fit_seconds": job.fit_s}
+    return same | own | {"layers": layers}
 
 
 class JobPage(BaseModel):
     jobs: list[JobOut]
-    next_after_id: int | None = Field(description="Ask with after_id=this for the next page.")
+    next_page_token: str | None = NEXT_PAGE
 
 
 class LeaderOut(JobOut):
-    rank: int
+    rank: int = Field(description="Place in the listing, from 1 on its first page.")
+    accuracy_se: float | None = Field(description="Standard error; null for one trial.")
+    accuracy_low: float | None = Field(description="Where the 95 % interval begins.")
+    accuracy_high: float | None = Field(description="Where the 95 % interval ends.")
+    fitness: float | None = Field(description="See docs/protocol.md; null without throughput.")
     device: str | None
 
     @classmethod
-    def ranked(cls, rank: int, job: Job, device: str | None) -> "LeaderOut":
-        return cls.model_validate(_job_fields(job) | {"rank": rank, "device": device})
+    def ranked(cls, rank: int, row: Row[Any]) -> "LeaderOut":
+        error, low, high = mean_interval(row.accuracy, row.accuracy_sd, row.trials_done)
+        own = {"rank": rank, "fitness": row.fitness, "device": row.device}
+        interval = {"accuracy_se": error, "accuracy_low": low, "accuracy_high": high}
+        return cls.model_validate(_job_fields(row) | own | interval)
 
 
 class LeaderboardOut(BaseModel):
     sweep_id: int
+    device: list[str] = Field(description="The device models whose results are shown.")
+    devices: dict[str, int] = Field(description="Completed jobs by device model, most first.")
     rows: list[LeaderOut]
+    next_page_token: str | None = NEXT_PAGE
+
+    @classmethod
+    def of(cls, sweep_id: int, page: LeaderPage) -> "LeaderboardOut":
+        ranked = enumerate(page.rows, start=page.first_rank)
+        return cls(
+            sweep_id=sweep_id,
+            device=list(page.choice.device),
+            devices=page.choice.devices,
+            rows=[LeaderOut.ranked(rank, row) for rank, row in ranked],
+            next_page_token=page.next_page_token,
+        )
 
 
 class EnvironmentOut(BaseModel):
@@ -210,7 +237,7 @@ class TrialOut(BaseModel):
     trial: int
     accuracy: float
     train_accuracy: float
-    fit_s: float
+    fit_seconds: float
     images_per_s: float | None
     images_per_s_spread: float | None
     timing_runs: int | None
@@ -224,10 +251,8 @@ class TrialOut(BaseModel):
     @classmethod
     def of(cls, trial: Trial, environment: Environment) -> "TrialOut":
         same = {name: getattr(trial, name, None) for name in cls.model_fields}
-        bits = trial.correct_bits.hex()
-        return cls.model_validate(
-            same | {"correct_bits": bits, "environment": environment}, from_attributes=True
-        )
+        own = {"correct_bits": trial.correct_bits.hex(), "fit_seconds": trial.fit_s}
+        return cls.model_validate(same | own | {"environment": environment}, from_attributes=True)
 
 
 class AttemptOut(BaseModel):

@@ -9,7 +9,16 @@ import typer
 from rich.text import Text
 
 from cli import output
-from cli.context import JsonOption, SweepArgument, UrlOption, make_client, resolve_sweep
+from cli.context import (
+    DeviceOption,
+    JsonOption,
+    SweepArgument,
+    UrlOption,
+    WeightOption,
+    WhereOption,
+    make_client,
+    resolve_sweep,
+)
 
 Json = dict[str, Any]
 PLOTS = ("scatter", "correlations", "effects", "parallel")
@@ -30,13 +39,6 @@ class Method(StrEnum):
     SPEARMAN = "spearman"
 
 
-DeviceOption = Annotated[
-    list[str] | None,
-    typer.Option("--device", help="A device model, or `any`; the one with most results if unsaid."),
-]
-RejectedOption = Annotated[
-    bool, typer.Option("--include-rejected", help="Also use networks that a gate rejected.")
-]
 TargetOption = Annotated[Target, typer.Option(help="The result to explain.")]
 MethodOption = Annotated[Method, typer.Option(help="How to correlate.")]
 PERCENTAGES = (Target.ACCURACY, Target.TRAIN_ACCURACY)
@@ -46,8 +48,9 @@ PERCENTAGES = (Target.ACCURACY, Target.TRAIN_ACCURACY)
 def correlations(
     sweep: SweepArgument,
     method: MethodOption = Method.PEARSON,
-    device: DeviceOption = None,
-    include_rejected: RejectedOption = False,
+    where: WhereOption = [],  # noqa: B006
+    device: DeviceOption = [],  # noqa: B006
+    fitness_weight: WeightOption = None,
     url: UrlOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -55,7 +58,7 @@ def correlations(
     with make_client(url) as client:
         found = client.correlations(
             resolve_sweep(client, sweep),
-            method=method.value, device=device, include_rejected=include_rejected,
+            method=method.value, where=_filters(where, device), fitness_weight=fitness_weight,
         )  # fmt: skip
     if as_json:
         return output.print_json(found)
@@ -87,30 +90,41 @@ def _coefficient(value: float | None) -> Text | None:
 @app.command()
 def pareto(
     sweep: SweepArgument,
-    device: DeviceOption = None,
-    include_rejected: RejectedOption = False,
+    where: WhereOption = [],  # noqa: B006
+    device: DeviceOption = [],  # noqa: B006
+    fitness_weight: WeightOption = None,
     url: UrlOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Lists the networks that no other one beats in accuracy and throughput."""
     with make_client(url) as client:
         found = client.pareto(
-            resolve_sweep(client, sweep), device=device, include_rejected=include_rejected
+            resolve_sweep(client, sweep),
+            where=_filters(where, device),
+            fitness_weight=fitness_weight,
         )
     if as_json:
         return output.print_json(found)
     _print_coverage(found["coverage"])
-    return output.print_leaderboard(
-        [job | {"rank": rank} for rank, job in enumerate(found["front"], start=1)]
-    )
+    return output.print_table(
+        None,
+        ["job", "accuracy %", "images/s", "ratio", "parameters", "trials", output.LAYERS_TITLE],
+        [
+            (job["id"], output.percent(job["accuracy"]), f"{job['throughput']:,.0f}",
+             f"{job['ratio']:.3f}", f"{job['parameters']:,}", job["trials_done"],
+             output.layers(job["layers"]))
+            for job in found["front"]
+        ],
+    )  # fmt: skip
 
 
 @app.command()
 def effects(
     sweep: SweepArgument,
     target: TargetOption = Target.ACCURACY,
-    device: DeviceOption = None,
-    include_rejected: RejectedOption = False,
+    where: WhereOption = [],  # noqa: B006
+    device: DeviceOption = [],  # noqa: B006
+    fitness_weight: WeightOption = None,
     url: UrlOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -118,7 +132,7 @@ def effects(
     with make_client(url) as client:
         found = client.effects(
             resolve_sweep(client, sweep),
-            target=target.value, device=device, include_rejected=include_rejected,
+            target=target.value, where=_filters(where, device), fitness_weight=fitness_weight,
         )  # fmt: skip
     if as_json:
         return output.print_json(found)
@@ -161,8 +175,9 @@ def interactions(
         list[str] | None,
         typer.Option("--parameter", help="Those to pair, e.g. 'stride[0]'; all if left out."),
     ] = None,
-    device: DeviceOption = None,
-    include_rejected: RejectedOption = False,
+    where: WhereOption = [],  # noqa: B006
+    device: DeviceOption = [],  # noqa: B006
+    fitness_weight: WeightOption = None,
     url: UrlOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -170,7 +185,7 @@ def interactions(
     with make_client(url) as client:
         found = client.interactions(
             resolve_sweep(client, sweep), target=target.value, parameter=parameter,
-            device=device, include_rejected=include_rejected,
+            where=_filters(where, device), fitness_weight=fitness_weight,
         )  # fmt: skip
     if as_json:
         return output.print_json(found)
@@ -195,8 +210,9 @@ def interactions(
 def importance(
     sweep: SweepArgument,
     target: TargetOption = Target.ACCURACY,
-    device: DeviceOption = None,
-    include_rejected: RejectedOption = False,
+    where: WhereOption = [],  # noqa: B006
+    device: DeviceOption = [],  # noqa: B006
+    fitness_weight: WeightOption = None,
     url: UrlOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -204,7 +220,7 @@ def importance(
     with make_client(url) as client:
         found = client.importance(
             resolve_sweep(client, sweep),
-            target=target.value, device=device, include_rejected=include_rejected,
+            target=target.value, where=_filters(where, device), fitness_weight=fitness_weight,
         )  # fmt: skip
     if as_json:
         return output.print_json(found)
@@ -304,6 +320,10 @@ def compare_sweeps(
     return None
 
 
+def _filters(where: Sequence[str], device: Sequence[str]) -> list[str]:
+    return [*where, *(f"device={name}" for name in device)]
+
+
 def _print_coverage(coverage: Json) -> None:
     missing = ", ".join(
         f"{count:,} {name.replace('_', ' ')}" for name, count in coverage["missing"].items()
@@ -321,8 +341,9 @@ def plot(
     file: Annotated[Path, typer.Option("--output", "-o", help="FILE.png or FILE.svg.")],
     target: TargetOption = Target.ACCURACY,
     method: MethodOption = Method.PEARSON,
-    device: DeviceOption = None,
-    include_rejected: RejectedOption = False,
+    where: WhereOption = [],  # noqa: B006
+    device: DeviceOption = [],  # noqa: B006
+    fitness_weight: WeightOption = None,
     url: UrlOption = None,
 ) -> None:
     """Draws a sweep's results as PNG or SVG."""
@@ -335,6 +356,6 @@ def plot(
     with make_client(url) as client:
         client.plot(
             resolve_sweep(client, sweep), kind, file, target=target.value,
-            method=method.value, device=device, include_rejected=include_rejected,
+            method=method.value, where=_filters(where, device), fitness_weight=fitness_weight,
         )  # fmt: skip
     output.say(f"Wrote {file}")

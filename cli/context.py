@@ -14,6 +14,18 @@ UrlOption = Annotated[
     typer.Option("--url", help="The API; default: CONVSWEEP_API_URL, else the local cluster."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+WhereOption = Annotated[
+    list[str],
+    typer.Option("--where", "-w", help="A filter such as accuracy=0.3.. or kernel_size[0]=5|7."),
+]
+DeviceOption = Annotated[
+    list[str],
+    typer.Option("--device", help="A device model, or `any`; default: the one measured most."),
+]
+WeightOption = Annotated[
+    float | None,
+    typer.Option("--fitness-weight", help="What throughput counts in fitness; default 0.3."),
+]
 SweepArgument = Annotated[str, typer.Argument(metavar="SWEEP", help="A sweep's id, or `latest`.")]
 
 
@@ -33,7 +45,7 @@ def resolve_sweep(client: Client, sweep: str) -> int:
         if not sweep.isascii() or not sweep.isdigit() or len(sweep) > 18:
             raise fail(f"{sweep!r} is not a sweep; give its id or `latest`.")
         return int(sweep)
-    sweeps = client.list_sweeps(limit=1)
+    sweeps = client.list_sweeps(page_size=1)
     if not sweeps:
         raise fail("There is no sweep yet. Start one: convsweep sweep start --preset quick")
     return int(sweeps[0]["id"])

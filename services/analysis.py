@@ -40,11 +40,11 @@ def correlate_results(
 
     Raises:
         SweepNotFoundError: there is no such sweep.
-        InvalidInputError: nothing was measured on the device that is asked for.
+        InvalidInputError: nothing was measured on a device that is asked for.
         NoResultsError: fewer than two networks have an accuracy.
     """
-    results = load_results(session, sweep_id, selection, MEASURED).where(Target.ACCURACY)
-    columns = _numeric_parameters(results) | {name: results.column(name) for name in MEASURED}
+    results = load_results(session, sweep_id, selection).where(Target.ACCURACY)
+    columns = _numeric_parameters(results) | {name: results.measures[name] for name in MEASURED}
     matrix = correlate(np.stack(list(columns.values())), method)
     return Correlations(results.coverage, method, list(columns), matrix.coefficients, matrix.counts)
 
@@ -73,12 +73,12 @@ def find_pareto_front(session: Session, sweep_id: int, selection: Selection) -> 
 
     Raises:
         SweepNotFoundError: there is no such sweep.
-        InvalidInputError: nothing was measured on the device that is asked for.
+        InvalidInputError: nothing was measured on a device that is asked for.
         NoResultsError: fewer than two networks have both.
     """
     both = (Target.THROUGHPUT, Target.ACCURACY)
-    results = load_results(session, sweep_id, selection, both).where(*both)
-    front = pareto_front(*(results.column(name) for name in both))
+    results = load_results(session, sweep_id, selection).where(*both)
+    front = pareto_front(*(results.measures[name] for name in both))
     ids = results.measures["job_id"][front].astype(np.int64).tolist()
     jobs = analysis_queries.select_jobs_by_id(session, ids)
     return ParetoFront(results.coverage, [jobs[job_id] for job_id in ids])
@@ -123,11 +123,11 @@ def estimate_main_effects(
 
     Raises:
         SweepNotFoundError: there is no such sweep.
-        InvalidInputError: nothing was measured on the device that is asked for.
+        InvalidInputError: nothing was measured on a device that is asked for.
         NoResultsError: fewer than two networks have the target.
     """
-    results = load_results(session, sweep_id, selection, [target]).where(target)
-    values = results.column(target)
+    results = load_results(session, sweep_id, selection).where(target)
+    values = results.measures[target]
     effects = [
         ParameterEffects(one, results.levels(one), main_effects(results.factor(one), values))
         for one in results.parameters
@@ -150,12 +150,12 @@ def estimate_interactions(
     Raises:
         SweepNotFoundError: there is no such sweep.
         InvalidInputError: the space does not vary a parameter, the pairs have too many cells, or
-            nothing was measured on the device that is asked for.
+            nothing was measured on a device that is asked for.
         NoResultsError: fewer than two networks have the target.
     """
-    results = load_results(session, sweep_id, selection, [target]).where(target)
+    results = load_results(session, sweep_id, selection).where(target)
     chosen = _chosen_parameters(results, parameters)
-    values = results.column(target)
+    values = results.measures[target]
     factors = {one: results.factor(one) for one in chosen}
     pairs = [
         PairEffects(
@@ -214,12 +214,12 @@ def estimate_importance(
 
     Raises:
         SweepNotFoundError: there is no such sweep.
-        InvalidInputError: nothing was measured on the device that is asked for.
+        InvalidInputError: nothing was measured on a device that is asked for.
         NoResultsError: fewer than two networks have the target, or all have the same.
     """
-    results = load_results(session, sweep_id, selection, [target]).where(target)
+    results = load_results(session, sweep_id, selection).where(target)
     names = list(results.parameters)
-    shares = importance([results.factor(one) for one in names], results.column(target))
+    shares = importance([results.factor(one) for one in names], results.measures[target])
     if shares is None:
         raise NoResultsError(
             f"All {len(results)} results of sweep {sweep_id} have the same {target}: there is no "

@@ -67,7 +67,7 @@ def draw_plot(
 
     Raises:
         SweepNotFoundError: there is no such sweep.
-        InvalidInputError: nothing was measured on the device that is asked for.
+        InvalidInputError: nothing was measured on a device that is asked for.
         NoResultsError: fewer than two networks have what the picture shows.
     """
     if kind is PlotKind.SCATTER:
@@ -86,12 +86,12 @@ def draw_plot(
 
 
 def _scatter(session: Session, sweep_id: int, selection: Selection) -> Figure:
-    results = load_results(session, sweep_id, selection, _BOTH).where(*_BOTH)
-    throughput, accuracy = (results.column(name) for name in _BOTH)
+    results = load_results(session, sweep_id, selection).where(*_BOTH)
+    throughput, accuracy = (results.measures[name] for name in _BOTH)
     return draw_scatter(
         throughput,
         accuracy,
-        results.column("ratio"),
+        results.measures["ratio"],
         pareto_front(throughput, accuracy),
         title=results.sweep.name,
         coverage=results.coverage,
@@ -99,17 +99,17 @@ def _scatter(session: Session, sweep_id: int, selection: Selection) -> Figure:
 
 
 def _parallel(session: Session, sweep_id: int, selection: Selection) -> Figure:
-    results = load_results(session, sweep_id, selection, _BOTH).where(Target.ACCURACY)
+    results = load_results(session, sweep_id, selection).where(Target.ACCURACY)
     axes = [
         Axis(str(one), results.factor(one).codes.astype(float), results.levels(one))
         for one in results.parameters
     ]
     measured = [("ratio", False), (Target.THROUGHPUT, True), (Target.ACCURACY, False)]
     for name, logarithmic in measured:
-        values = results.column(name)
+        values = results.measures[name]
         if np.isfinite(values).all():
             axes.append(Axis(name, values, logarithmic=logarithmic))
-    accuracy = results.column(Target.ACCURACY)
+    accuracy = results.measures[Target.ACCURACY]
     return draw_parallel(axes, accuracy, results.sweep.name, results.coverage)
 
 

@@ -18,6 +18,24 @@ class InvalidInputError(ConvsweepError):
     code = "invalid_input"
 
 
+class UnknownFilterError(InvalidInputError):
+    """A filter names a field that is not there; the message lists those that are."""
+
+    code = "unknown_filter"
+
+
+class InvalidFilterError(InvalidInputError):
+    """A filter's value is not one of its field's; the message says what the field takes."""
+
+    code = "invalid_filter"
+
+
+class InvalidPageTokenError(InvalidInputError):
+    """A page token is damaged, or belongs to another listing."""
+
+    code = "invalid_page_token"
+
+
 class NotFoundError(ConvsweepError):
     code = "not_found"
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path, Query, Response
+from fastapi import APIRouter, Path, Query, Response
 
 from api.analysis_schemas import (
     CorrelationsOut,
@@ -13,11 +13,14 @@ from api.analysis_schemas import (
     ParetoOut,
     SweepComparisonOut,
 )
-from api.deps import MAX_ID, DbSession, JobId, SweepId
+from api.deps import DbSession, FitnessWeight, JobId, RowFilters, SweepId
+from api.filters import FILTER_PARAMETERS
 from services import analysis, comparison, plots
+from services.page_tokens import MAX_ID
 from services.plots import PlotFormat, PlotKind
-from services.results import FITNESS_WEIGHT, Selection, Target
+from services.results import Selection, Target
 from services.statistics.correlation import CorrelationMethod
+from shared.ranking import FITNESS_WEIGHT
 
 router = APIRouter(prefix="/v1", tags=["analysis"])
 
@@ -25,63 +28,56 @@ OtherId = Annotated[int, Path(ge=1, le=MAX_ID)]
 TargetParameter = Annotated[Target, Query(description="The result that is explained.")]
 
 
-def read_selection(
-    device: Annotated[
-        list[str] | None,
-        Query(
-            max_length=20,
-            description="A device model, or `any`. Left out: whatever depends on the device is "
-            "about the model with the most completed jobs, all else about every device.",
-        ),
-    ] = None,
-    include_rejected: Annotated[
-        bool, Query(description="Also use jobs that a gate rejected, with the trials they have.")
-    ] = False,
-    fitness_weight: Annotated[
-        float, Query(ge=0, le=1000, allow_inf_nan=False, description="Of throughput.")
-    ] = FITNESS_WEIGHT,
-) -> Selection:
-    """Returns which results the request is about."""
-    return Selection(tuple(device or ()), include_rejected, fitness_weight)
-
-
-Chosen = Annotated[Selection, Depends(read_selection)]
-
-
-@router.get("/sweeps/{sweep_id}/analysis/correlations")
+@router.get("/sweeps/{sweep_id}/analysis/correlations", openapi_extra=FILTER_PARAMETERS)
 def correlations(
     sweep_id: SweepId,
     session: DbSession,
-    selection: Chosen,
+    filters: RowFilters,
+    fitness_weight: FitnessWeight = FITNESS_WEIGHT,
     method: CorrelationMethod = CorrelationMethod.PEARSON,
 ) -> CorrelationsOut:
     """Correlates parameters, ratio, accuracies, throughput, times and fitness with each other."""
-    found = analysis.correlate_results(session, sweep_id, selection, method)
+    found = analysis.correlate_results(
+        session, sweep_id, Selection(filters, fitness_weight), method
+    )
     return CorrelationsOut.of(found)
 
 
-@router.get("/sweeps/{sweep_id}/analysis/pareto")
-def pareto(sweep_id: SweepId, session: DbSession, selection: Chosen) -> ParetoOut:
+@router.get("/sweeps/{sweep_id}/analysis/pareto", openapi_extra=FILTER_PARAMETERS)
+def pareto(
+    sweep_id: SweepId,
+    session: DbSession,
+    filters: RowFilters,
+    fitness_weight: FitnessWeight = FITNESS_WEIGHT,
+) -> ParetoOut:
     """Lists the networks that no other one beats in accuracy and throughput."""
-    return ParetoOut.of(analysis.find_pareto_front(session, sweep_id, selection))
+    return ParetoOut.of(
+        analysis.find_pareto_front(session, sweep_id, Selection(filters, fitness_weight))
+    )
 
 
-@router.get("/sweeps/{sweep_id}/analysis/effects")
+@router.get("/sweeps/{sweep_id}/analysis/effects", openapi_extra=FILTER_PARAMETERS)
 def effects(
     sweep_id: SweepId,
     session: DbSession,
-    selection: Chosen,
+    filters: RowFilters,
+    fitness_weight: FitnessWeight = FITNESS_WEIGHT,
     target: TargetParameter = Target.ACCURACY,
 ) -> EffectsOut:
     """Means of a result at every level of every parameter, with 95 % intervals."""
-    return EffectsOut.of(analysis.estimate_main_effects(session, sweep_id, selection, target))
+    return EffectsOut.of(
+        analysis.estimate_main_effects(
+            session, sweep_id, Selection(filters, fitness_weight), target
+        )
+    )
 
 
-@router.get("/sweeps/{sweep_id}/analysis/interactions")
+@router.get("/sweeps/{sweep_id}/analysis/interactions", openapi_extra=FILTER_PARAMETERS)
 def interactions(
     sweep_id: SweepId,
     session: DbSession,
-    selection: Chosen,
+    filters: RowFilters,
+    fitness_weight: FitnessWeight = FITNESS_WEIGHT,
     target: TargetParameter = Target.ACCURACY,
     parameter: Annotated[
         list[str] | None,
@@ -90,19 +86,24 @@ def interactions(
 ) -> InteractionsOut:
     """Means of a result for every two levels of every two parameters, with 95 % intervals."""
     return InteractionsOut.of(
-        analysis.estimate_interactions(session, sweep_id, selection, target, parameter or ())
+        analysis.estimate_interactions(
+            session, sweep_id, Selection(filters, fitness_weight), target, parameter or ()
+        )
     )
 
 
-@router.get("/sweeps/{sweep_id}/analysis/importance")
+@router.get("/sweeps/{sweep_id}/analysis/importance", openapi_extra=FILTER_PARAMETERS)
 def importance(
     sweep_id: SweepId,
     session: DbSession,
-    selection: Chosen,
+    filters: RowFilters,
+    fitness_weight: FitnessWeight = FITNESS_WEIGHT,
     target: TargetParameter = Target.ACCURACY,
 ) -> ImportanceOut:
     """Which share of a result's variance each parameter and each two of them explain."""
-    return ImportanceOut.of(analysis.estimate_importance(session, sweep_id, selection, target))
+    return ImportanceOut.of(
+        analysis.estimate_importance(session, sweep_id, Selection(filters, fitness_weight), target)
+    )
 
 
 @router.get("/sweeps/{sweep_id}/analysis/comparison/{other_id}")
@@ -117,18 +118,29 @@ def compare_jobs(job_id: JobId, other_id: OtherId, session: DbSession) -> JobCom
     return JobComparisonOut.of(comparison.compare_jobs(session, job_id, other_id))
 
 
-@router.get("/sweeps/{sweep_id}/plots/{kind}.{file_format}", response_class=Response)
+@router.get(
+    "/sweeps/{sweep_id}/plots/{kind}.{file_format}",
+    response_class=Response,
+    openapi_extra=FILTER_PARAMETERS,
+)
 def plot(
     sweep_id: SweepId,
     kind: PlotKind,
     file_format: PlotFormat,
     session: DbSession,
-    selection: Chosen,
+    filters: RowFilters,
+    fitness_weight: FitnessWeight = FITNESS_WEIGHT,
     target: TargetParameter = Target.ACCURACY,
     method: CorrelationMethod = CorrelationMethod.PEARSON,
 ) -> Response:
     """Draws results as PNG or SVG; `target` is for effects, `method` for correlations."""
     drawn = plots.draw_plot(
-        session, sweep_id, kind, file_format, selection, target=target, method=method
+        session,
+        sweep_id,
+        kind,
+        file_format,
+        Selection(filters, fitness_weight),
+        target=target,
+        method=method,
     )
     return Response(drawn, media_type=file_format.media_type)

@@ -1,11 +1,9 @@
 """``/v1/sweeps``: previewing, creating, watching and steering sweeps."""
 
-from typing import Annotated
-
-from fastapi import APIRouter, Query, Response, status
+from fastapi import APIRouter, Response, status
 from pydantic import ValidationError
 
-from api.deps import MAX_ID, DbSession, IdempotencyKey, SweepId
+from api.deps import DbSession, IdempotencyKey, PageSize, PageToken, SweepId
 from api.schemas import ExtensionIn, PreviewOut, SweepIn, SweepOut, SweepPage
 from services import sweeps as sweep_services
 from shared.errors import InvalidInputError
@@ -48,14 +46,12 @@ def create(
 
 @router.get("")
 def list_sweeps(
-    session: DbSession,
-    before_id: Annotated[int | None, Query(ge=1, le=MAX_ID)] = None,
-    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    session: DbSession, page_size: PageSize = 50, page_token: PageToken = None
 ) -> SweepPage:
     """Lists sweeps, newest first."""
-    states = sweep_services.list_sweeps(session, before_id=before_id, limit=limit)
-    next_id = states[-1].sweep.id if len(states) == limit else None
-    return SweepPage(sweeps=[SweepOut.of(state) for state in states], next_before_id=next_id)
+    page = sweep_services.list_sweeps(session, page_size=page_size, page_token=page_token)
+    sweeps = [SweepOut.of(state) for state in page.sweeps]
+    return SweepPage(sweeps=sweeps, next_page_token=page.next_page_token)
 
 
 @router.get("/{sweep_id}")

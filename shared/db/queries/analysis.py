@@ -14,7 +14,6 @@ from sqlalchemy import (
     Row,
     SQLColumnExpression,
     Text,
-    case,
     cast,
     func,
     select,
@@ -24,6 +23,8 @@ from sqlalchemy.orm import Session, aliased
 
 from shared.architecture import Activation
 from shared.db.models import Job, Trial
+from shared.db.queries.conditions import conditions_sql, fitness_sql
+from shared.ranking import Condition, FitnessScale
 from shared.status import JobStatus
 
 FloatArray = NDArray[np.float64]
@@ -32,7 +33,6 @@ BLOCK_ROWS = 65_536
 _COMPLETED = JobStatus.COMPLETED.value
 _MEASURES: dict[str, SQLColumnExpression[Any]] = {
     "job_id": Job.id,
-    "completed": case((Job.status == _COMPLETED, 1.0), else_=0.0),
     "accuracy": Job.accuracy,
     "train_accuracy": Job.train_accuracy,
     "throughput": Job.throughput,
@@ -57,28 +57,29 @@ def select_columns(
     measures: Sequence[str],
     parameters: Sequence[Parameter],
     *,
-    statuses: Sequence[JobStatus],
-    environment_ids: Sequence[int] | None,
+    conditions: Sequence[Condition],
+    scale: FitnessScale,
 ) -> tuple[FloatArray, FloatArray]:
-    """Returns measures (k, n) and parameters (m, n) of a sweep's jobs in the order of its space.
+    """Returns measures (k, n) and parameters (m, n) of jobs in the order of a sweep's space.
 
     What a job lacks is NaN: a measurement, or a layer. An activation is its place in
     ``ACTIVATIONS``. Postgres sends columns as bytes, tens of thousands of values at a time, because
     reading a row per network costs many times as much.
 
     Args:
-        environment_ids: only jobs measured there; None takes all.
+        conditions: what the jobs must be like.
+        scale: what their fitness is measured against; only jobs of its environments are taken.
     """
-    values = [_MEASURES[name] for name in measures] + [_layer_value(one) for one in parameters]
+    known = _MEASURES | {"fitness": fitness_sql(scale)}
+    values = [known[name] for name in measures] + [_layer_value(one) for one in parameters]
     block = Job.space_index // BLOCK_ROWS
     statement = (
         select(*(_as_bytes(value, Job.space_index) for value in values))
-        .where(Job.sweep_id == sweep_id, Job.status.in_([status.value for status in statuses]))
+        .where(Job.sweep_id == sweep_id, Job.environment_id.in_(scale.environment_ids))
+        .where(*conditions_sql(conditions, scale))
         .group_by(block)
         .order_by(block)
     )
-    if environment_ids is not None:
-        statement = statement.where(Job.environment_id.in_(environment_ids))
     blocks = list(session.execute(statement))
     columns = [_numbers([row[number] for row in blocks]) for number in range(len(values))]
     return _stacked(columns[: len(measures)]), _stacked(columns[len(measures) :])
