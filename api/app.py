@@ -9,7 +9,7 @@ from api.deadline import Deadline
 from api.deps import refuse_unknown_parameters
 from api.errors import register_error_handlers
 from api.guard import Guard
-from api.routes import exports, results, sweeps, system
+from api.routes import analysis, exports, results, sweeps, system
 from shared.db.session import make_engine, make_session_factory
 from shared.settings import Settings, get_settings
 from shared.version import code_version
@@ -36,6 +36,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(Guard, listens_on=settings.api_host)
     app.state.session_factory = make_session_factory(engine)
     register_error_handlers(app)
-    for router in (sweeps.router, results.router, exports.router, system.router):
+    for router in (sweeps.router, results.router, exports.router, analysis.router, system.router):
         app.include_router(router)
     return app

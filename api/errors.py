@@ -25,6 +25,8 @@ STATUS_BY_ERROR: dict[type[errors.ConvsweepError], HTTPStatus] = {
     errors.ConflictError: HTTPStatus.CONFLICT,
     errors.IllegalTransitionError: HTTPStatus.CONFLICT,
     errors.IdempotencyKeyReusedError: HTTPStatus.CONFLICT,
+    errors.NoResultsError: HTTPStatus.CONFLICT,
+    errors.NotComparableError: HTTPStatus.CONFLICT,
     errors.StaleLeaseError: HTTPStatus.CONFLICT,
     errors.DatasetError: HTTPStatus.CONFLICT,
     errors.DatasetMissingError: HTTPStatus.CONFLICT,

@@ -116,6 +116,52 @@ class Client:
         workers: list[Json] = self._answer("GET", "/v1/workers").json()
         return workers
 
+    def correlations(self, sweep_id: int, *, where: Iterable[str] = (), **options: Any) -> Json:
+        """Returns the correlation of every two parameters and results.
+
+        All analyses take filters as ``leaderboard`` does, and the API's parameters as options;
+        here ``method`` (``pearson`` or ``spearman``) and ``fitness_weight``.
+        """
+        return self._analysis(sweep_id, "correlations", where, options)
+
+    def pareto(self, sweep_id: int, *, where: Iterable[str] = (), **options: Any) -> Json:
+        """Returns the networks that no other beats in accuracy and throughput."""
+        return self._analysis(sweep_id, "pareto", where, options)
+
+    def effects(self, sweep_id: int, *, where: Iterable[str] = (), **options: Any) -> Json:
+        """Returns the mean of a ``target`` at every level of every parameter."""
+        return self._analysis(sweep_id, "effects", where, options)
+
+    def interactions(self, sweep_id: int, *, where: Iterable[str] = (), **options: Any) -> Json:
+        """Returns the mean of a ``target`` for every two levels of every two parameters.
+
+        ``parameter`` takes a list of those to pair.
+        """
+        return self._analysis(sweep_id, "interactions", where, options)
+
+    def importance(self, sweep_id: int, *, where: Iterable[str] = (), **options: Any) -> Json:
+        """Returns which share of a ``target``'s variance parameters and pairs explain."""
+        return self._analysis(sweep_id, "importance", where, options)
+
+    def compare_sweeps(self, first_id: int, second_id: int) -> Json:
+        """Returns how the accuracies of the architectures that two sweeps share agree."""
+        return self._analysis(first_id, f"comparison/{second_id}", (), {})
+
+    def compare_jobs(self, first_id: int, second_id: int) -> Json:
+        """Returns how two networks answer on the same images."""
+        return self._json("GET", f"/v1/jobs/{first_id}/comparison/{second_id}")
+
+    def plot(
+        self, sweep_id: int, kind: str, file: Path, *, where: Iterable[str] = (), **options: Any
+    ) -> None:
+        """Writes a picture of a sweep; the file's ending, .png or .svg, is its format."""
+        path = f"/v1/sweeps/{sweep_id}/plots/{kind}{file.suffix}"
+        self.download(path, file, params=_params(where, options))
+
+    def _analysis(self, sweep_id: int, kind: str, where: Iterable[str], options: Json) -> Json:
+        path = f"/v1/sweeps/{sweep_id}/analysis/{kind}"
+        return self._json("GET", path, params=_params(where, options))
+
     def download(
         self,
         path: str,
@@ -168,6 +214,15 @@ class Client:
             f"No API answers at {self.url} ({error}). Start one with `convsweep up`, "
             "or name another with --url or CONVSWEEP_API_URL."
         )
+
+
+def _params(where: Iterable[str], options: Json) -> list[tuple[str, str]]:
+    """Returns filters and options as parameters; a list gives one for each of its values."""
+    pairs = parse_assignments(where)
+    for name, value in options.items():
+        values = value if isinstance(value, list | tuple) else [value]
+        pairs += [(name, str(one)) for one in values if one is not None]
+    return pairs
 
 
 def _refusal(answer: httpx.Response) -> ApiError:

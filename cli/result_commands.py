@@ -1,4 +1,4 @@
-"""``convsweep top|job|export|plot``: reading results."""
+"""``convsweep top|job|export``: reading results."""
 
 import datetime as dt
 import json
@@ -24,7 +24,6 @@ from cli.context import (
 from services.filters import parse_assignments
 
 Json = dict[str, Any]
-PLOTS = ("scatter",)
 EXPORTS = (".csv", ".jsonl", ".parquet")
 
 
@@ -173,21 +172,6 @@ def export(
         with output.download_progress(found["total"] if counted else None) as on_bytes:
             path = f"/v1/sweeps/{found['id']}/export{file.suffix}"
             client.download(path, file, params=params, on_bytes=on_bytes)
-    output.say(f"Wrote {file}")
-
-
-def plot(
-    sweep: SweepArgument,
-    kind: Annotated[str, typer.Argument(metavar="KIND", help="scatter")],
-    file: OutputOption,
-    url: UrlOption = None,
-) -> None:
-    """Draws a sweep's results as PNG."""
-    if kind not in PLOTS:
-        raise output.fail(f"There is no plot {kind!r}; known are: {', '.join(PLOTS)}.")
-    _check_target(file, (".png",))
-    with make_client(url) as client:
-        client.download(f"/v1/sweeps/{resolve_sweep(client, sweep)}/plots/{kind}.png", file)
     output.say(f"Wrote {file}")
 
 

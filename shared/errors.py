@@ -64,6 +64,18 @@ class IdempotencyKeyReusedError(ConflictError):
     code = "idempotency_key_reused"
 
 
+class NoResultsError(ConflictError):
+    """Too little has been measured to say anything; the message says what is missing."""
+
+    code = "no_results"
+
+
+class NotComparableError(ConflictError):
+    """Two results were measured on different images, so they cannot be set side by side."""
+
+    code = "not_comparable"
+
+
 class StaleLeaseError(ConflictError):
     """The lease token is no longer the job's: another claim or a cancellation took over."""
 

@@ -1,13 +1,13 @@
-"""Results of a sweep: leaderboard, jobs with their trials, and plots."""
+"""Results of a sweep: leaderboard and jobs with their trials."""
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query
 
 from api.deps import DbSession, FitnessWeight, JobId, PageSize, PageToken, RowFilters, SweepId
 from api.filters import FILTER_PARAMETERS
 from api.schemas import JobDetailOut, JobOut, JobPage, LeaderboardOut
-from services import analysis, leaderboard
+from services import leaderboard
 from services.filters import DEFAULT_SORT
 from services.sweeps import get_sweep
 from shared.ranking import FITNESS_WEIGHT, SORT_FIELDS
@@ -69,9 +69,3 @@ def show_job(job_id: JobId, session: DbSession) -> JobDetailOut:
     """Shows one job with its trials, where each was measured, and every attempt at it."""
     detail = leaderboard.get_job(session, job_id)
     return JobDetailOut.detailed(detail, get_sweep(session, detail.job.sweep_id).sweep.protocol)
-
-
-@router.get("/sweeps/{sweep_id}/plots/scatter.png", response_class=Response)
-def plot_scatter(sweep_id: SweepId, session: DbSession) -> Response:
-    """Draws accuracy against throughput, coloured by ratio."""
-    return Response(analysis.plot_scatter(session, sweep_id), media_type="image/png")

@@ -209,11 +209,3 @@ def _beyond(
         later = column < value if key.descending else column > value
         condition = or_(later, column.is_(None), and_(column == value, condition))
     return [*bounds, condition]
-
-
-def select_points(session: Session, sweep_id: int) -> list[Row[float, float, float, str]]:
-    """Returns (accuracy, throughput, ratio, status) of every job that has both measured."""
-    statement = select(Job.accuracy, Job.throughput, Job.ratio, Job.status).where(
-        Job.sweep_id == sweep_id, Job.accuracy.is_not(None), Job.throughput.is_not(None)
-    )
-    return list(session.execute(statement.order_by(Job.id)))
