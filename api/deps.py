@@ -1,8 +1,10 @@
 """What routes are handed: a session that commits when the request succeeded."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated
 
+import structlog
 from fastapi import Depends, Header, Path, Request
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -11,11 +13,22 @@ from shared.errors import InvalidInputError
 MAX_ID = 2**63 - 1
 
 
+@contextmanager
+def transaction(sessions: sessionmaker[Session]) -> Iterator[Session]:
+    """Yields a session; commits at the end, rolls back where something was raised."""
+    with sessions.begin() as session:
+        yield session
+
+
 def get_session(request: Request) -> Iterator[Session]:
     """Yields a session; commits after the route returned, rolls back when it raised."""
-    factory: sessionmaker[Session] = request.app.state.session_factory
-    with factory.begin() as session:
+    with transaction(request.app.state.session_factory) as session:
         yield session
+
+
+async def bind_ids(request: Request) -> None:
+    """Makes everything that is logged for this request carry the ids of its path."""
+    structlog.contextvars.bind_contextvars(**request.path_params)
 
 
 def refuse_unknown_parameters(request: Request) -> None:

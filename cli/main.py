@@ -4,7 +4,15 @@ import sys
 
 import typer
 
-from cli import cluster_commands, data_commands, demo, output, result_commands, sweep_commands
+from cli import (
+    cluster_commands,
+    data_commands,
+    demo,
+    key_commands,
+    output,
+    result_commands,
+    sweep_commands,
+)
 from shared.errors import ConvsweepError
 from shared.version import code_version
 
@@ -33,6 +41,7 @@ def options(
 
 app.add_typer(sweep_commands.app, name="sweep")
 app.add_typer(data_commands.app, name="data")
+app.add_typer(key_commands.app, name="key")
 for command in (
     cluster_commands.up,
     cluster_commands.down,
