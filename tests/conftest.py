@@ -209,3 +209,10 @@ def api_url(migrated: Settings) -> Iterator[str]:
     """The API on the shared database."""
     with serving(migrated) as url:
         yield url
+
+
+@pytest.fixture
+def silent_url() -> Iterator[str]:
+    """A broker that takes connections and never says anything."""
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as listener:
+        yield f"redis://127.0.0.1:{listener.getsockname()[1]}/0"

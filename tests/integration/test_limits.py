@@ -1,6 +1,5 @@
 """Rate limits over HTTP: separate budgets, shared by all API processes, and Redis that is away."""
 
-import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -91,13 +90,6 @@ def test_where_keys_are_off_an_address_has_the_budget(limited: Settings, session
     with serving(limited.model_copy(update={"api_keys": "off"})) as url:
         codes = [httpx.get(f"{url}/v1/sweeps").status_code for _ in range(READS + 1)]
     assert codes == [200] * READS + [429]
-
-
-@pytest.fixture
-def silent_url() -> Iterator[str]:
-    """A broker that takes connections and never says anything."""
-    with socket.create_server(("127.0.0.1", 0), backlog=64) as listener:
-        yield f"redis://127.0.0.1:{listener.getsockname()[1]}/0"
 
 
 def test_a_redis_that_says_nothing_delays_one_request_and_limits_go_on(
