@@ -7,11 +7,13 @@ from typing import Any
 
 import httpx
 import pytest
+from fastapi.routing import APIRoute
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from api.app import create_app
 from cli.client import ApiError, Client
 from services.keys import create_key
 from shared.access import Scope
@@ -265,3 +267,16 @@ def test_the_description_and_its_page_need_no_key_and_nothing_from_elsewhere(
     assert api.get("/docs/assets/../../pyproject.toml").status_code in (401, 404)
     described = api.get("/openapi.json").json()["components"]["securitySchemes"]["key"]
     assert (described["type"], described["scheme"]) == ("http", "bearer")
+
+
+def test_no_route_is_left_out_of_the_description(api: httpx.Client, migrated: Settings) -> None:
+    described = {(method, path) for method, path, _ in operations(api)}
+    routes = create_app(migrated).routes
+    served = {
+        (method, route.path)
+        for route in routes
+        if isinstance(route, APIRoute)
+        for method in route.methods or ()
+    }
+    assert served - described == {("GET", "/docs")}
+    assert described <= served

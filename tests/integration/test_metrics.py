@@ -34,11 +34,9 @@ from tests.integration.scenario import (
     successes,
 )
 from tests.integration.test_execution import Site, evaluate
-from tests.integration.test_limits import silent_url
 from worker.device import Device, open_device
 from worker.metrics import DeviceCollector, WorkerMetrics, serve_metrics
 
-__all__ = ["silent_url"]
 Values = dict[tuple[str, ...], float]
 
 
