@@ -120,7 +120,7 @@ def _database_away(_: Request, error: Exception) -> JSONResponse:
 
 
 def _unexpected(request: Request, error: Exception) -> JSONResponse:
-    log.error("unexpected_error", path=request.url.path, exc_info=error)
+    log.error("unexpected_error", path=request.url.path, exc_info=error, **request.path_params)
     answer = problem(
         HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error", "Something went wrong on the server."
     )

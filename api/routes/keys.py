@@ -2,6 +2,7 @@
 
 from typing import Annotated
 
+import structlog
 from fastapi import APIRouter, Path, Response, status
 
 from api.deps import DbSession
@@ -9,6 +10,7 @@ from api.schemas import KeyCreatedOut, KeyIn, KeyOut
 from services import keys as key_services
 
 router = APIRouter(prefix="/v1/keys", tags=["keys"])
+log = structlog.get_logger(__name__)
 
 Prefix = Annotated[str, Path(pattern="^[0-9a-f]{12}$", description="The middle part of a key.")]
 
@@ -19,6 +21,7 @@ def create_key(wanted: KeyIn, session: DbSession, response: Response) -> KeyCrea
     key, kept = key_services.create_key(
         session, wanted.name, wanted.scope, lifetime_days=wanted.lifetime_days
     )
+    log.info("key_created", prefix=kept["prefix"], scope=wanted.scope.value)
     response.headers["Cache-Control"] = "no-store"
     return KeyCreatedOut.model_validate(dict(kept) | {"key": key})
 
@@ -32,4 +35,6 @@ def list_keys(session: DbSession) -> list[KeyOut]:
 @router.delete("/{prefix}")
 def revoke_key(prefix: Prefix, session: DbSession) -> KeyOut:
     """Revokes a key for good; the next request with it is refused. Twice is once."""
-    return KeyOut.model_validate(dict(key_services.revoke_key(session, prefix)))
+    revoked = key_services.revoke_key(session, prefix)
+    log.info("key_revoked")
+    return KeyOut.model_validate(dict(revoked))

@@ -1,14 +1,12 @@
 """What API and worker expose after a real sweep, held against the database."""
 
-import time
-
 import httpx
 
 from tests.acceptance.conftest import small_sweep
 from tests.acceptance.faults import Site
 from tests.acceptance.test_faults_api import start_api
 from tests.conftest import free_port
-from tests.integration.test_metrics import values
+from tests.integration.test_metrics import Values, values
 
 
 def test_what_api_and_worker_count_is_what_the_database_has_after_a_real_sweep(
@@ -20,8 +18,13 @@ def test_what_api_and_worker_count_is_what_the_database_has_after_a_real_sweep(
     site.start_worker(CONVSWEEP_METRICS_PORT=str(port))
     _, url = start_api(site)
     site.wait_completed(sweep_id)
-    time.sleep(0.5)  # what the worker counts, it counts after its commit
-    worker = values(httpx.get(f"http://127.0.0.1:{port}/metrics").text)
+
+    def scrape_worker() -> Values:
+        return values(httpx.get(f"http://127.0.0.1:{port}/metrics").text)
+
+    # what the worker counts, it counts after its commit
+    site.wait(lambda: not scrape_worker()["convsweep_worker_busy",], "the end of the last claim")
+    worker = scrape_worker()
     api = values(httpx.get(f"{url}/metrics").text)
 
     counts = site.counts(sweep_id)

@@ -65,6 +65,22 @@ def test_a_request_is_logged_with_its_route_its_ids_and_never_its_key(
     assert key.split("_", 2)[2] not in str(lines)
 
 
+def test_the_log_says_who_created_which_sweep_and_which_key(
+    api: httpx.Client, session: Session
+) -> None:
+    key = make_key(session, Scope.ADMIN)
+    with capture() as lines:
+        sweep = api.post("/v1/sweeps", json={"preset": "quick"}, headers=bearer(key)).json()
+        wanted = {"name": "new", "scope": "read"}
+        made = api.post("/v1/keys", json=wanted, headers=bearer(key)).json()
+        api.delete(f"/v1/keys/{made['prefix']}", headers=bearer(key))
+    said = {line["event"]: line for line in lines if line["event"] != "request"}
+    assert said["sweep_created"]["sweep_id"] == sweep["id"]
+    assert said["key_created"]["prefix"] == said["key_revoked"]["prefix"] == made["prefix"]
+    assert {line["key"] for line in lines} == {key.split("_")[1]}
+    assert made["key"].split("_", 2)[2] not in str(lines)
+
+
 @pytest.mark.parametrize("given", ["abc-123", "a" * 64, "0f.9_x"])
 def test_a_sane_request_id_is_kept(given: str, api: httpx.Client) -> None:
     answer = api.get("/v1/sweeps", headers={"X-Request-ID": given})
