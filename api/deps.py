@@ -1,8 +1,10 @@
 """What routes are handed: a session that commits on success, filters, pages."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated
 
+import structlog
 from fastapi import Depends, Header, Path, Query, Request
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -14,10 +16,16 @@ from shared.ranking import MAX_FITNESS_WEIGHT
 MAX_PAGE_SIZE = 1000
 
 
+@contextmanager
+def transaction(sessions: sessionmaker[Session]) -> Iterator[Session]:
+    """Yields a session; commits at the end, rolls back where something was raised."""
+    with sessions.begin() as session:
+        yield session
+
+
 def get_session(request: Request) -> Iterator[Session]:
     """Yields a session; commits after the route returned, rolls back when it raised."""
-    factory: sessionmaker[Session] = request.app.state.session_factory
-    with factory.begin() as session:
+    with transaction(request.app.state.session_factory) as session:
         yield session
 
 
@@ -31,6 +39,11 @@ def read_filters(request: Request) -> Filters:
     declared = _declared(request)
     pairs = [pair for pair in request.query_params.multi_items() if pair[0] not in declared]
     return parse_filters(pairs, also_known=sorted(declared))
+
+
+async def bind_ids(request: Request) -> None:
+    """Makes everything that is logged for this request carry the ids of its path."""
+    structlog.contextvars.bind_contextvars(**request.path_params)
 
 
 def refuse_unknown_parameters(request: Request) -> None:

@@ -8,9 +8,11 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from sqlalchemy import Row
 
 from services.intervals import mean_interval
+from services.keys import MAX_LIFETIME_DAYS, MAX_NAME
 from services.leaderboard import JobDetail, LeaderPage
 from services.leases import architecture_of
 from services.sweeps import Preview, SweepState
+from shared.access import Scope
 from shared.db.models import Environment, Job, Trial
 from shared.protocol import MAX_TRIALS, PROTOCOL_PRESETS, Protocol
 from shared.results import Reason
@@ -316,6 +318,32 @@ class WorkerOut(BaseModel):
     sweep_id: int | None
     group_index: int | None
     jobs: int | None
+
+
+class KeyIn(BaseModel):
+    """What a key is for, and for how long it is good."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: Annotated[str, Field(min_length=1, max_length=MAX_NAME)]
+    scope: Scope
+    lifetime_days: (
+        Annotated[float, Field(gt=0, le=MAX_LIFETIME_DAYS, allow_inf_nan=False)] | None
+    ) = Field(default=None, description="Until it is revoked when left out.")
+
+
+class KeyOut(BaseModel):
+    prefix: str = Field(description="The middle part of the key; logs name it by this.")
+    name: str
+    scope: Scope
+    created_at: dt.datetime
+    expires_at: dt.datetime | None
+    revoked_at: dt.datetime | None
+    last_used_at: dt.datetime | None = Field(description="To the minute.")
+
+
+class KeyCreatedOut(KeyOut):
+    key: str = Field(description="The key itself; it is shown this once and kept nowhere.")
 
 
 class Health(BaseModel):

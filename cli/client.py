@@ -10,10 +10,9 @@ import httpx
 from cli.leaderboard import Leaderboard
 from services.filters import parse_assignments
 from shared.errors import ConvsweepError
+from shared.settings import LOOPBACK_NAMES
 
 Json = dict[str, Any]
-
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 class ApiError(ConvsweepError):
@@ -30,15 +29,16 @@ class ApiUnreachableError(ConvsweepError):
 
 
 class Client:
-    """Speaks to the API at ``url``; use it as a context manager."""
+    """Speaks to the API at ``url`` with an API key, where one is needed; a context manager."""
 
-    def __init__(self, url: str, *, timeout_s: float = 60.0) -> None:
+    def __init__(self, url: str, key: str | None = None, *, timeout_s: float = 60.0) -> None:
         self.url = url.rstrip("/")
         host = httpx.URL(self.url).host
         self._http = httpx.Client(
             base_url=self.url,
             timeout=timeout_s,
-            trust_env=host not in LOOPBACK,  # no proxy stands between this machine and itself
+            headers={"Authorization": f"Bearer {key}"} if key else None,
+            trust_env=host not in LOOPBACK_NAMES,  # no proxy stands between this machine and itself
         )
 
     def __enter__(self) -> "Client":

@@ -9,6 +9,7 @@ from cli import (
     cluster_commands,
     data_commands,
     demo,
+    key_commands,
     output,
     result_commands,
     sweep_commands,
@@ -42,6 +43,7 @@ def options(
 app.add_typer(sweep_commands.app, name="sweep")
 app.add_typer(data_commands.app, name="data")
 app.add_typer(analysis_commands.app, name="analyze")
+app.add_typer(key_commands.app, name="key")
 for command in (
     cluster_commands.up,
     cluster_commands.down,

@@ -60,6 +60,11 @@ def say(message: str) -> None:
     console.print(Text(message), soft_wrap=True)
 
 
+def note(message: str) -> None:
+    """Prints a line for people beside what a script may read from standard output."""
+    error_console.print(Text(message), soft_wrap=True)
+
+
 def fail(message: str) -> typer.Exit:
     """Prints an error and returns what to raise for exit status 1."""
     text = Text.assemble(("error:", "bold red"), f" {message}")

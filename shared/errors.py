@@ -48,6 +48,38 @@ class JobNotFoundError(NotFoundError):
     code = "job_not_found"
 
 
+class KeyNotFoundError(NotFoundError):
+    code = "key_not_found"
+
+
+class UnauthenticatedError(ConvsweepError):
+    """Nobody knows whose request this is; the message says what a good one carries."""
+
+    code = "unauthenticated"
+
+
+class KeyMissingError(UnauthenticatedError):
+    code = "key_missing"
+
+
+class KeyInvalidError(UnauthenticatedError):
+    code = "key_invalid"
+
+
+class KeyExpiredError(UnauthenticatedError):
+    code = "key_expired"
+
+
+class KeyRevokedError(UnauthenticatedError):
+    code = "key_revoked"
+
+
+class ScopeMissingError(ConvsweepError):
+    """The key is good, but not for this."""
+
+    code = "scope_missing"
+
+
 class ConflictError(ConvsweepError):
     code = "conflict"
 

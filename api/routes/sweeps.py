@@ -1,5 +1,6 @@
 """``/v1/sweeps``: previewing, creating, watching and steering sweeps."""
 
+import structlog
 from fastapi import APIRouter, Response, status
 from pydantic import ValidationError
 
@@ -10,6 +11,7 @@ from shared.errors import InvalidInputError
 from shared.protocol import Protocol
 
 router = APIRouter(prefix="/v1/sweeps", tags=["sweeps"])
+log = structlog.get_logger(__name__)
 
 
 def _protocol(wanted: SweepIn) -> Protocol:
@@ -40,6 +42,7 @@ def create(
     sweep = sweep_services.create_sweep(
         session, wanted.resolved_space(), _protocol(wanted), wanted.name, idempotency_key=key
     )
+    log.info("sweep_created", sweep_id=sweep.id, jobs=sweep.total)
     response.headers["Location"] = f"/v1/sweeps/{sweep.id}"
     return SweepOut.of(sweep_services.get_sweep(session, sweep.id))
 

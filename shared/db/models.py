@@ -24,10 +24,11 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, UUID
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from shared.access import Scope
 from shared.status import JobStatus, SweepStatus
 
 
-def _one_of(column: str, values: type[JobStatus] | type[SweepStatus]) -> str:
+def _one_of(column: str, values: type[JobStatus] | type[SweepStatus] | type[Scope]) -> str:
     return f"{column} IN ({', '.join(repr(value.value) for value in values)})"
 
 
@@ -134,6 +135,7 @@ class Lease(Base):
         Index(
             "leases_ended", "sweep_id", "ended_at", postgresql_where=text("ended_at IS NOT NULL")
         ),
+        Index("leases_expired", "ended_at", postgresql_where=text("outcome = 'expired'")),
     )
 
     token: Mapped[uuid.UUID] = mapped_column(primary_key=True)
@@ -295,3 +297,22 @@ class Trial(Base):
     environment_id: Mapped[int] = mapped_column(ForeignKey("environments.id"))
     attempt: Mapped[int] = mapped_column(SmallInteger)
     finished_at: Mapped[dt.datetime] = mapped_column(server_default=func.clock_timestamp())
+
+
+class ApiKey(Base):
+    """A key to the API. Of its secret only the hash is here."""
+
+    __tablename__ = "api_keys"
+    __table_args__ = (
+        CheckConstraint(_one_of("scope", Scope), name="api_keys_scope"),
+        CheckConstraint("octet_length(secret_hash) = 32", name="api_keys_secret_hash"),
+    )
+
+    prefix: Mapped[str] = mapped_column(primary_key=True)
+    secret_hash: Mapped[bytes]
+    name: Mapped[str]
+    scope: Mapped[str]
+    created_at: Mapped[dt.datetime] = mapped_column(server_default=func.clock_timestamp())
+    expires_at: Mapped[dt.datetime | None]
+    revoked_at: Mapped[dt.datetime | None]
+    last_used_at: Mapped[dt.datetime | None]

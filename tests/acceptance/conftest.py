@@ -174,6 +174,7 @@ def _site(postgres: Postgres, broker: Broker, folder: Path) -> Iterator[Site]:
         lease_s=FAULT_LEASE_S,
         resend_s=2,
         device="cpu",
+        api_keys="off",
     )
     site = Site(folder, settings, postgres.url(name))
     try:

@@ -408,7 +408,8 @@ def test_cancelled_jobs_never_rank(api: httpx.Client, session: Session) -> None:
 def cut_off_url(server_dir: Path) -> Iterator[str]:
     """An API whose Postgres is not there."""
     nowhere = f"postgresql://postgres@127.0.0.1:{free_port()}/convsweep"
-    with serving(Settings(database_url=nowhere, data_dir=server_dir / "data")) as url:
+    settings = Settings(database_url=nowhere, data_dir=server_dir / "data", api_keys="off")
+    with serving(settings) as url:
         yield url
 
 

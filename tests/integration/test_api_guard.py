@@ -68,3 +68,23 @@ def test_a_parameter_that_nobody_knows_is_refused_by_its_name(
     body = assert_problem(api.get(query), 422, code)
     name = query.split("?")[1].split("=", maxsplit=1)[0]
     assert [error["field"] for error in body["errors"]] == [name]
+
+
+def test_no_page_and_no_space_is_larger_than_its_limit(api: httpx.Client) -> None:
+    paged = [
+        (method, path, parameter["schema"])
+        for path, methods in api.get("/openapi.json").json()["paths"].items()
+        for method, operation in methods.items()
+        for parameter in operation.get("parameters", [])
+        if parameter["name"] in ("limit", "page_size")
+    ]
+    assert paged
+    for method, path, schema in paged:
+        assert schema["maximum"] <= 1000, (method, path)
+    assert_problem(api.get("/v1/sweeps?limit=201"), 422, "invalid_input")
+
+    layer = {"channels": list(range(1, 22)), "kernel_size": [1, 3, 5], "stride": [1, 2, 3, 4]}
+    wanted = {"space": {"layers": [layer] * 3}, "protocol": {"dataset": "digits"}}
+    for path in ("/v1/sweeps", "/v1/sweeps/preview"):
+        body = assert_problem(api.post(path, json=wanted), 422, "invalid_input")
+        assert "16,003,008" in body["detail"]

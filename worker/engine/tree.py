@@ -1,5 +1,6 @@
 """Evaluating a group: shape check, one walk per trial, gates, timing, and an outcome per job."""
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -179,9 +180,11 @@ class _Group:
     def run_trial(self, trial: int, jobs: Sequence[_Job]) -> None:
         """Probes, times and gates one trial of ``jobs``."""
         with self.lock.shared(self.on_progress):
+            started = time.perf_counter()
             probed = self._probe(trial, jobs)
+            probe_s = (time.perf_counter() - started) / len(jobs)
         for job, result in probed:
-            job.results.append(result)
+            job.results.append(replace(result, probe_s=probe_s))
             minimum = self.protocol.gates.min_accuracy
             if minimum is not None and result.accuracy < minimum:
                 job.end(JobStatus.REJECTED, Reason.ACCURACY_BELOW_MINIMUM)
@@ -251,6 +254,7 @@ class _Group:
         )
 
     def _time(self, trial: int, job: _Job) -> None:
+        started = time.perf_counter()
         try:
             throughput = self._throughput(trial, job)
         except RuntimeError as error:
@@ -260,7 +264,8 @@ class _Group:
             release_memory(self.device)
             job.results.pop()
             return self.fail(job, trial, fault.reason, f"timing: {fault.cause}")
-        job.results[-1] = replace(job.results[-1], throughput=throughput)
+        timing_s = time.perf_counter() - started
+        job.results[-1] = replace(job.results[-1], throughput=throughput, timing_s=timing_s)
         minimum = self.protocol.gates.min_throughput
         if minimum is not None and throughput.images_per_s < minimum:
             job.end(JobStatus.REJECTED, Reason.THROUGHPUT_BELOW_MINIMUM)
