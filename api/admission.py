@@ -25,8 +25,8 @@ from shared.errors import (
 )
 from shared.settings import Settings
 
-OPEN_PATHS = frozenset({"/healthz", "/readyz", "/openapi.json", "/docs"})
-OPEN_FOLDERS = ("/docs/",)
+OPEN_PATHS = frozenset({"/", "/healthz", "/readyz", "/openapi.json", "/docs"})
+OPEN_FOLDERS = ("/dashboard/", "/docs/")
 KEY_PATHS = ("/v1/keys", "/v1/keys/")
 ASKING = frozenset({("POST", "/v1/sweeps/preview")})  # a body, but nothing changes
 

@@ -13,8 +13,9 @@ from api.docs import key_scheme, serve_docs
 from api.errors import register_error_handlers
 from api.guard import Guard
 from api.metrics import RequestTimes, make_registry
+from api.page import serve_dashboard
 from api.requests import RequestLog
-from api.routes import analysis, exports, health, keys, results, sweeps, system
+from api.routes import analysis, explore, exports, health, keys, results, sweeps, system
 from shared.db.session import make_engine, make_session_factory
 from shared.settings import Settings, get_settings
 from shared.version import code_version
@@ -47,9 +48,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     _stand_before(app, settings)
     register_error_handlers(app)
     serve_docs(app)
+    serve_dashboard(app)
     app.include_router(health.router)
     secured = [Security(key_scheme)] if settings.api_keys == "required" else []
-    for routes in (sweeps, results, exports, analysis, keys, system):
+    for routes in (sweeps, results, exports, analysis, explore, keys, system):
         app.include_router(routes.router, dependencies=secured)
     return app
 

@@ -285,14 +285,25 @@ class AttemptOut(BaseModel):
     ended_at: dt.datetime | None
 
 
+class LayerShapeOut(BaseModel):
+    shape: tuple[int, int, int] = Field(description="(C, H, W) after the layer.")
+    parameters: int
+    flops: int = Field(description="Per image; a multiply and an add count as two.")
+
+
 class JobDetailOut(JobOut):
+    shapes: list[LayerShapeOut] = Field(
+        description="By layer, ending before the first that does not fit its input."
+    )
     trials: list[TrialOut]
     attempts: list[AttemptOut] = Field(description="Every hand-out to a worker, in order.")
     protocol: Protocol
 
     @classmethod
     def detailed(cls, detail: JobDetail, protocol: dict[str, Any]) -> "JobDetailOut":
+        shape = Protocol.model_validate(protocol).input_shape
         parts = {
+            "shapes": [cost._asdict() for cost in architecture_of(detail.job).layer_costs(shape)],
             "trials": [TrialOut.of(trial, environment) for trial, environment in detail.trials],
             "attempts": [AttemptOut.model_validate(dict(row)) for row in detail.attempts],
             "protocol": protocol,

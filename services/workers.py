@@ -57,6 +57,11 @@ def note_worker_datasets(
     worker_queries.update_worker_datasets(session, worker_id, datasets)
 
 
+def note_labels(session: Session, dataset_hash: str, labels: list[int]) -> None:
+    """Keeps the labels of validation images, so that answers can be told by class."""
+    worker_queries.insert_labels(session, dataset_hash, labels)
+
+
 def note_worker_stopped(session: Session, worker_id: uuid.UUID) -> None:
     """Notes that a worker has ended in good order."""
     worker_queries.update_worker_stopped(session, worker_id)

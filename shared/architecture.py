@@ -95,21 +95,35 @@ class Architecture:
         Raises:
             InvalidInputError: a kernel does not fit, so there is nothing to measure.
         """
-        shapes = self.shapes(input_shape)
-        if len(shapes) < len(self.layers):
-            raise InvalidInputError(f"Layer {len(shapes)} of {self} does not fit its input.")
-        channels_before = [input_shape[0], *(shape[0] for shape in shapes)]
-        parameters = flops = 0
-        for before, layer, (channels, height, width) in zip(
-            channels_before, self.layers, shapes, strict=False
-        ):
-            weights, cost = layer_cost(before, channels, layer.kernel_size, height * width)
-            parameters += weights
-            flops += cost
-        return Measures(math.prod(shapes[-1]), math.prod(input_shape), parameters, flops)
+        costs = self.layer_costs(input_shape)
+        if len(costs) < len(self.layers):
+            raise InvalidInputError(f"Layer {len(costs)} of {self} does not fit its input.")
+        return Measures(
+            features=math.prod(costs[-1].shape),
+            input_elements=math.prod(input_shape),
+            parameters=sum(cost.parameters for cost in costs),
+            flops=sum(cost.flops for cost in costs),
+        )
+
+    def layer_costs(self, input_shape: Sequence[int]) -> list["LayerCost"]:
+        """Returns shape and cost of each layer, ending before the first that does not fit."""
+        costs, before = [], input_shape[0]
+        for layer, shape in zip(self.layers, self.shapes(input_shape), strict=False):
+            cost = layer_cost(before, layer.channels, layer.kernel_size, shape[1] * shape[2])
+            costs.append(LayerCost(shape, *cost))
+            before = layer.channels
+        return costs
 
     def __str__(self) -> str:
         return "-".join(layer.key for layer in self.layers)
+
+
+class LayerCost(NamedTuple):
+    """(C, H, W) after a layer, and what the layer costs."""
+
+    shape: tuple[int, int, int]
+    parameters: int
+    flops: int  # per image
 
 
 class Measures(NamedTuple):

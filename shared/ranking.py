@@ -24,6 +24,7 @@ class Kind(Enum):
 
 
 FIELDS: Mapping[str, Kind] = {
+    "id": Kind.COUNT,
     "accuracy": Kind.FRACTION,
     "train_accuracy": Kind.FRACTION,
     "throughput": Kind.NUMBER,

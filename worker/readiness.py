@@ -114,6 +114,7 @@ class Readiness:
         self._advertised[dataset.name] = hashes
         with self._session_factory.begin() as session:
             workers.note_worker_datasets(session, self._worker_id, self._advertised)
+            workers.note_labels(session, dataset.content_hash, dataset.validation_labels.tolist())
 
     def _check_content(
         self, sweep_id: int, pinned: str, dataset: Dataset, protocol: Protocol

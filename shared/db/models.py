@@ -164,6 +164,15 @@ class Environment(Base):
     fingerprint: Mapped[str] = mapped_column(unique=True)
 
 
+class DatasetLabels(Base):
+    """The labels of the validation images that go with a dataset's hash; a hash has one list."""
+
+    __tablename__ = "dataset_labels"
+
+    dataset_hash: Mapped[str] = mapped_column(primary_key=True)
+    labels: Mapped[list[int]] = mapped_column(ARRAY(Integer))
+
+
 class SweepEnvironment(Base):
     """Completed jobs of a sweep by environment, kept by a trigger on jobs like its progress."""
 

@@ -22,7 +22,7 @@ from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.orm import Session, aliased
 
 from shared.architecture import Activation
-from shared.db.models import Job, Trial
+from shared.db.models import DatasetLabels, Job, Trial
 from shared.db.queries.conditions import conditions_sql, fitness_sql
 from shared.ranking import Condition, FitnessScale
 from shared.status import JobStatus
@@ -33,11 +33,16 @@ BLOCK_ROWS = 65_536
 _COMPLETED = JobStatus.COMPLETED.value
 _MEASURES: dict[str, SQLColumnExpression[Any]] = {
     "job_id": Job.id,
+    "space_index": Job.space_index,
     "accuracy": Job.accuracy,
+    "accuracy_sd": Job.accuracy_sd,
     "train_accuracy": Job.train_accuracy,
     "throughput": Job.throughput,
     "fit_seconds": Job.fit_s,
     "ratio": Job.ratio,
+    "parameters": Job.parameters,
+    "flops": Job.flops,
+    "trials": Job.trials_done,
 }
 
 
@@ -139,3 +144,18 @@ def select_jobs_by_id(session: Session, job_ids: Sequence[int]) -> dict[int, Job
     """Returns jobs by their ids."""
     statement = select(Job).where(Job.id == func.any(cast(list(job_ids), ARRAY(BigInteger))))
     return {job.id: job for job in session.execute(statement).scalars()}
+
+
+def select_jobs_by_hash(
+    session: Session, sweep_id: int, hashes: Sequence[bytes]
+) -> dict[bytes, Job]:
+    """Returns a sweep's jobs by the hashes of their architectures; those that it has."""
+    wanted = Job.architecture_hash == func.any(cast(list(hashes), ARRAY(LargeBinary)))
+    statement = select(Job).where(Job.sweep_id == sweep_id, wanted)
+    return {job.architecture_hash: job for job in session.execute(statement).scalars()}
+
+
+def select_labels(session: Session, dataset_hash: str) -> list[int] | None:
+    """Returns the labels of a dataset's validation images, or None where no worker told them."""
+    statement = select(DatasetLabels.labels).where(DatasetLabels.dataset_hash == dataset_hash)
+    return session.execute(statement).scalar_one_or_none()

@@ -11,6 +11,7 @@ from shared.ranking import Condition, FitnessScale, Range
 from shared.status import JobStatus
 
 COLUMNS: Mapping[str, InstrumentedAttribute[Any]] = {
+    "id": Job.id,
     "accuracy": Job.accuracy,
     "train_accuracy": Job.train_accuracy,
     "throughput": Job.throughput,

@@ -93,6 +93,15 @@ def upsert_environment(session: Session, environment: dict[str, Any]) -> int:
     return int(session.execute(statement, environment).scalar_one())
 
 
+def insert_labels(session: Session, dataset_hash: str, labels: list[int]) -> None:
+    """Keeps the labels of a dataset's validation images, unless they are kept already."""
+    statement = text("""
+        INSERT INTO dataset_labels (dataset_hash, labels) VALUES (:dataset_hash, :labels)
+        ON CONFLICT (dataset_hash) DO NOTHING
+    """)
+    session.execute(statement, {"dataset_hash": dataset_hash, "labels": labels})
+
+
 def select_one(session: Session) -> None:
     """Asks the database for nothing but an answer."""
     session.execute(text("SELECT 1"))

@@ -1,0 +1,52 @@
+"""All results of a sweep as columns; a network's answers by image, and its neighbours."""
+
+from http import HTTPStatus
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response
+
+from api.deps import DbSession, FitnessWeight, JobId, RowFilters, SweepId
+from api.explore_schemas import AnswersByImageOut, NeighbourOut, PointsOut
+from api.filters import FILTER_PARAMETERS
+from services.answers import tally_answers
+from services.neighbours import find_neighbours
+from services.points import POINT_FIELDS, load_points
+from services.results import Selection
+from shared.ranking import FITNESS_WEIGHT
+
+router = APIRouter(prefix="/v1", tags=["explore"])
+
+PointFields = Annotated[
+    str,
+    Query(max_length=200, description="Comma-separated, of: " + ", ".join(POINT_FIELDS)),
+]
+
+
+@router.get(
+    "/sweeps/{sweep_id}/points",
+    response_class=Response,
+    responses={int(HTTPStatus.OK): {"model": PointsOut}},
+    openapi_extra=FILTER_PARAMETERS,
+)
+def list_points(
+    sweep_id: SweepId,
+    session: DbSession,
+    filters: RowFilters,
+    fields: PointFields = "accuracy,throughput,ratio",
+    fitness_weight: FitnessWeight = FITNESS_WEIGHT,
+) -> Response:
+    """Lists chosen fields of every network that passes the filters, as columns, without pages."""
+    points = load_points(session, sweep_id, Selection(filters, fitness_weight), fields.split(","))
+    return Response(PointsOut.json_of(sweep_id, points), media_type="application/json")
+
+
+@router.get("/jobs/{job_id}/answers")
+def show_answers(job_id: JobId, session: DbSession) -> AnswersByImageOut:
+    """Shows in how many trials each validation image was told rightly, and accuracy by class."""
+    return AnswersByImageOut.of(tally_answers(session, job_id))
+
+
+@router.get("/jobs/{job_id}/neighbours")
+def list_neighbours(job_id: JobId, session: DbSession) -> list[NeighbourOut]:
+    """Lists the sweep's networks that differ from this one in a single setting, 500 at most."""
+    return [NeighbourOut.of(one) for one in find_neighbours(session, job_id)]
