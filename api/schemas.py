@@ -89,6 +89,22 @@ def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
+class PresetSweep(BaseModel):
+    space: SearchSpace
+    protocol: Protocol
+
+
+class PresetOut(BaseModel):
+    about: str = Field(description="What it is for, in a sentence.")
+    sweep: PresetSweep = Field(description="A body for `POST /v1/sweeps`, to be changed at will.")
+
+    @classmethod
+    def named(cls, name: str) -> "PresetOut":
+        space, protocol = SPACE_PRESETS[name](), PROTOCOL_PRESETS[name]()
+        about = f"{len(space):,} architectures on {protocol.dataset}, {protocol.trials} trials each"
+        return cls(about=about, sweep=PresetSweep(space=space, protocol=protocol))
+
+
 class ExtensionIn(BaseModel):
     """More trials for a sweep: in all, not in addition."""
 
@@ -329,6 +345,9 @@ class WorkerOut(BaseModel):
     sweep_id: int | None
     group_index: int | None
     jobs: int | None
+    jobs_per_s: float | None = Field(
+        description="Over the groups that it finished lately in sweeps that run; null without any."
+    )
 
 
 class KeyIn(BaseModel):

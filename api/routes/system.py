@@ -4,8 +4,9 @@ from fastapi import APIRouter, Request, Response
 
 from api.deps import DbSession
 from api.metrics import CONTENT_TYPE, render
-from api.schemas import WorkerOut
+from api.schemas import PresetOut, WorkerOut
 from services.workers import list_workers
+from shared.space import SPACE_PRESETS
 
 router = APIRouter(tags=["system"])
 
@@ -14,6 +15,12 @@ router = APIRouter(tags=["system"])
 def show_workers(session: DbSession) -> list[WorkerOut]:
     """Lists the workers seen lately and what keeps them from working, if anything does."""
     return [WorkerOut.model_validate(row, from_attributes=True) for row in list_workers(session)]
+
+
+@router.get("/v1/presets")
+def list_presets() -> dict[str, PresetOut]:
+    """Shows what presets stand for, by name, in the form in which a sweep is asked for."""
+    return {name: PresetOut.named(name) for name in SPACE_PRESETS}
 
 
 @router.get("/metrics", response_class=Response)

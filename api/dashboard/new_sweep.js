@@ -1,0 +1,93 @@
+// A new sweep: a preset or edited JSON, what it would hold, and how long it might take here.
+
+import { ask } from "./api.js"
+import { count, duration, figures, flop, h } from "./dom.js"
+import { link } from "./route.js"
+
+const WAIT_MS = 350
+
+export async function show(view, { params, signal }) {
+  const [presets, pace] = await Promise.all([ask("/v1/presets", { signal }), paceHere(signal)])
+  const names = Object.keys(presets)
+  const chosen = names.includes(params.get("preset")) ? params.get("preset") : "quick"
+  const name = h("input", { type: "text", name: "name", maxlength: 200, placeholder: "optional, for the list of sweeps" })
+  const editor = h("textarea", { name: "body", spellcheck: "false", "aria-label": "Space and protocol as JSON", "aria-describedby": "editor-problem" })
+  const problem = h("p", { class: "notice", id: "editor-problem", role: "alert", hidden: true })
+  const preview = h("div", { class: "panel", "aria-live": "polite" })
+  const start = h("button", { type: "submit", class: "primary" }, "Start this sweep")
+  const pick = (preset) => { editor.value = JSON.stringify(presets[preset].sweep, null, 2); later() }
+  const later = debounced(() => showPreview({ editor, problem, preview, start, pace, signal }))
+  editor.addEventListener("input", later)
+  const form = h("form", { class: "columns", on: { submit: (event) => { event.preventDefault(); create({ name, editor, problem, start }) } } },
+    h("div", { class: "card" },
+      h("fieldset", { class: "presets" }, h("legend", { class: "unseen" }, "Start from"),
+        names.map((preset) => h("label", {}, h("input", { type: "radio", name: "preset", value: preset, checked: preset === chosen, on: { change: () => pick(preset) } }), h("span", {}, preset, h("small", {}, presets[preset].about))))),
+      h("label", { class: "stack" }, "Name", name), editor, problem),
+    h("div", { class: "card" }, h("h2", {}, "What it would hold"), preview, h("div", { class: "row" }, start)))
+  view.append(h("div", { class: "title" }, h("p", { class: "crumbs" }, h("a", { href: "#/sweeps" }, "Sweeps"), " / new"), h("h1", {}, "New sweep")), form)
+  pick(chosen)
+  return "New sweep"
+}
+
+function debounced(does) {
+  let timer
+  return () => { clearTimeout(timer); timer = setTimeout(does, WAIT_MS) }
+}
+
+function read(editor) {
+  try { return JSON.parse(editor.value) }
+  catch (error) { throw new Error(`This is no JSON yet: ${error.message}`) }
+}
+
+let turn = null
+
+async function showPreview({ editor, problem, preview, start, pace, signal }) {
+  const mine = (turn = Symbol())
+  try {
+    const body = read(editor)
+    const found = await ask("/v1/sweeps/preview", { method: "POST", body, signal })
+    if (mine !== turn) return
+    problem.hidden = true
+    start.disabled = false
+    preview.replaceChildren(...described(found, body.protocol?.trials ?? 1, pace))
+  } catch (error) {
+    if (error.name === "AbortError" || mine !== turn) return
+    problem.hidden = false
+    problem.textContent = error.message
+    start.disabled = true
+  }
+}
+
+function described(found, trials, pace) {
+  const lost = Object.entries(found.invalid).filter(([, many]) => many)
+  const seconds = pace && (found.flops_per_trial * trials) / pace.flopsPerS
+  return [
+    figures([["architectures", count(found.total)], ["fit their input", count(found.valid)], ["groups", count(found.groups)], ["in all", flop(found.flops_per_trial * trials), `${trials} trials`], ["estimated time", pace ? `about ${duration(seconds)}` : "unknown"]]),
+    h("p", { class: "muted small" }, pace ? `At the pace of sweep ${pace.id}: ${flop(pace.flopsPerS)}/s, everything counted. Small networks take longer than their FLOPs say.` : "No sweep has finished here yet, so nothing is known of this cluster's pace."),
+    lost.length ? h("p", { class: "small" }, `Not measured: ${lost.map(([reason, many]) => `${count(many)} ${reason.replaceAll("_", " ")}`).join(", ")}.`) : null,
+  ].filter(Boolean)
+}
+
+/** FLOPs a second, overhead and all, of the latest sweep that completed here. */
+async function paceHere(signal) {
+  const { sweeps } = await ask("/v1/sweeps?page_size=20", { signal })
+  const last = sweeps.find((sweep) => sweep.status === "completed" && sweep.completed_at && sweep.counts.completed)
+  if (!last) return null
+  const { flops_per_trial } = await ask("/v1/sweeps/preview", { method: "POST", body: { space: last.space, protocol: last.protocol }, signal })
+  const seconds = (Date.parse(last.completed_at) - Date.parse(last.created_at)) / 1000
+  return { id: last.id, flopsPerS: (flops_per_trial * last.protocol.trials) / Math.max(seconds, 1) }
+}
+
+async function create({ name, editor, problem, start }) {
+  start.disabled = true
+  try {
+    const body = read(editor)
+    if (name.value.trim()) body.name = name.value.trim()
+    const sweep = await ask("/v1/sweeps", { method: "POST", body, headers: { "Idempotency-Key": crypto.randomUUID?.() ?? String(Math.random()) } })
+    location.hash = link(["sweeps", sweep.id]).slice(1)
+  } catch (error) {
+    problem.hidden = false
+    problem.textContent = error.message
+    start.disabled = false
+  }
+}
