@@ -45,10 +45,6 @@ def architecture_rows(
         environment_ids: whose results; None takes all.
         t_quantiles: of Student's t for 2, 3, ... trials.
     """
-    root = func.sqrt(func.nullif(Job.trials_done, 0), type_=Float)
-    error = Job.accuracy_sd / root
-    quantiles = select(cast(literal(list(t_quantiles), ARRAY(Float)), ARRAY(Float)))
-    reach = quantiles.scalar_subquery()[Job.trials_done - 1]
     columns = [
         Job.id.label("job_id"),
         _hex(Job.architecture_hash).label("architecture"),
@@ -61,9 +57,7 @@ def architecture_rows(
         Job.trials_done.label("trials"),
         Job.accuracy,
         Job.accuracy_sd,
-        error.label("accuracy_se"),
-        (Job.accuracy - reach * error).label("accuracy_low"),
-        (Job.accuracy + reach * error).label("accuracy_high"),
+        *_interval_columns(t_quantiles),
         Job.accuracy_min,
         Job.accuracy_max,
         Job.train_accuracy,
@@ -82,6 +76,17 @@ def architecture_rows(
     if environment_ids is not None:
         statement = statement.where(measured_on(environment_ids, conditions))
     return statement.order_by(Job.id)
+
+
+def _interval_columns(t_quantiles: Sequence[float]) -> list[ColumnElement[Any]]:
+    error = Job.accuracy_sd / func.sqrt(func.nullif(Job.trials_done, 0), type_=Float)
+    quantiles = select(cast(literal(list(t_quantiles), ARRAY(Float)), ARRAY(Float)))
+    reach = quantiles.scalar_subquery()[Job.trials_done - 1]
+    return [
+        error.label("accuracy_se"),
+        (Job.accuracy - reach * error).label("accuracy_low"),
+        (Job.accuracy + reach * error).label("accuracy_high"),
+    ]
 
 
 def trial_rows(
