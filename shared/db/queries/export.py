@@ -45,7 +45,7 @@ def architecture_rows(
         environment_ids: whose results; None takes all.
         t_quantiles: of Student's t for 2, 3, ... trials.
     """
-    columns = [
+    columns: list[Any] = [
         Job.id.label("job_id"),
         _hex(Job.architecture_hash).label("architecture"),
         *_layer_columns(depth),
@@ -101,7 +101,7 @@ def trial_rows(
     Args:
         environment_ids: where the trials themselves were measured; None takes all.
     """
-    columns = [
+    columns: list[Any] = [
         Job.id.label("job_id"),
         _hex(Job.architecture_hash).label("architecture"),
         *_layer_columns(depth),
