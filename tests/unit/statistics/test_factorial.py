@@ -41,7 +41,8 @@ def some(
 def anova(factors: list[Factor], values: FloatArray) -> pd.DataFrame:
     frame = pd.DataFrame({n: f.codes for n, f in zip(NAMES, factors, strict=True)} | {"y": values})
     formula = "y ~ (C(a, Sum) + C(b, Sum) + C(c, Sum)) ** 2"
-    return anova_lm(ols(formula, frame).fit(), typ=2)
+    table: pd.DataFrame = anova_lm(ols(formula, frame).fit(), typ=2)
+    return table
 
 
 def assert_shares_are_anovas(factors: list[Factor], values: FloatArray, digits: float) -> None:
