@@ -4,7 +4,7 @@ import datetime as dt
 import uuid
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from sqlalchemy import Row
 
 from services.intervals import mean_interval
@@ -17,7 +17,16 @@ from shared.results import Reason
 from shared.space import MAX_ARCHITECTURES, SPACE_PRESETS, SearchSpace
 from shared.status import JobStatus, SweepStatus
 
-Preset = Literal["random-cnn-2025", "quick"]
+
+def _known_preset(name: str) -> str:
+    if name not in SPACE_PRESETS:
+        raise ValueError(f"there is no {name!r}; known are {', '.join(SPACE_PRESETS)}")
+    return name
+
+
+Preset = Annotated[
+    str, AfterValidator(_known_preset), Field(json_schema_extra={"enum": list(SPACE_PRESETS)})
+]
 SweepName = Annotated[
     str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")  # one line of text
 ]
@@ -83,8 +92,10 @@ class ExtensionIn(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    trials: Annotated[int, Field(ge=1, le=MAX_TRIALS, description="Trials per job, in all.")]
-    top: Annotated[int, Field(ge=1, le=MAX_ARCHITECTURES)] | None = Field(
+    trials: Annotated[
+        int, Field(strict=True, ge=1, le=MAX_TRIALS, description="Trials per job, in all.")
+    ]
+    top: Annotated[int, Field(strict=True, ge=1, le=MAX_ARCHITECTURES)] | None = Field(
         default=None, description="Only the most accurate so many; all when left out."
     )
 

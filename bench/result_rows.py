@@ -121,4 +121,5 @@ def _outcome(number: int) -> JobOutcome:
 
 
 if __name__ == "__main__":
-    print(write_results(*map(int, sys.argv[1:4]), float(sys.argv[4])))
+    sweep_id, first_group, group_count = map(int, sys.argv[1:4])
+    print(write_results(sweep_id, first_group, group_count, float(sys.argv[4])))

@@ -246,6 +246,16 @@ REFUSED_BODIES: dict[str, tuple[dict[str, Any], str]] = {
     "non-positive stride": (space(stride=[0]), "space.layers.0.stride.0"),
     "duplicate choice": (space(channels=[8, 8]), "space.layers.0.channels"),
     "too many trials": ({"preset": "quick", "protocol": {"trials": 1001}}, "protocol.trials"),
+    "true for a number": ({"preset": "quick", "protocol": {"trials": True}}, "protocol.trials"),
+    "text for a number": (space(kernel_size=["3"]), "space.layers.0.kernel_size.0"),
+    "text for a fraction": (
+        {"preset": "quick", "protocol": {"gates": {"min_accuracy": "0.3"}}},
+        "protocol.gates.min_accuracy",
+    ),
+    "a number for a truth": (
+        {"preset": "quick", "protocol": {"timing": {"screening": 1}}},
+        "protocol.timing.screening",
+    ),
     "a path as dataset": (
         {"preset": "quick", "protocol": {"dataset": "../x"}},
         "protocol.dataset",
