@@ -71,6 +71,18 @@ def test_results_that_are_all_the_same_can_be_drawn(
     assert api.get(f"/v1/sweeps/{sweep_id}/plots/{kind}.png").status_code == 200
 
 
+def test_correlations_of_what_does_not_vary_cannot_be_drawn(
+    api: httpx.Client, session: Session
+) -> None:
+    sweep_id = add_sweep(session)
+    for group in range(2):
+        complete(session, claimed(session, sweep_id, group))
+    url = f"/v1/sweeps/{sweep_id}/plots/correlations.png"
+    same = {"kernel_size[1]": "3", "stride[1]": "1"}  # two networks, of different channels
+    assert_problem(api.get(url, params=same), 409, "no_results")
+    assert api.get(url.replace("correlations", "effects"), params=same).status_code == 200
+
+
 def test_picture_is_drawn_whatever_the_sweep_is_called(api: httpx.Client, session: Session) -> None:
     for name in ("plain", r"$\frac$ and $x^$", "a_b^c"):
         sweep_id = api.post("/v1/sweeps", json=SMALL | {"name": name}).json()["id"]
