@@ -45,12 +45,13 @@ def architecture_rows(
         environment_ids: whose results; None takes all.
         t_quantiles: of Student's t for 2, 3, ... trials.
     """
-    error = Job.accuracy_sd / func.sqrt(Job.trials_done, type_=Float)
+    root = func.sqrt(func.nullif(Job.trials_done, 0), type_=Float)
+    error = Job.accuracy_sd / root
     quantiles = select(cast(literal(list(t_quantiles), ARRAY(Float)), ARRAY(Float)))
     reach = quantiles.scalar_subquery()[Job.trials_done - 1]
     columns = [
         Job.id.label("job_id"),
-        func.encode(Job.architecture_hash, "hex").label("architecture"),
+        _hex(Job.architecture_hash).label("architecture"),
         *_layer_columns(depth),
         Job.status,
         Job.reason,
@@ -97,7 +98,7 @@ def trial_rows(
     """
     columns = [
         Job.id.label("job_id"),
-        func.encode(Job.architecture_hash, "hex").label("architecture"),
+        _hex(Job.architecture_hash).label("architecture"),
         *_layer_columns(depth),
         Job.status,
         Trial.trial,
@@ -109,7 +110,7 @@ def trial_rows(
         Trial.throughput_source,
         Trial.fit_s.label("fit_seconds"),
         Trial.weights_seed,
-        func.encode(Trial.correct_bits, "hex").label("correct_bits"),
+        _hex(Trial.correct_bits).label("correct_bits"),
         Trial.attempt,
         Environment.device,
         Environment.code_version,
@@ -145,6 +146,10 @@ def _layer_columns(depth: int) -> Iterable[ColumnElement[Any]]:
     for layer in range(depth):
         for name in LayerConfig._fields:
             yield getattr(Job, name)[layer + 1].label(f"{name}_{layer}")
+
+
+def _hex(column: Any) -> ColumnElement[str]:
+    return func.encode(column, literal("hex", Text), type_=Text)
 
 
 def _iso(column: Any) -> ColumnElement[str]:
