@@ -44,6 +44,7 @@ def make_celery(settings: Settings) -> Celery:
             "socket_keepalive": True,
             "retry_on_timeout": True,
             "health_check_interval": 5,
+            "max_retries": 0,  # whoever sends tries again by itself, and has more to do meanwhile
         },
     )
     return app
