@@ -3,7 +3,7 @@
 The plan is JSON in FAULT_PLAN: ``pace_s`` (seconds that a job takes on top), ``poison`` (layers as
 [kernel_size, stride, dilation]; the last one is where it fails), ``fault`` (see ``_fail``),
 ``times`` (how often at most). The failure comes out of PyTorch's convolution, as a device's would;
-what it means is decided by the engine as for a CUDA device, and all of our own code is the real one.
+what it means the engine decides as for a CUDA device, and all of our own code is the real one.
 """
 
 import json
@@ -54,7 +54,7 @@ def _fail(fault: str) -> None:
     if fault == "illegal_access":
         classify(torch.AcceleratorError(ILLEGAL_ACCESS), CUDA)
     if fault == "vanished":
-        torch.cuda.synchronize = _no_device
+        torch.cuda.synchronize = _no_device  # type: ignore[assignment]
         classify(torch.AcceleratorError("CUDA error: unknown error"), CUDA)
 
 
