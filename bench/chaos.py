@@ -1,7 +1,7 @@
 """``python -m bench.chaos --minutes 10 --seed 1``: sweeps under random faults.
 
 Workers, dispatcher, broker, Postgres and their connections are killed, stopped and emptied by a
-seeded plan while sweeps run: a fault of a random kind every 10 s on average. Copies of the same
+seeded plan while sweeps run: a fault of a random kind every 20 s on average. Copies of the same
 sweep run on the same servers without faults before and after. Prints JSON: ``rate_share`` is the
 jobs per second under faults over those without, both runs without taken together; ``lost`` counts
 jobs without the result that they have undisturbed, ``duplicates`` those completed more than once.
@@ -23,19 +23,23 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from sqlalchemy.exc import OperationalError
 
 from shared.settings import Settings
 from tests.acceptance.faults import Broker, Child, Postgres, Site
 from tests.acceptance.invariants import Answers, answers, broken, differing
 from tests.conftest import migrate
+from worker.engine.digits import read_digits
 
 LEASE_S = 5.0
 RESEND_S = 3.0
-MEAN_GAP_S = 10.0
+MEAN_GAP_S = 20.0
 REVIVAL_S = 0.5  # as the supervisor of `convsweep up` looks
+DATASET, INPUT_SHAPE = "pictures", (3, 24, 24)
 IMAGES = 200
 SHORT = 8  # channels of the sweep that says how long one takes
+SWEEP_S = 45.0  # what one of the equal sweeps takes, roughly
 LIMIT_S = 4 * 3600.0
 
 Json = dict[str, Any]
@@ -47,15 +51,24 @@ def sweep_of(channels: int) -> Json:
     return {
         "space": {"layers": [layer, layer]},
         "protocol": {
-            "dataset": "digits",
+            "dataset": DATASET,
             "train_images": IMAGES,
             "validation_images": IMAGES,
-            "input_shape": [1, 24, 24],
+            "input_shape": [*INPUT_SHAPE],
             "trials": 3,
             "timing": None,
             "gates": {"max_ratio": None},
         },
     }
+
+
+def write_pictures(data_dir: Path) -> None:
+    """Writes the digits as a file, as people bring their own images."""
+    data_dir.mkdir()
+    train, test = read_digits(INPUT_SHAPE)
+    train_x, test_x = ((255 * split.images).astype(np.uint8) for split in (train, test))
+    path = data_dir / f"{DATASET}.npz"
+    np.savez(path, train_x=train_x, train_y=train.labels, test_x=test_x, test_y=test.labels)
 
 
 class Fleet:
@@ -212,6 +225,7 @@ def run(
         lease_s=LEASE_S,
         resend_s=RESEND_S,
     )
+    write_pictures(settings.data_dir)
     migrate(settings)
     site = Site(folder, settings, postgres.url())
     fleet = Fleet(site, workers)
@@ -229,11 +243,10 @@ def measure(site: Site, chaos: Chaos, minutes: float) -> Json:
     """Sizes a sweep by a short one, then runs copies of it without, with and without faults."""
     completed(site, 1)  # the workers have started
     _, short_s = completed(site, SHORT)
-    sweep_s = 60 * min(1.0, minutes)
-    channels = max(SHORT, round(SHORT * math.sqrt(sweep_s / short_s)))
-    copies = max(1, round(60 * minutes / sweep_s))
-    reference = max(1, copies // 5)
+    channels = max(SHORT, round(SHORT * math.sqrt(min(SWEEP_S, 60 * minutes) / short_s)))
+    reference = 2 if minutes > 2 else 1
     [undisturbed, *_], before_s = completed(site, channels, reference)
+    copies = max(1, round(60 * minutes * reference / before_s))
     with ThreadPoolExecutor() as pool:
         faults = pool.submit(chaos.run)
         try:

@@ -22,7 +22,8 @@ log = structlog.get_logger(__name__)
 
 RETRY_S = 0.5
 TURN_S = 10.0  # a dispatcher that hangs in the middle of its turn loses it to another after this
-HURRY = 10  # looks so many times as often while workers take hints faster than they are sent
+HURRY = 10  # looks so many times as often at most
+FAST, SLOW = 1 / 4, 1 / 8  # shares of the backlog taken since the last look: look sooner, later
 
 
 def run_dispatcher(settings: Settings) -> None:
@@ -58,6 +59,7 @@ class _Dispatch:
         self._settings = settings
         self._session_factory = session_factory
         self._hints = HintQueue(make_celery(settings))
+        self._pause_s = settings.dispatch_interval_s
 
     def reap(self) -> float:
         with self._session_factory.begin() as session:
@@ -67,11 +69,20 @@ class _Dispatch:
         return self._settings.dispatch_interval_s
 
     def send(self) -> float:
+        """Rests as long as workers leave most of the backlog, so that it never runs dry."""
+        share = self._fill() / self._settings.backlog
+        if share > FAST:
+            self._pause_s = max(self._pause_s / 2, self._settings.dispatch_interval_s / HURRY)
+        elif share < SLOW:
+            self._pause_s = min(self._pause_s * 2, self._settings.dispatch_interval_s)
+        return self._pause_s
+
+    def _fill(self) -> int:
         backlog, resend_s = self._settings.backlog, self._settings.resend_s
+        if len(self._hints) >= backlog:  # asked first: a broker that is silent holds up no turn
+            return 0
         with self._session_factory.begin() as session:
-            sent = send_hints(session, self._hints, backlog=backlog, resend_s=resend_s)
-        pause_s = self._settings.dispatch_interval_s
-        return pause_s / HURRY if sent > backlog // 4 else pause_s
+            return send_hints(session, self._hints, backlog=backlog, resend_s=resend_s)
 
 
 def _repeat(duty: Callable[[], float], stopped: threading.Event) -> None:

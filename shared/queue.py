@@ -39,7 +39,7 @@ def make_celery(settings: Settings) -> Celery:
         broker_connection_max_retries=None,
         broker_connection_timeout=5,
         broker_transport_options={
-            "socket_timeout": 10,
+            "socket_timeout": 5,
             "socket_connect_timeout": 5,
             "socket_keepalive": True,
             "retry_on_timeout": True,
