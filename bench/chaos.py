@@ -64,7 +64,7 @@ def sweep_of(channels: int) -> Json:
 
 def write_pictures(data_dir: Path) -> None:
     """Writes the digits as a file, as people bring their own images."""
-    data_dir.mkdir()
+    data_dir.mkdir(parents=True)
     train, test = read_digits(INPUT_SHAPE)
     train_x, test_x = ((255 * split.images).astype(np.uint8) for split in (train, test))
     path = data_dir / f"{DATASET}.npz"

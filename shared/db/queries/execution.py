@@ -10,8 +10,7 @@ from sqlalchemy.orm import Session
 
 @cache
 def sql(statement: str) -> TextClause:
-    """Returns a statement of this package as SQLAlchemy runs it, looked through for parameters once
-    per process: for claims and results that takes as long as half of their other work here."""
+    """Returns a statement as SQLAlchemy runs it; its parameters are looked for once per process."""
     return text(statement)
 
 
