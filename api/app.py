@@ -9,7 +9,8 @@ from api.deadline import Deadline
 from api.deps import refuse_unknown_parameters
 from api.errors import register_error_handlers
 from api.guard import Guard
-from api.routes import results, sweeps, system
+from api.hub import Hub
+from api.routes import events, results, sweeps, system
 from shared.db.session import make_engine, make_session_factory
 from shared.settings import Settings, get_settings
 from shared.version import code_version
@@ -35,7 +36,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(Deadline, answer_s=settings.api_answer_s)
     app.add_middleware(Guard, listens_on=settings.api_host)
     app.state.session_factory = make_session_factory(engine)
+    app.state.hub = Hub(app.state.session_factory, max_streams=settings.api_streams)
     register_error_handlers(app)
-    for router in (sweeps.router, results.router, system.router):
+    for router in (sweeps.router, events.router, results.router, system.router):
         app.include_router(router)
     return app

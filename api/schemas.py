@@ -274,7 +274,10 @@ class WorkerOut(BaseModel):
     datasets: dict[str, list[str]] = Field(
         description="What it can read, and the content hashes of what it has loaded of it."
     )
-    problem: str | None = Field(description="What keeps it from working, and what to do about it.")
+    problem: str | None = Field(
+        description="What keeps it from working for a sweep that runs, and what to do about it."
+    )
+    problem_at: dt.datetime | None = Field(description="When that was found out.")
     started_at: dt.datetime
     last_seen_at: dt.datetime
     sweep_id: int | None

@@ -36,6 +36,9 @@ class Settings(BaseSettings):
     api_answer_s: Seconds = Field(
         default=90.0, description="A request without an answer for so long is answered 503."
     )
+    api_streams: Annotated[int, Field(ge=1, le=100_000)] = Field(
+        default=200, description="Most event streams at once; one more is answered 503."
+    )
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
     memory_budget: Annotated[int, Field(ge=64 * 2**20)] | None = Field(
         default=None, description="Bytes for activations; default 4 GiB or half the device."
