@@ -98,9 +98,8 @@ class Client:
         """
         headers = {"Last-Event-ID": last_event_id} if last_event_id else {}
         path = f"/v1/sweeps/{sweep_id}/events"
-        limit = httpx.Timeout(self._http.timeout, read=SILENCE_S)
         try:
-            with self._http.stream("GET", path, headers=headers, timeout=limit) as answer:
+            with self._http.stream("GET", path, headers=headers, timeout=SILENCE_S) as answer:
                 if answer.is_error:
                     answer.read()
                     raise _refusal(answer)
