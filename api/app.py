@@ -10,6 +10,7 @@ from api.deps import refuse_unknown_parameters
 from api.errors import register_error_handlers
 from api.guard import Guard
 from api.hub import Hub
+from api.openapi import describe
 from api.routes import events, results, sweeps, system
 from shared.db.session import make_engine, make_session_factory
 from shared.settings import Settings, get_settings
@@ -32,6 +33,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         summary="Every architecture of a search space, evaluated exactly once.",
         lifespan=lifespan,
         dependencies=[Depends(refuse_unknown_parameters)],
+        generate_unique_id_function=lambda route: route.name,
     )
     app.add_middleware(Deadline, answer_s=settings.api_answer_s)
     app.add_middleware(Guard, listens_on=settings.api_host)
@@ -40,4 +42,5 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     register_error_handlers(app)
     for router in (sweeps.router, events.router, results.router, system.router):
         app.include_router(router)
+    describe(app)
     return app

@@ -33,8 +33,8 @@ def refuse_unknown_parameters(request: Request) -> None:
 
 # function scope: the commit comes before the answer leaves, so a 201 is never sent in vain
 DbSession = Annotated[Session, Depends(get_session, scope="function")]
-SweepId = Annotated[int, Path(ge=1, le=MAX_ID)]
-JobId = Annotated[int, Path(ge=1, le=MAX_ID)]
+SweepId = Annotated[int, Path(ge=1, le=MAX_ID, description="The number of a sweep.")]
+JobId = Annotated[int, Path(ge=1, le=MAX_ID, description="The number of a job.")]
 IdempotencyKey = Annotated[
     str | None,
     Header(

@@ -7,9 +7,11 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from api.deps import MAX_ID, DbSession, JobId, SweepId
+from api.openapi import raises
 from api.schemas import JobDetailOut, JobOut, JobPage, LeaderboardOut, LeaderOut
 from services import analysis, export, leaderboard
 from services.sweeps import get_sweep
+from shared.errors import ConflictError
 from shared.protocol import Fraction
 from shared.status import JobStatus
 
@@ -84,7 +86,9 @@ def export_csv(sweep_id: SweepId, request: Request) -> StreamingResponse:
     return StreamingResponse(stream(), media_type="text/csv; charset=utf-8", headers=headers)
 
 
-@router.get("/sweeps/{sweep_id}/plots/scatter.png", response_class=Response)
+@router.get(
+    "/sweeps/{sweep_id}/plots/scatter.png", response_class=Response, responses=raises(ConflictError)
+)
 def plot_scatter(sweep_id: SweepId, session: DbSession) -> Response:
     """Draws accuracy against throughput, coloured by ratio."""
     return Response(analysis.plot_scatter(session, sweep_id), media_type="image/png")
