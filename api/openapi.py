@@ -88,6 +88,13 @@ def raises(*kinds: type[errors.ConvsweepError]) -> dict[int | str, Json]:
     return found
 
 
+def sends(media_type: str) -> dict[int | str, Json]:
+    """Returns ``responses`` of a route that answers with something else than JSON."""
+    text = media_type.startswith("text/")
+    schema = {"type": "string"} if text else {"type": "string", "contentMediaType": media_type}
+    return {200: {"content": {media_type: {"schema": schema}}}}
+
+
 def describe(app: FastAPI) -> None:
     """Makes ``app`` describe itself completely."""
     plain = app.openapi
@@ -214,6 +221,7 @@ def _add_headers(operation: Json) -> None:
 
 def _add_examples(operation: Json, recorded: Json) -> None:
     """Adds what was recorded of a real API: a request's body, and the answer to it."""
+    if "request" in recorded:
+        operation["requestBody"]["content"]["application/json"]["example"] = recorded["request"]
     for status, value in recorded.get("responses", {}).items():
-        for content in operation["responses"][status]["content"].values():
-            content["example"] = value
+        operation["responses"][status]["content"]["application/json"]["example"] = value

@@ -77,7 +77,9 @@ def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 class ExtensionIn(BaseModel):
     """More trials for a sweep: in all, not in addition."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"trials": 10, "top": 50}, {"trials": 4}]}
+    )
 
     trials: Annotated[int, Field(ge=1, le=MAX_TRIALS, description="Trials per job, in all.")]
     top: Annotated[int, Field(ge=1, le=MAX_ARCHITECTURES)] | None = Field(

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from api.deps import MAX_ID, DbSession, JobId, SweepId
-from api.openapi import raises
+from api.openapi import raises, sends
 from api.schemas import JobDetailOut, JobOut, JobPage, LeaderboardOut, LeaderOut
 from services import analysis, export, leaderboard
 from services.sweeps import get_sweep
@@ -28,10 +28,14 @@ def show_leaderboard(
     sweep_id: SweepId,
     session: DbSession,
     min_accuracy: Annotated[Fraction | None, Query(description="Fraction, 0 to 1.")] = None,
-    min_throughput: Annotated[float | None, Query(ge=0, allow_inf_nan=False)] = None,
-    max_ratio: Annotated[float | None, Query(ge=0, allow_inf_nan=False)] = None,
-    sort: SortKey = "-accuracy",
-    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    min_throughput: Annotated[
+        float | None, Query(ge=0, allow_inf_nan=False, description="Images per second.")
+    ] = None,
+    max_ratio: Annotated[
+        float | None, Query(ge=0, allow_inf_nan=False, description="Output / input elements.")
+    ] = None,
+    sort: Annotated[SortKey, Query(description="A minus puts the largest first.")] = "-accuracy",
+    limit: Annotated[int, Query(ge=1, le=1000, description="Most networks.")] = 100,
 ) -> LeaderboardOut:
     """Ranks the completed networks; a minus before the sort key puts the largest first."""
     rows = leaderboard.rank_jobs(
@@ -51,9 +55,9 @@ def show_leaderboard(
 def list_jobs(
     sweep_id: SweepId,
     session: DbSession,
-    status: JobStatus | None = None,
-    after_id: Annotated[int, Query(ge=0, le=MAX_ID)] = 0,
-    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    status: Annotated[JobStatus | None, Query(description="Only jobs in this state.")] = None,
+    after_id: Annotated[int, Query(ge=0, le=MAX_ID, description="Only jobs after this one.")] = 0,
+    limit: Annotated[int, Query(ge=1, le=1000, description="Most jobs on a page.")] = 100,
 ) -> JobPage:
     """Lists a sweep's jobs by id, of one state or all."""
     jobs = leaderboard.list_jobs(session, sweep_id, status=status, after_id=after_id, limit=limit)
@@ -68,7 +72,9 @@ def show_job(job_id: JobId, session: DbSession) -> JobDetailOut:
     return JobDetailOut.detailed(detail, get_sweep(session, detail.job.sweep_id).sweep.protocol)
 
 
-@router.get("/sweeps/{sweep_id}/export.csv", response_class=StreamingResponse)
+@router.get(
+    "/sweeps/{sweep_id}/export.csv", response_class=StreamingResponse, responses=sends("text/csv")
+)
 def export_csv(sweep_id: SweepId, request: Request) -> StreamingResponse:
     """Streams one CSV row per architecture, in constant memory."""
     session = request.app.state.session_factory()
@@ -87,7 +93,9 @@ def export_csv(sweep_id: SweepId, request: Request) -> StreamingResponse:
 
 
 @router.get(
-    "/sweeps/{sweep_id}/plots/scatter.png", response_class=Response, responses=raises(ConflictError)
+    "/sweeps/{sweep_id}/plots/scatter.png",
+    response_class=Response,
+    responses=sends("image/png") | raises(ConflictError),
 )
 def plot_scatter(sweep_id: SweepId, session: DbSession) -> Response:
     """Draws accuracy against throughput, coloured by ratio."""

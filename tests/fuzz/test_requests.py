@@ -14,27 +14,14 @@ import hypothesis
 import pytest
 import schemathesis
 from schemathesis import checks
-from sqlalchemy.orm import Session
 
 from api.app import create_app
-from services.leases import fail_claim
 from shared.db.session import make_engine, make_session_factory
 from shared.settings import Settings
 from tests.conftest import migrate, serving
-from tests.integration.scenario import (
-    GROUPS,
-    add_sweep,
-    add_worker,
-    claim,
-    claimed,
-    complete,
-    rejection,
-    success,
-    trial,
-)
+from tests.fuzz.sweeps import JOBS, OPEN, UNTOUCHED, fill
 
 MINUTES = float(os.environ.get("FUZZ_MINUTES", "0"))
-UNTOUCHED, OPEN = 1, (2, 3, 4)  # sweeps: one that is over, and those that requests may change
 NOWHERE = 10**6
 ANSWER_S = 30
 
@@ -56,25 +43,10 @@ def url(new_database: Callable[[str], Settings]) -> Iterator[str]:
     migrate(database)
     engine = make_engine(database)
     with make_session_factory(engine)() as session:
-        _fill(session)
+        fill(session)
     engine.dispose()
     with serving(database) as address:
         yield address
-
-
-def _fill(session: Session) -> None:
-    for _ in (UNTOUCHED, *OPEN):
-        sweep_id = add_sweep(session)
-        for group in range(GROUPS - (sweep_id != UNTOUCHED)):
-            held = claimed(session, sweep_id, group)
-            outcomes = [
-                success([trial(n, 0.1 * group + 0.01 * i, 100.0 + i) for n in job.trials])
-                for i, job in enumerate(held.jobs)
-            ]
-            complete(session, held, [*outcomes[:-1], rejection()])
-    fail_claim(session, claimed(session, OPEN[0], GROUPS - 1), error="broke", max_attempts=1)
-    claim(session, OPEN[1], GROUPS - 1, worker_id=add_worker(session))
-    session.commit()
 
 
 @schema.hook
@@ -94,7 +66,7 @@ def map_path_parameters(context: Any, path_parameters: dict[str, Any] | None) ->
             found["sweep_id"] = there[sweep_id % len(there)]
     job_id = found.get("job_id")
     if isinstance(job_id, int) and job_id % 8:
-        found["job_id"] = 1 + job_id % 48
+        found["job_id"] = 1 + job_id % JOBS
     return found or path_parameters
 
 
