@@ -245,6 +245,8 @@ def test_the_command_line_watches_over_a_restart_of_the_api(
     told = finish_group(session, sweep_id, 0)
     scripts, people = watching(site, port, sweep_id, "--json"), watching(site, port, sweep_id)
     assert scripts.stdout is not None
+    assert people.stdout is not None
+    shown = people.stdout.readline()
     lines = [json.loads(scripts.stdout.readline())]
     while lines[-1]["event"] != "progress":
         lines.append(json.loads(scripts.stdout.readline()))
@@ -257,7 +259,7 @@ def test_the_command_line_watches_over_a_restart_of_the_api(
     assert [line["job_id"] for line in lines if line["event"] == "leader"] == told
     assert (lines[-1]["event"], lines[-1]["status"]) == ("end", "completed")
     assert any(line["event"] == "unavailable" for line in lines)
-    shown, _ = people.communicate(timeout=60)
+    shown += people.communicate(timeout=60)[0]
     assert (scripts.returncode, people.returncode) == (0, 0)
     for job in told:
         assert shown.count(f", job {job}: ") == 1

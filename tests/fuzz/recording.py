@@ -4,6 +4,8 @@ from typing import Any
 
 import httpx
 
+from tests.fuzz.sweeps import OPEN, UNTOUCHED
+
 Json = dict[str, Any]
 
 # In this order; everything that is read is asked afterwards, whatever it is.
@@ -16,7 +18,7 @@ CHANGES: list[tuple[str, Json | None]] = [
     ("extend", {"trials": 4, "top": 2}),
     ("cancel", None),
 ]
-PLACES = {"sweep_id": 1, "job_id": 1}
+PLACES = {"sweep_id": UNTOUCHED, "job_id": 1}
 
 
 def operations(document: Json) -> dict[str, tuple[str, str, Json]]:
@@ -38,7 +40,8 @@ def record(document: Json, client: httpx.Client) -> Json:
         described = operation["responses"].get("200", {}).get("content", {"application/json": {}})
         if "application/json" not in described:
             continue
-        answer = client.request(method, path.format(**PLACES), json=body)
+        places = PLACES | ({} if method == "GET" else {"sweep_id": OPEN[-1]})
+        answer = client.request(method, path.format(**places), json=body)
         assert answer.is_success, f"{method} {path}: {answer.text}"
         recorded[name] = {"responses": {str(answer.status_code): shortened(answer.json())}}
         if body is not None:

@@ -15,12 +15,12 @@ from tests.integration.scenario import (
     trial,
 )
 
-UNTOUCHED, OPEN = 1, (2, 3, 4)
-JOBS = 48
+UNTOUCHED, OPEN = 1, (2, 3, 4, 5)
+JOBS = 60
 
 
 def fill(session: Session) -> None:
-    """Adds four sweeps with results, the first complete, and commits."""
+    """Adds five sweeps with results, the first complete, and commits."""
     for _ in (UNTOUCHED, *OPEN):
         sweep_id = add_sweep(session)
         for group in range(GROUPS - (sweep_id != UNTOUCHED)):
