@@ -51,16 +51,7 @@ format: .venv/installed-dev
 	$(INSTALL) --editable '.[api,worker,local,dev]'
 	@touch $@
 
-.venv/installed-# made-up requests for so many minutes, each time others
-MINUTES ?= 10
-fuzz: .venv/installed-dev
-	FUZZ_MINUTES=$(MINUTES) $(BIN)/python -m pytest --timeout 0 tests/fuzz
-
-# the answers that the API's description shows as examples
-examples: .venv/installed-dev
-	RECORD_EXAMPLES=1 $(BIN)/python -m pytest tests/integration/test_openapi.py -k recorded
-
-bench: .venv/installed-dev
+.venv/installed-bench: .venv/installed-dev
 	$(INSTALL) --editable '.[api,worker,local,dev,bench]'
 	@touch $@
 

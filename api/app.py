@@ -1,20 +1,28 @@
-"""The FastAPI application and the process that serves it."""
+"""The FastAPI application: its routes, and what stands in front of them."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fastapi import Depends, FastAPI
+from fastapi import Depends, FastAPI, Security
+from fastapi.middleware.cors import CORSMiddleware
 
+from api.admission import Admission
 from api.deadline import Deadline
-from api.deps import refuse_unknown_parameters
+from api.deps import bind_ids, refuse_unknown_parameters
+from api.docs import key_scheme, serve_docs
 from api.errors import register_error_handlers
 from api.guard import Guard
 from api.hub import Hub
+from api.metrics import RequestTimes, make_registry
 from api.openapi import describe
-from api.routes import events, results, sweeps, system
+from api.requests import RequestLog
+from api.routes import analysis, events, exports, health, keys, results, sweeps, system
 from shared.db.session import make_engine, make_session_factory
 from shared.settings import Settings, get_settings
 from shared.version import code_version
+
+TOLD = ("Location", "Retry-After", "X-Request-ID", "RateLimit-Limit", "RateLimit-Remaining",
+        "RateLimit-Reset")  # fmt: skip
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -32,15 +40,40 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         version=code_version(),
         summary="Every architecture of a search space, evaluated exactly once.",
         lifespan=lifespan,
-        dependencies=[Depends(refuse_unknown_parameters)],
+        dependencies=[Depends(bind_ids), Depends(refuse_unknown_parameters)],
         generate_unique_id_function=lambda route: route.name,
+        docs_url=None,
+        redoc_url=None,
     )
-    app.add_middleware(Deadline, answer_s=settings.api_answer_s)
-    app.add_middleware(Guard, listens_on=settings.api_host)
     app.state.session_factory = make_session_factory(engine)
     app.state.hub = Hub(app.state.session_factory, max_streams=settings.api_streams)
+    app.state.metrics = make_registry(settings, app.state.session_factory)
+    _stand_before(app, settings)
     register_error_handlers(app)
-    for router in (sweeps.router, events.router, results.router, system.router):
-        app.include_router(router)
+    serve_docs(app)
+    app.include_router(health.router)
+    secured = [Security(key_scheme)] if settings.api_keys == "required" else []
+    for routes in (sweeps, events, results, exports, analysis, keys, system):
+        app.include_router(routes.router, dependencies=secured)
     describe(app)
     return app
+
+
+def _stand_before(app: FastAPI, settings: Settings) -> None:
+    """Puts what every request passes before the routes; the last one added is the first."""
+    app.add_middleware(Admission, settings=settings, sessions=app.state.session_factory)
+    app.add_middleware(Deadline, answer_s=settings.api_answer_s)
+    if settings.allowed_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=sorted(settings.allowed_origins),
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID"],
+            expose_headers=TOLD,
+        )
+    app.add_middleware(
+        Guard,
+        keys_required=settings.api_keys == "required",
+        allowed_origins=settings.allowed_origins,
+    )
+    app.add_middleware(RequestLog, times=RequestTimes(app.state.metrics))

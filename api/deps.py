@@ -1,39 +1,92 @@
-"""What routes are handed: a session that commits when the request succeeded."""
+"""What routes are handed: a session that commits on success, filters, pages."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated
 
-from fastapi import Depends, Header, Path, Request
+import structlog
+from fastapi import Depends, Header, Path, Query, Request
 from sqlalchemy.orm import Session, sessionmaker
 
+from services.filters import Filters, parse_filters
+from services.page_tokens import MAX_ID, MAX_TOKEN_CHARACTERS
 from shared.errors import InvalidInputError
+from shared.ranking import MAX_FITNESS_WEIGHT
 
-MAX_ID = 2**63 - 1
+MAX_PAGE_SIZE = 1000
+
+
+@contextmanager
+def transaction(sessions: sessionmaker[Session]) -> Iterator[Session]:
+    """Yields a session; commits at the end, rolls back where something was raised."""
+    with sessions.begin() as session:
+        yield session
 
 
 def get_session(request: Request) -> Iterator[Session]:
     """Yields a session; commits after the route returned, rolls back when it raised."""
-    factory: sessionmaker[Session] = request.app.state.session_factory
-    with factory.begin() as session:
+    with transaction(request.app.state.session_factory) as session:
         yield session
 
 
+def read_filters(request: Request) -> Filters:
+    """Returns the filters among a request's parameters: all that the route does not declare.
+
+    Raises:
+        UnknownFilterError: one is neither a filter nor a parameter.
+        InvalidFilterError: a filter's value does not fit.
+    """
+    declared = _declared(request)
+    pairs = [pair for pair in request.query_params.multi_items() if pair[0] not in declared]
+    return parse_filters(pairs, also_known=sorted(declared))
+
+
+async def bind_ids(request: Request) -> None:
+    """Makes everything that is logged for this request carry the ids of its path."""
+    structlog.contextvars.bind_contextvars(**request.path_params)
+
+
 def refuse_unknown_parameters(request: Request) -> None:
-    """Refuses a query parameter that the route does not know: a misspelt filter filters nothing.
+    """Refuses a query parameter that the route does not know: a misspelt one would do nothing.
 
     Raises:
         InvalidInputError: there is one.
     """
-    known = {parameter.alias for parameter in request.scope["route"].dependant.query_params}
+    dependencies = request.scope["route"].dependant.dependencies
+    if any(dependency.call is read_filters for dependency in dependencies):
+        return  # which refuses them itself
+    known = _declared(request)
     for name in request.query_params:
         if name not in known:
             hint = f"; known are {', '.join(sorted(known))}" if known else ""
             raise InvalidInputError(f"Unknown parameter {name!r}{hint}.", field=name)
 
 
+def _declared(request: Request) -> set[str]:
+    return {parameter.alias for parameter in request.scope["route"].dependant.query_params}
+
+
 # function scope: the commit comes before the answer leaves, so a 201 is never sent in vain
 DbSession = Annotated[Session, Depends(get_session, scope="function")]
 SweepId = Annotated[int, Path(ge=1, le=MAX_ID, description="The number of a sweep.")]
+RowFilters = Annotated[Filters, Depends(read_filters)]
+PageSize = Annotated[int, Query(ge=1, le=MAX_PAGE_SIZE, description="Most rows of a page.")]
+PageToken = Annotated[
+    str | None,
+    Query(
+        max_length=MAX_TOKEN_CHARACTERS,
+        description="`next_page_token` of the page before, as it came; nothing for the first page.",
+    ),
+]
+FitnessWeight = Annotated[
+    float,
+    Query(
+        ge=0,
+        le=MAX_FITNESS_WEIGHT,
+        allow_inf_nan=False,
+        description="What throughput counts beside accuracy in `fitness`; 0.3 as published.",
+    ),
+]
 JobId = Annotated[int, Path(ge=1, le=MAX_ID, description="The number of a job.")]
 IdempotencyKey = Annotated[
     str | None,

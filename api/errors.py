@@ -16,12 +16,24 @@ from shared import errors
 STATUS_BY_ERROR: dict[type[errors.ConvsweepError], HTTPStatus] = {
     errors.ConvsweepError: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.InvalidInputError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.UnknownFilterError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.InvalidFilterError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.InvalidPageTokenError: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.NotFoundError: HTTPStatus.NOT_FOUND,
     errors.SweepNotFoundError: HTTPStatus.NOT_FOUND,
     errors.JobNotFoundError: HTTPStatus.NOT_FOUND,
+    errors.KeyNotFoundError: HTTPStatus.NOT_FOUND,
+    errors.UnauthenticatedError: HTTPStatus.UNAUTHORIZED,
+    errors.KeyMissingError: HTTPStatus.UNAUTHORIZED,
+    errors.KeyInvalidError: HTTPStatus.UNAUTHORIZED,
+    errors.KeyExpiredError: HTTPStatus.UNAUTHORIZED,
+    errors.KeyRevokedError: HTTPStatus.UNAUTHORIZED,
+    errors.ScopeMissingError: HTTPStatus.FORBIDDEN,
     errors.ConflictError: HTTPStatus.CONFLICT,
     errors.IllegalTransitionError: HTTPStatus.CONFLICT,
     errors.IdempotencyKeyReusedError: HTTPStatus.CONFLICT,
+    errors.NoResultsError: HTTPStatus.CONFLICT,
+    errors.NotComparableError: HTTPStatus.CONFLICT,
     errors.StaleLeaseError: HTTPStatus.CONFLICT,
     errors.DatasetError: HTTPStatus.CONFLICT,
     errors.DatasetMissingError: HTTPStatus.CONFLICT,
@@ -34,7 +46,11 @@ STATUS_BY_ERROR: dict[type[errors.ConvsweepError], HTTPStatus] = {
     errors.DeviceUnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.UnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,
 }
-RETRY_AFTER_S = "5"
+HEADERS_BY_STATUS: dict[HTTPStatus, dict[str, str]] = {
+    HTTPStatus.SERVICE_UNAVAILABLE: {"Retry-After": "5"},
+    HTTPStatus.UNAUTHORIZED: {"WWW-Authenticate": 'Bearer realm="convsweep"'},
+}
+DATABASE_AWAY = (OperationalError, InterfaceError, PoolTimeoutError)
 MAX_FIELDS = 20  # more would not help anybody
 
 log = structlog.get_logger(__name__)
@@ -43,7 +59,10 @@ log = structlog.get_logger(__name__)
 def problem(
     status: HTTPStatus, code: str, detail: str, fields: list[dict[str, str]] | None = None
 ) -> JSONResponse:
-    """Returns an ``application/problem+json`` answer; ``fields`` says what is wrong where."""
+    """Returns an ``application/problem+json`` answer; ``fields`` says what is wrong where.
+
+    It carries the request's id, which the logs have too.
+    """
     body: dict[str, Any] = {
         "type": f"urn:convsweep:problem:{code}",
         "title": status.phrase,
@@ -51,16 +70,33 @@ def problem(
         "detail": detail,
         "code": code,
     }
+    if request_id := structlog.contextvars.get_contextvars().get("request_id"):
+        body["request_id"] = request_id
     if fields:
         body["errors"] = fields
-    headers = {"Retry-After": RETRY_AFTER_S} if status is HTTPStatus.SERVICE_UNAVAILABLE else None
+    headers = HEADERS_BY_STATUS.get(status)
     return JSONResponse(body, status, headers, media_type="application/problem+json")
+
+
+def domain_problem(error: errors.ConvsweepError) -> JSONResponse:
+    """Returns the answer to a domain error."""
+    fields = [{"field": error.field, "message": error.message}] if error.field else None
+    return problem(STATUS_BY_ERROR[type(error)], error.code, error.message, fields)
+
+
+def database_problem(error: Exception) -> JSONResponse:
+    """Returns the answer to a request that the database did not serve, and logs why."""
+    log.warning("database_unavailable", error=str(error).splitlines()[0])
+    return problem(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "unavailable",
+        "The database is away or busy; try again.",
+    )
 
 
 def _domain_error(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, errors.ConvsweepError)
-    fields = [{"field": error.field, "message": error.message}] if error.field else None
-    return problem(STATUS_BY_ERROR[type(error)], error.code, error.message, fields)
+    return domain_problem(error)
 
 
 def _invalid_request(_: Request, error: Exception) -> JSONResponse:
@@ -85,19 +121,17 @@ def _http_error(_: Request, error: Exception) -> JSONResponse:
 
 
 def _database_away(_: Request, error: Exception) -> JSONResponse:
-    log.warning("database_unavailable", error=str(error).splitlines()[0])
-    return problem(
-        HTTPStatus.SERVICE_UNAVAILABLE,
-        "unavailable",
-        "The database is away or busy; try again.",
-    )
+    return database_problem(error)
 
 
 def _unexpected(request: Request, error: Exception) -> JSONResponse:
-    log.error("unexpected_error", path=request.url.path, exc_info=error)
-    return problem(
+    log.error("unexpected_error", path=request.url.path, exc_info=error, **request.path_params)
+    answer = problem(
         HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error", "Something went wrong on the server."
     )
+    # this answer alone leaves by a way that gives it no id
+    answer.headers["X-Request-ID"] = structlog.contextvars.get_contextvars()["request_id"]
+    return answer
 
 
 def register_error_handlers(app: FastAPI) -> None:
@@ -105,6 +139,6 @@ def register_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(errors.ConvsweepError, _domain_error)
     app.add_exception_handler(RequestValidationError, _invalid_request)
     app.add_exception_handler(HTTPException, _http_error)
-    for away in (OperationalError, InterfaceError, PoolTimeoutError):
+    for away in DATABASE_AWAY:
         app.add_exception_handler(away, _database_away)
     app.add_exception_handler(Exception, _unexpected)

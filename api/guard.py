@@ -8,23 +8,26 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import problem
+from shared.settings import LOOPBACK_NAMES
 
 MAX_BODY_BYTES = 2**20
-LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 class Guard:
     """Keeps other web pages from using the API through a visitor's browser, and bodies small.
 
-    An API that listens on this machine alone answers only to this machine's own names, so that no
-    foreign name can be pointed at it (DNS rebinding). What changes something must not come from a
-    page of another origin.
+    An API without keys answers only to this machine's own names, so that no foreign name can be
+    pointed at it (DNS rebinding). What changes something must not come from a page of another
+    origin but those allowed.
     """
 
-    def __init__(self, app: ASGIApp, *, listens_on: str) -> None:
+    def __init__(
+        self, app: ASGIApp, *, keys_required: bool, allowed_origins: frozenset[str]
+    ) -> None:
         self._app = app
-        self._own_names = LOOPBACK_NAMES if listens_on in LOOPBACK_NAMES else None
+        self._own_names = None if keys_required else LOOPBACK_NAMES
+        self._allowed_origins = allowed_origins
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -46,14 +49,26 @@ class Guard:
                 f"This API answers to {', '.join(sorted(self._own_names))}, not to {host!r}.",
             )
         origin = headers.get("origin")
-        if method not in READING and origin is not None and urlsplit(origin).netloc != host:
+        if method not in READING and not self._is_welcome(origin, host):
             return problem(
                 HTTPStatus.FORBIDDEN,
                 "foreign_origin",
-                "Other origins change nothing here.",
+                "Other origins change nothing here, unless CONVSWEEP_CORS_ORIGINS lists them.",
             )
         length = headers.get("content-length", "0")
         return _too_large() if length.isdigit() and int(length) > MAX_BODY_BYTES else None
+
+    def _is_welcome(self, origin: str | None, host: str) -> bool:
+        if origin is None or origin in self._allowed_origins:
+            return True
+        return _netloc(origin) == host
+
+
+def _netloc(url: str) -> str | None:
+    try:
+        return urlsplit(url).netloc
+    except ValueError:
+        return None
 
 
 def _name(url: str) -> str | None:

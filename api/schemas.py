@@ -4,21 +4,36 @@ import datetime as dt
 import uuid
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from sqlalchemy import Row
 
-from services.leaderboard import JobDetail
+from services.intervals import mean_interval
+from services.keys import MAX_LIFETIME_DAYS, MAX_NAME
+from services.leaderboard import JobDetail, LeaderPage
 from services.leases import architecture_of
 from services.sweeps import Preview, SweepState
+from shared.access import Scope
 from shared.db.models import Environment, Job, Trial
 from shared.protocol import MAX_TRIALS, PROTOCOL_PRESETS, Protocol
 from shared.results import Reason
 from shared.space import MAX_ARCHITECTURES, SPACE_PRESETS, SearchSpace
 from shared.status import JobStatus, SweepStatus
 
-Preset = Literal["random-cnn-2025", "quick"]
+
+def _known_preset(name: str) -> str:
+    if name not in SPACE_PRESETS:
+        raise ValueError(f"there is no {name!r}; known are {', '.join(SPACE_PRESETS)}")
+    return name
+
+
+Preset = Annotated[
+    str, AfterValidator(_known_preset), Field(json_schema_extra={"enum": list(SPACE_PRESETS)})
+]
 SweepName = Annotated[
     str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")  # one line of text
 ]
+
+NEXT_PAGE = Field(description="Ask with page_token=this for the next page; null on the last.")
 
 
 class SweepIn(BaseModel):
@@ -81,8 +96,10 @@ class ExtensionIn(BaseModel):
         extra="forbid", json_schema_extra={"examples": [{"trials": 10, "top": 50}, {"trials": 4}]}
     )
 
-    trials: Annotated[int, Field(ge=1, le=MAX_TRIALS, description="Trials per job, in all.")]
-    top: Annotated[int, Field(ge=1, le=MAX_ARCHITECTURES)] | None = Field(
+    trials: Annotated[
+        int, Field(strict=True, ge=1, le=MAX_TRIALS, description="Trials per job, in all.")
+    ]
+    top: Annotated[int, Field(strict=True, ge=1, le=MAX_ARCHITECTURES)] | None = Field(
         default=None, description="Only the most accurate so many; all when left out."
     )
 
@@ -139,7 +156,7 @@ class SweepOut(BaseModel):
 
 class SweepPage(BaseModel):
     sweeps: list[SweepOut]
-    next_before_id: int | None = Field(description="Ask with before_id=this for the next page.")
+    next_page_token: str | None = NEXT_PAGE
 
 
 class JobOut(BaseModel):
@@ -163,8 +180,9 @@ class JobOut(BaseModel):
     train_accuracy: float | None
     throughput: float | None
     throughput_min: float | None
+    throughput_max: float | None
     throughput_measured: bool | None
-    fit_s: float | None
+    fit_seconds: float | None
     finished_at: dt.datetime | None
 
     @classmethod
@@ -172,29 +190,51 @@ class JobOut(BaseModel):
         return cls.model_validate(_job_fields(job))
 
 
-def _job_fields(job: Job) -> dict[str, Any]:
+def _job_fields(job: Job | Row[Any]) -> dict[str, Any]:
     layers = [layer._asdict() for layer in architecture_of(job).layers]
     same = {name: getattr(job, name, None) for name in JobOut.model_fields}
-    return same | {"architecture_hash": job.architecture_hash.hex(), "layers": layers}
+    own = {"architecture_hash": job.architecture_hash.hex(), "fit_seconds": job.fit_s}
+    return same | own | {"layers": layers}
 
 
 class JobPage(BaseModel):
     jobs: list[JobOut]
-    next_after_id: int | None = Field(description="Ask with after_id=this for the next page.")
+    next_page_token: str | None = NEXT_PAGE
 
 
 class LeaderOut(JobOut):
-    rank: int
+    rank: int = Field(description="Place in the listing, from 1 on its first page.")
+    accuracy_se: float | None = Field(description="Standard error; null for one trial.")
+    accuracy_low: float | None = Field(description="Where the 95 % interval begins.")
+    accuracy_high: float | None = Field(description="Where the 95 % interval ends.")
+    fitness: float | None = Field(description="See docs/protocol.md; null without throughput.")
     device: str | None
 
     @classmethod
-    def ranked(cls, rank: int, job: Job, device: str | None) -> "LeaderOut":
-        return cls.model_validate(_job_fields(job) | {"rank": rank, "device": device})
+    def ranked(cls, rank: int, row: Row[Any]) -> "LeaderOut":
+        error, low, high = mean_interval(row.accuracy, row.accuracy_sd, row.trials_done)
+        own = {"rank": rank, "fitness": row.fitness, "device": row.device}
+        interval = {"accuracy_se": error, "accuracy_low": low, "accuracy_high": high}
+        return cls.model_validate(_job_fields(row) | own | interval)
 
 
 class LeaderboardOut(BaseModel):
     sweep_id: int
+    device: list[str] = Field(description="The device models whose results are shown.")
+    devices: dict[str, int] = Field(description="Completed jobs by device model, most first.")
     rows: list[LeaderOut]
+    next_page_token: str | None = NEXT_PAGE
+
+    @classmethod
+    def of(cls, sweep_id: int, page: LeaderPage) -> "LeaderboardOut":
+        ranked = enumerate(page.rows, start=page.first_rank)
+        return cls(
+            sweep_id=sweep_id,
+            device=list(page.choice.device),
+            devices=page.choice.devices,
+            rows=[LeaderOut.ranked(rank, row) for rank, row in ranked],
+            next_page_token=page.next_page_token,
+        )
 
 
 class EnvironmentOut(BaseModel):
@@ -212,7 +252,7 @@ class TrialOut(BaseModel):
     trial: int
     accuracy: float
     train_accuracy: float
-    fit_s: float
+    fit_seconds: float
     images_per_s: float | None
     images_per_s_spread: float | None
     timing_runs: int | None
@@ -226,10 +266,8 @@ class TrialOut(BaseModel):
     @classmethod
     def of(cls, trial: Trial, environment: Environment) -> "TrialOut":
         same = {name: getattr(trial, name, None) for name in cls.model_fields}
-        bits = trial.correct_bits.hex()
-        return cls.model_validate(
-            same | {"correct_bits": bits, "environment": environment}, from_attributes=True
-        )
+        own = {"correct_bits": trial.correct_bits.hex(), "fit_seconds": trial.fit_s}
+        return cls.model_validate(same | own | {"environment": environment}, from_attributes=True)
 
 
 class AttemptOut(BaseModel):
@@ -285,6 +323,32 @@ class WorkerOut(BaseModel):
     sweep_id: int | None
     group_index: int | None
     jobs: int | None
+
+
+class KeyIn(BaseModel):
+    """What a key is for, and for how long it is good."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: Annotated[str, Field(min_length=1, max_length=MAX_NAME)]
+    scope: Scope
+    lifetime_days: (
+        Annotated[float, Field(gt=0, le=MAX_LIFETIME_DAYS, allow_inf_nan=False)] | None
+    ) = Field(default=None, description="Until it is revoked when left out.")
+
+
+class KeyOut(BaseModel):
+    prefix: str = Field(description="The middle part of the key; logs name it by this.")
+    name: str
+    scope: Scope
+    created_at: dt.datetime
+    expires_at: dt.datetime | None
+    revoked_at: dt.datetime | None
+    last_used_at: dt.datetime | None = Field(description="To the minute.")
+
+
+class KeyCreatedOut(KeyOut):
+    key: str = Field(description="The key itself; it is shown this once and kept nowhere.")
 
 
 class Health(BaseModel):

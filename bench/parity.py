@@ -1,4 +1,4 @@
-"""The engine's answers against scikit-learn's on the published space, image by image.
+"""The engine's predictions against scikit-learn's on the published space, image by image.
 
 ``python -m bench.parity --dataset NAME --data-dir DIR --architectures 200``
 """
@@ -19,7 +19,7 @@ from shared.architecture import Architecture
 from shared.protocol import Protocol, Scope, Weights
 from worker.engine.datasets import Dataset, load_dataset
 from worker.engine.layers import build_network
-from worker.engine.tree import evaluate_group
+from worker.engine.tree import predict_trial
 
 CPU = torch.device("cpu")
 BATCH_SIZE = 32
@@ -41,31 +41,30 @@ def main() -> None:
 
 
 def measure_parity(count: int, dataset: Dataset, protocol: Protocol) -> dict[str, Any]:
-    """Returns how many validation answers agree over ``count`` architectures, one trial each.
+    """Returns how many validation predictions agree over ``count`` architectures, one trial each.
 
     The engine evaluates groups in full. The reference is the unshared network in PyTorch's default
-    layout, batches of 32, and ``RidgeClassifier(alpha)`` on its features as float64. An answer is
-    whether an image was classified rightly.
+    layout, batches of 32, and ``RidgeClassifier(alpha)`` on its features as float64.
     """
     ours, theirs = [], []
     for group in _groups(count):
-        outcomes = evaluate_group(group, [range(1)] * len(group), dataset, protocol, CPU)
-        for architecture, outcome in list(zip(group, outcomes, strict=True))[:PER_GROUP]:
-            bits = np.frombuffer(outcome.trials[0].correct_bits, dtype=np.uint8)
-            ours.append(np.unpackbits(bits, count=protocol.validation_images).astype(bool))
+        predictions = predict_trial(group, 0, dataset, protocol, CPU)
+        for architecture, prediction in list(zip(group, predictions, strict=True))[:PER_GROUP]:
+            ours.append(prediction.labels[protocol.train_images :].numpy())
             theirs.append(_reference(architecture, dataset, protocol))
             if len(ours) == count:
                 break
+    labels = dataset.validation_labels.numpy()
     mine, reference = np.array(ours), np.array(theirs)
-    difference = mine.mean(axis=1) - reference.mean(axis=1)
+    right, right_reference = (mine == labels).mean(axis=1), (reference == labels).mean(axis=1)
     return {
         "architectures": len(mine),
         "predictions": mine.size,
-        "answers_equal_percent": round(100 * float((mine == reference).mean()), 4),
-        "mean_accuracy_percent": round(100 * float(mine.mean()), 3),
-        "mean_accuracy_reference_percent": round(100 * float(reference.mean()), 3),
-        "mean_difference_points": round(100 * float(mine.mean() - reference.mean()), 4),
-        "largest_difference_points": round(100 * float(np.abs(difference).max()), 2),
+        "predictions_equal_percent": round(100 * float((mine == reference).mean()), 4),
+        "mean_accuracy_percent": round(100 * float(right.mean()), 3),
+        "mean_accuracy_reference_percent": round(100 * float(right_reference.mean()), 3),
+        "mean_difference_points": round(100 * float((right - right_reference).mean()), 4),
+        "largest_difference_points": round(100 * float(np.abs(right - right_reference).max()), 2),
     }
 
 
@@ -80,7 +79,7 @@ def _groups(count: int) -> Iterator[Group]:
 
 def _reference(
     architecture: Architecture, dataset: Dataset, protocol: Protocol
-) -> NDArray[np.bool_]:
+) -> NDArray[np.int64]:
     network = build_network(architecture, 0, protocol)
     train, validation = (
         torch.cat([network(batch) for batch in torch.split(images, BATCH_SIZE)]).double().numpy()
@@ -88,8 +87,8 @@ def _reference(
     )
     classifier = RidgeClassifier(alpha=protocol.ridge_alpha)
     classifier.fit(train, dataset.train_labels.numpy())
-    right: NDArray[np.bool_] = classifier.predict(validation) == dataset.validation_labels.numpy()
-    return right
+    labels: NDArray[np.int64] = classifier.predict(validation)
+    return labels
 
 
 if __name__ == "__main__":

@@ -39,6 +39,9 @@ def running_servers() -> Iterator[Settings]:
             device="cpu",
             api_port=_free_port(),
             log_level="warning",
+            api_keys="off",
+            reads_per_minute=0,
+            writes_per_minute=0,
         )
 
 

@@ -1,6 +1,6 @@
 """A client of the HTTP API. Answers are what the API sends, errors are ``ApiError``."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -8,13 +8,15 @@ from typing import Any, NamedTuple
 import httpx
 from httpx_sse import EventSource
 
+from cli.leaderboard import Leaderboard
+from services.filters import parse_assignments
 from shared.errors import ConvsweepError
 from shared.events import EVENTS, End, Event
+from shared.settings import LOOPBACK_NAMES
 
 Json = dict[str, Any]
 
 SILENCE_S = 40.0  # a stream that has nothing to say says so every 15 s
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 class ApiError(ConvsweepError):
@@ -38,15 +40,16 @@ class Told(NamedTuple):
 
 
 class Client:
-    """Speaks to the API at ``url``; use it as a context manager."""
+    """Speaks to the API at ``url`` with an API key, where one is needed; a context manager."""
 
-    def __init__(self, url: str, *, timeout_s: float = 60.0) -> None:
+    def __init__(self, url: str, key: str | None = None, *, timeout_s: float = 60.0) -> None:
         self.url = url.rstrip("/")
         host = httpx.URL(self.url).host
         self._http = httpx.Client(
             base_url=self.url,
             timeout=timeout_s,
-            trust_env=host not in LOOPBACK,  # no proxy stands between this machine and itself
+            headers={"Authorization": f"Bearer {key}"} if key else None,
+            trust_env=host not in LOOPBACK_NAMES,  # no proxy stands between this machine and itself
         )
 
     def __enter__(self) -> "Client":
@@ -69,9 +72,10 @@ class Client:
         headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
         return self._json("POST", "/v1/sweeps", json=wanted, headers=headers)
 
-    def list_sweeps(self, limit: int = 50) -> list[Json]:
-        """Returns sweeps, newest first."""
-        sweeps: list[Json] = self._json("GET", "/v1/sweeps", params={"limit": limit})["sweeps"]
+    def list_sweeps(self, page_size: int = 50) -> list[Json]:
+        """Returns the newest sweeps, newest first."""
+        answer = self._json("GET", "/v1/sweeps", params={"page_size": page_size})
+        sweeps: list[Json] = answer["sweeps"]
         return sweeps
 
     def get_sweep(self, sweep_id: int) -> Json:
@@ -114,12 +118,32 @@ class Client:
             raise self._unreachable(error) from error
         raise ApiUnreachableError(f"The API at {self.url} has ended the stream; it stops.")
 
-    def leaderboard(self, sweep_id: int, **filters: Any) -> list[Json]:
-        """Returns ranked networks; filters are those of the API, None leaves one out."""
-        params = {name: value for name, value in filters.items() if value is not None}
-        answer = self._json("GET", f"/v1/sweeps/{sweep_id}/leaderboard", params=params)
-        rows: list[Json] = answer["rows"]
-        return rows
+    def leaderboard(
+        self,
+        sweep_id: int,
+        *,
+        where: Iterable[str] = (),
+        sort: str = "-accuracy",
+        limit: int | None = None,
+        fitness_weight: float | None = None,
+    ) -> Leaderboard:
+        """Returns ranked networks, fetched page by page while they are read.
+
+        Args:
+            where: filters as ``accuracy=0.3..`` or ``kernel_size[0]=5|7``; see docs/filters.md.
+            sort: fields, comma-separated, a minus before one puts its largest first.
+            limit: most networks; all without it.
+            fitness_weight: what throughput counts beside accuracy; 0.3 without it.
+        """
+        params = [*parse_assignments(where), ("sort", sort)]
+        if fitness_weight is not None:
+            params.append(("fitness_weight", str(fitness_weight)))
+
+        def fetch(page: Iterable[tuple[str, str]]) -> Json:
+            url = f"/v1/sweeps/{sweep_id}/leaderboard"
+            return self._json("GET", url, params=[*params, *page])
+
+        return Leaderboard(fetch, limit)
 
     def get_job(self, job_id: int) -> Json:
         """Returns a job with its trials."""
@@ -130,17 +154,75 @@ class Client:
         workers: list[Json] = self._answer("GET", "/v1/workers").json()
         return workers
 
-    def download(self, path: str, file: Path) -> None:
-        """Streams an answer into a file, which appears whole or not at all."""
+    def correlations(self, sweep_id: int, *, where: Iterable[str] = (), **options: Any) -> Json:
+        """Returns the correlation of every two parameters and results.
+
+        All analyses take filters as ``leaderboard`` does, and the API's parameters as options;
+        here ``method`` (``pearson`` or ``spearman``) and ``fitness_weight``.
+        """
+        return self._analysis(sweep_id, "correlations", where, options)
+
+    def pareto(self, sweep_id: int, *, where: Iterable[str] = (), **options: Any) -> Json:
+        """Returns the networks that no other beats in accuracy and throughput."""
+        return self._analysis(sweep_id, "pareto", where, options)
+
+    def effects(self, sweep_id: int, *, where: Iterable[str] = (), **options: Any) -> Json:
+        """Returns the mean of a ``target`` at every level of every parameter."""
+        return self._analysis(sweep_id, "effects", where, options)
+
+    def interactions(self, sweep_id: int, *, where: Iterable[str] = (), **options: Any) -> Json:
+        """Returns the mean of a ``target`` for every two levels of every two parameters.
+
+        ``parameter`` takes a list of those to pair.
+        """
+        return self._analysis(sweep_id, "interactions", where, options)
+
+    def importance(self, sweep_id: int, *, where: Iterable[str] = (), **options: Any) -> Json:
+        """Returns which share of a ``target``'s variance parameters and pairs explain."""
+        return self._analysis(sweep_id, "importance", where, options)
+
+    def compare_sweeps(self, first_id: int, second_id: int) -> Json:
+        """Returns how the accuracies of the architectures that two sweeps share agree."""
+        return self._analysis(first_id, f"comparison/{second_id}", (), {})
+
+    def compare_jobs(self, first_id: int, second_id: int) -> Json:
+        """Returns how two networks answer on the same images."""
+        return self._json("GET", f"/v1/jobs/{first_id}/comparison/{second_id}")
+
+    def plot(
+        self, sweep_id: int, kind: str, file: Path, *, where: Iterable[str] = (), **options: Any
+    ) -> None:
+        """Writes a picture of a sweep; the file's ending, .png or .svg, is its format."""
+        path = f"/v1/sweeps/{sweep_id}/plots/{kind}{file.suffix}"
+        self.download(path, file, params=_params(where, options))
+
+    def _analysis(self, sweep_id: int, kind: str, where: Iterable[str], options: Json) -> Json:
+        path = f"/v1/sweeps/{sweep_id}/analysis/{kind}"
+        return self._json("GET", path, params=_params(where, options))
+
+    def download(
+        self,
+        path: str,
+        file: Path,
+        *,
+        params: Sequence[tuple[str, str]] = (),
+        on_bytes: Callable[[bytes], object] = len,
+    ) -> None:
+        """Streams an answer into a file, which appears whole or not at all.
+
+        Args:
+            on_bytes: is told of every piece as it comes.
+        """
         partial = file.with_name(file.name + ".part")
         try:
-            with self._http.stream("GET", path) as answer:
+            with self._http.stream("GET", path, params=list(params)) as answer:
                 if answer.is_error:
                     answer.read()
                     raise _refusal(answer)
                 with partial.open("wb") as sink:
-                    for chunk in answer.iter_bytes():
-                        sink.write(chunk)
+                    for piece in answer.iter_bytes():
+                        sink.write(piece)
+                        on_bytes(piece)
             partial.replace(file)
         except httpx.TransportError as error:
             raise self._unreachable(error) from error
@@ -170,6 +252,15 @@ class Client:
             f"No API answers at {self.url} ({error}). Start one with `convsweep up`, "
             "or name another with --url or CONVSWEEP_API_URL."
         )
+
+
+def _params(where: Iterable[str], options: Json) -> list[tuple[str, str]]:
+    """Returns filters and options as parameters; a list gives one for each of its values."""
+    pairs = parse_assignments(where)
+    for name, value in options.items():
+        values = value if isinstance(value, list | tuple) else [value]
+        pairs += [(name, str(one)) for one in values if one is not None]
+    return pairs
 
 
 def _refusal(answer: httpx.Response) -> ApiError:

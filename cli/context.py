@@ -7,13 +7,26 @@ import typer
 from cli.client import Client
 from cli.local import find_cluster
 from cli.output import fail
-from shared.settings import get_settings
+from shared.errors import InvalidInputError
+from shared.settings import Settings, get_settings
 
 UrlOption = Annotated[
     str | None,
     typer.Option("--url", help="The API; default: CONVSWEEP_API_URL, else the local cluster."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+WhereOption = Annotated[
+    list[str],
+    typer.Option("--where", "-w", help="A filter such as accuracy=0.3.. or kernel_size[0]=5|7."),
+]
+DeviceOption = Annotated[
+    list[str],
+    typer.Option("--device", help="A device model, or `any`; default: the one measured most."),
+]
+WeightOption = Annotated[
+    float | None,
+    typer.Option("--fitness-weight", help="What throughput counts in fitness; default 0.3."),
+]
 SweepArgument = Annotated[str, typer.Argument(metavar="SWEEP", help="A sweep's id, or `latest`.")]
 
 
@@ -24,7 +37,31 @@ def make_client(url: str | None) -> Client:
     if chosen is None:
         cluster = find_cluster(settings.data_dir)
         chosen = cluster.url if cluster else f"http://{settings.api_host}:{settings.api_port}"
-    return Client(chosen)
+    return Client(chosen, read_key(settings))
+
+
+def read_key(settings: Settings) -> str | None:
+    """Returns the key that the user wants to be known by, if any.
+
+    Raises:
+        InvalidInputError: the file that should hold it cannot be read, or holds none.
+    """
+    if settings.api_key is not None:
+        return _checked(settings.api_key.get_secret_value(), "CONVSWEEP_API_KEY")
+    if settings.api_key_file is None:
+        return None
+    try:
+        text = settings.api_key_file.read_text(encoding="ascii")
+    except (OSError, UnicodeError) as error:
+        raise InvalidInputError(f"CONVSWEEP_API_KEY_FILE: {error}") from error
+    return _checked(text, "CONVSWEEP_API_KEY_FILE")
+
+
+def _checked(text: str, where: str) -> str:
+    key = text.strip()
+    if not key.isascii() or not key.isprintable() or not key:
+        raise InvalidInputError(f"{where}: no key is there; keys look like csw_<prefix>_<secret>.")
+    return key
 
 
 def resolve_sweep(client: Client, sweep: str) -> int:
@@ -33,7 +70,7 @@ def resolve_sweep(client: Client, sweep: str) -> int:
         if not sweep.isascii() or not sweep.isdigit() or len(sweep) > 18:
             raise fail(f"{sweep!r} is not a sweep; give its id or `latest`.")
         return int(sweep)
-    sweeps = client.list_sweeps(limit=1)
+    sweeps = client.list_sweeps(page_size=1)
     if not sweeps:
         raise fail("There is no sweep yet. Start one: convsweep sweep start --preset quick")
     return int(sweeps[0]["id"])

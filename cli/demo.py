@@ -47,7 +47,7 @@ def _sweep(client: Client, output_dir: Path) -> None:
         counts = {status.value: count for status, count in final.counts.items()}
         raise output.fail(f"The sweep ended {final.status} with {counts}.")
     leaders = client.leaderboard(sweep["id"], limit=10)
-    output.print_leaderboard(leaders, "\nThe best 10")
+    output.print_leaderboard(list(leaders), "\nThe best 10")
     plot, table = output_dir / "scatter.png", output_dir / "results.csv"
     client.download(f"/v1/sweeps/{sweep['id']}/plots/scatter.png", plot)
     client.download(f"/v1/sweeps/{sweep['id']}/export.csv", table)

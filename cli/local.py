@@ -13,8 +13,8 @@ from pathlib import Path
 
 import psutil
 
-from shared.errors import ConflictError, UnavailableError
-from shared.settings import Settings, child_environment
+from shared.errors import ConflictError, InvalidInputError, UnavailableError
+from shared.settings import LOOPBACK_NAMES, Settings, child_environment
 
 START_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 60.0
@@ -74,8 +74,10 @@ def start_cluster(settings: Settings, *, workers: int) -> ClusterInfo:
 
     Raises:
         ConflictError: a cluster runs on this folder already.
+        InvalidInputError: the settings open it to other machines.
         UnavailableError: it did not come up; the message ends with its log.
     """
+    settings = _without_keys(settings)
     running = find_cluster(settings.data_dir)
     if running is not None:
         raise ConflictError(
@@ -109,6 +111,21 @@ def start_cluster(settings: Settings, *, workers: int) -> ClusterInfo:
     said = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
     reason = said[-1] if said else "\n".join([f"{log_path} says:", *lines[-40:]])
     raise UnavailableError(f"The cluster did not come up. {reason}")
+
+
+def _without_keys(settings: Settings) -> Settings:
+    """Returns the settings of a cluster that needs no keys, because only this machine reaches it.
+
+    Raises:
+        InvalidInputError: other machines would reach it.
+    """
+    if settings.api_host not in LOOPBACK_NAMES:
+        raise InvalidInputError(
+            f"CONVSWEEP_API_HOST is {settings.api_host}, but a cluster of `convsweep up` asks for "
+            "no keys and so listens on 127.0.0.1 alone. Unset it, or start the processes one by "
+            "one, with keys: docs/security.md says how."
+        )
+    return settings.model_copy(update={"api_keys": "off"})
 
 
 def _wait_started(supervisor: subprocess.Popen[bytes], data_dir: Path) -> ClusterInfo | None:

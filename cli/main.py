@@ -4,7 +4,16 @@ import sys
 
 import typer
 
-from cli import cluster_commands, data_commands, demo, output, result_commands, sweep_commands
+from cli import (
+    analysis_commands,
+    cluster_commands,
+    data_commands,
+    demo,
+    key_commands,
+    output,
+    result_commands,
+    sweep_commands,
+)
 from shared.errors import ConvsweepError
 from shared.version import code_version
 
@@ -33,6 +42,8 @@ def options(
 
 app.add_typer(sweep_commands.app, name="sweep")
 app.add_typer(data_commands.app, name="data")
+app.add_typer(analysis_commands.app, name="analyze")
+app.add_typer(key_commands.app, name="key")
 for command in (
     cluster_commands.up,
     cluster_commands.down,
@@ -40,7 +51,7 @@ for command in (
     result_commands.top,
     result_commands.job,
     result_commands.export,
-    result_commands.plot,
+    analysis_commands.plot,
     cluster_commands.doctor,
     cluster_commands.api,
     cluster_commands.dispatcher,

@@ -1,14 +1,18 @@
-"""What the terminal shows: tables, and numbers in people's units."""
+"""What the terminal shows: tables, numbers in people's units, the bar of a download."""
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import typer
 from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
+
+from cli.leaderboard import Leader
 
 Json = dict[str, Any]
 
@@ -47,6 +51,11 @@ def say(message: str) -> None:
     console.print(Text(message), soft_wrap=True)
 
 
+def note(message: str) -> None:
+    """Prints a line for people beside what a script may read from standard output."""
+    error_console.print(Text(message), soft_wrap=True)
+
+
 def fail(message: str) -> typer.Exit:
     """Prints an error and returns what to raise for exit status 1."""
     text = Text.assemble(("error:", "bold red"), f" {message}")
@@ -70,22 +79,23 @@ def duration(seconds: float | None) -> str | None:
     return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
 
 
-def layers(architecture: Sequence[Json]) -> str:
+def layers(architecture: Sequence[Mapping[str, Any]]) -> str:
     """Returns layers in short: kernel sizes / strides / dilations / channels, first layer first."""
     fields = ("kernel_size", "stride", "dilation", "channels")
     return " / ".join(",".join(str(layer[field]) for layer in architecture) for field in fields)
 
 
-def print_leaderboard(rows: Sequence[Json], title: str | None = None) -> None:
-    """Prints ranked networks; accuracy as mean and standard deviation over trials, in percent."""
+def print_leaderboard(rows: Sequence[Leader], title: str | None = None) -> None:
+    """Prints ranked networks; accuracy with half of its 95 % interval over trials, in percent."""
     print_table(
         title,
         [
             "rank",
             "job",
             "accuracy %",
-            "± sd",
+            "± 95 %",
             "images/s",
+            "fitness",
             "ratio",
             "parameters",
             "trials",
@@ -96,16 +106,59 @@ def print_leaderboard(rows: Sequence[Json], title: str | None = None) -> None:
                 row["rank"],
                 row["id"],
                 percent(row["accuracy"]),
-                percent(row["accuracy_sd"]),
+                _half(row),
                 None if row["throughput"] is None else f"{row['throughput']:,.0f}",
+                None if row["fitness"] is None else f"{row['fitness']:.3f}",
                 None if row["ratio"] is None else f"{row['ratio']:.3f}",
-                f"{row['parameters']:,}",
+                None if row["parameters"] is None else f"{row['parameters']:,}",
                 row["trials_done"],
                 layers(row["layers"]),
             )
             for row in rows
         ],
     )
+
+
+def _half(row: Leader) -> str | None:
+    high, mean = row["accuracy_high"], row["accuracy"]
+    return None if high is None or mean is None else percent(high - mean)
+
+
+def print_devices(shown: Sequence[str], devices: dict[str, int]) -> None:
+    """Says whose results were shown where others have measured too."""
+    others = {name: count for name, count in devices.items() if name not in shown}
+    if not others:
+        return
+    parts = [
+        ", ".join(f"{name} ({counts[name]:,} networks)" for name in counts)
+        for counts in ({name: devices[name] for name in shown}, others)
+    ]
+    say(
+        f"Shown: {parts[0]}; also measured on {parts[1]}: "
+        f'--device "{next(iter(others))}" or --device any'
+    )
+
+
+@contextmanager
+def download_progress(rows: int | None) -> Iterator[Callable[[bytes], None]]:
+    """Yields a function to tell of what has come: a bar of so many lines, or of bytes alone."""
+    columns = (
+        SpinnerColumn(),
+        BarColumn(),
+        TextColumn("{task.fields[megabytes]:,.1f} MB"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=error_console, transient=True) as bar:
+        task = bar.add_task("", total=rows, megabytes=0.0)
+        received = 0
+
+        def on_bytes(piece: bytes) -> None:
+            nonlocal received
+            received += len(piece)
+            lines = piece.count(b"\n") if rows else 0
+            bar.update(task, advance=lines, megabytes=received / 1e6)
+
+        yield on_bytes
 
 
 def rate_text(status: str, jobs_per_s: float | None, eta_s: float | None) -> str:

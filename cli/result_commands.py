@@ -1,49 +1,61 @@
-"""``convsweep top|job|export|plot``: reading results."""
+"""``convsweep top|job|export``: reading results."""
 
 import datetime as dt
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from cli import output
-from cli.context import JsonOption, SweepArgument, UrlOption, make_client, resolve_sweep
+from cli.context import (
+    DeviceOption,
+    JsonOption,
+    SweepArgument,
+    UrlOption,
+    WeightOption,
+    WhereOption,
+    make_client,
+    resolve_sweep,
+)
+from services.filters import parse_assignments
 
 Json = dict[str, Any]
-PLOTS = ("scatter",)
+EXPORTS = (".csv", ".jsonl", ".parquet")
 
 
 def top(
     sweep: SweepArgument,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1000)] = 10,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1)] = 10,
     sort: Annotated[
-        str, typer.Option(help="A field; a minus puts the largest first.")
+        str, typer.Option(help="Fields, comma-separated; a minus puts the largest first.")
     ] = "-accuracy",
-    min_accuracy: Annotated[float | None, typer.Option(help="Fraction, 0 to 1.")] = None,
-    min_throughput: Annotated[float | None, typer.Option(help="Images per second.")] = None,
-    max_ratio: Annotated[float | None, typer.Option(help="Output / input elements.")] = None,
+    where: WhereOption = [],  # noqa: B006
+    device: DeviceOption = [],  # noqa: B006
+    fitness_weight: WeightOption = None,
     url: UrlOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Shows the best architectures of a sweep."""
     with make_client(url) as client:
-        rows = client.leaderboard(
+        board = client.leaderboard(
             resolve_sweep(client, sweep),
-            limit=limit,
+            where=[*where, *(f"device={name}" for name in device)],
             sort=sort,
-            min_accuracy=min_accuracy,
-            min_throughput=min_throughput,
-            max_ratio=max_ratio,
+            limit=limit,
+            fitness_weight=fitness_weight,
         )
+        rows = list(board)
     if as_json:
         return output.print_json(rows)
     if not rows:
         output.say("No architecture has completed that passes these filters.")
-        return None
-    return output.print_leaderboard(rows)
+    else:
+        output.print_leaderboard(rows)
+    return output.print_devices(board.device, board.devices)
 
 
 def job(
@@ -107,7 +119,7 @@ def _print_trials(trials: list[Json]) -> None:
                 t["trial"], output.percent(t["accuracy"]), output.percent(t["train_accuracy"]),
                 t["images_per_s"] and round(t["images_per_s"]),
                 output.percent(t["images_per_s_spread"]), t["throughput_source"],
-                f"{t['fit_s']:.4f}", t["environment"]["device"],
+                f"{t['fit_seconds']:.4f}", t["environment"]["device"],
             )
             for t in trials
         ],
@@ -139,31 +151,34 @@ def _seconds(attempt: Json) -> str | None:
 OutputOption = Annotated[Path, typer.Option("--output", "-o", help="The file to write.")]
 
 
-def export(sweep: SweepArgument, file: OutputOption, url: UrlOption = None) -> None:
-    """Writes one CSV row per architecture."""
-    _check_target(file, ".csv")
-    with make_client(url) as client:
-        client.download(f"/v1/sweeps/{resolve_sweep(client, sweep)}/export.csv", file)
-    output.say(f"Wrote {file}")
-
-
-def plot(
+def export(
     sweep: SweepArgument,
-    kind: Annotated[str, typer.Argument(metavar="KIND", help="scatter")],
     file: OutputOption,
+    trials: Annotated[bool, typer.Option("--trials", help="A row per trial.")] = False,
+    where: WhereOption = [],  # noqa: B006
+    device: DeviceOption = [],  # noqa: B006
+    fitness_weight: WeightOption = None,
     url: UrlOption = None,
 ) -> None:
-    """Draws a sweep's results as PNG."""
-    if kind not in PLOTS:
-        raise output.fail(f"There is no plot {kind!r}; known are: {', '.join(PLOTS)}.")
-    _check_target(file, ".png")
+    """Writes one row per architecture, or per trial, as .csv, .jsonl or .parquet."""
+    _check_target(file, EXPORTS)
+    filters = [*where, *(f"device={name}" for name in device)]
+    params = [*parse_assignments(filters), ("rows", "trials" if trials else "architectures")]
+    if fitness_weight is not None:
+        params.append(("fitness_weight", str(fitness_weight)))
     with make_client(url) as client:
-        client.download(f"/v1/sweeps/{resolve_sweep(client, sweep)}/plots/{kind}.png", file)
+        found = client.get_sweep(resolve_sweep(client, sweep))
+        counted = file.suffix != ".parquet" and not trials and not filters
+        with output.download_progress(found["total"] if counted else None) as on_bytes:
+            path = f"/v1/sweeps/{found['id']}/export{file.suffix}"
+            client.download(path, file, params=params, on_bytes=on_bytes)
     output.say(f"Wrote {file}")
 
 
-def _check_target(file: Path, suffix: str) -> None:
-    if file.suffix != suffix:
-        raise output.fail(f"{file}: the format is {suffix.lstrip('.').upper()}; end it in {suffix}")
+def _check_target(file: Path, suffixes: Sequence[str]) -> None:
+    if file.suffix not in suffixes:
+        raise output.fail(
+            f"{file}: the format is told by the name; end it in {' or '.join(suffixes)}"
+        )
     if not file.parent.is_dir():
         raise output.fail(f"{file}: the folder {file.parent} does not exist.")

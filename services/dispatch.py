@@ -2,12 +2,15 @@
 
 from typing import Protocol
 
+import structlog
 from sqlalchemy.orm import Session
 
 from shared.db.queries import groups as group_queries
 from shared.db.queries import jobs as job_queries
 from shared.db.queries import leases as lease_queries
 from shared.db.queries import sweeps as sweep_queries
+
+log = structlog.get_logger(__name__)
 
 
 class Hints(Protocol):
@@ -52,6 +55,11 @@ def _take_back_jobs(session: Session, max_attempts: int) -> int:
     expired = lease_queries.lock_expired_leases(session)
     if not expired:
         return 0
+    for lease in expired:
+        log.warning(
+            "lease_expired",
+            sweep_id=lease.sweep_id, group=lease.group_index, lease=str(lease.token),
+        )  # fmt: skip
     tokens = [lease.token for lease in expired]
     lease_queries.end_leases(session, tokens, "expired")
     jobs = job_queries.release_lost_jobs(

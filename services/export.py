@@ -1,65 +1,203 @@
-"""Results as files: one row per architecture, streamed."""
+"""Results as files, streamed: CSV, JSON Lines or Parquet, a row per architecture or per trial.
 
-import csv
-from collections.abc import Iterator
+Ranges of jobs are read one after the other, each in a short transaction of its own: an export keeps
+no connection while its reader is slow, and meets no time limit however long it takes.
+"""
 
+import io
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+from sqlalchemy import Select
 from sqlalchemy.orm import Session
 
+from services.devices import choose_devices
+from services.filters import Filters
+from services.intervals import t_quantile
 from services.sweeps import get_sweep
-from shared.db.models import Job
-from shared.db.queries import leaderboard as leaderboard_queries
+from shared.db.queries import export as export_queries
+from shared.db.queries.leaderboard import select_fitness_scale
+from shared.protocol import MAX_TRIALS
+from shared.ranking import FITNESS_WEIGHT
 
-BLOCK_LINES = 1000  # one at a time costs more than the rows themselves
-_LAYER_FIELDS = ("channels", "kernel_size", "stride", "dilation", "padding", "activation")
-_JOB_FIELDS = (
-    "status", "reason", "ratio", "parameters", "flops", "trials_done", "accuracy", "accuracy_sd",
-    "accuracy_min", "accuracy_max", "train_accuracy", "throughput", "throughput_min",
-    "throughput_measured", "fit_s", "error",
-)  # fmt: skip
-
-
-class _Line:
-    """What csv.writer writes to: keeps the line it was given."""
-
-    text = ""
-
-    def write(self, text: str) -> None:
-        self.text = text
+CHUNK_BYTES = 4 * 2**20  # what one range of jobs comes to, about
+ROW_GROUP_ROWS = 65_536
+_FIRST_RANGE = 256
+_MOST_JOBS = {"architectures": 20_000, "trials": 2_000}  # of one range
 
 
-def export_csv(session: Session, sweep_id: int) -> Iterator[str]:
-    """Yields blocks of lines of a CSV file with one row per architecture of a sweep.
+class ExportFormat(StrEnum):
+    """What a file is."""
 
-    Layers are numbered from 0 in the column names (``kernel_size_0``). Accuracies are fractions,
-    throughput is in images per second. The sweep is looked up at once, the rows while iterating.
+    CSV = "csv"
+    JSONL = "jsonl"
+    PARQUET = "parquet"
+
+
+class ExportRows(StrEnum):
+    """What a row of a file is about."""
+
+    ARCHITECTURES = "architectures"
+    TRIALS = "trials"
+
+
+@dataclass(frozen=True, slots=True)
+class _Export:
+    """What is exported, looked up before the first byte."""
+
+    open_session: Callable[[], Session]
+    statement: Select[Any]
+    first_id: int
+    last_id: int
+    most_jobs: int
+
+    @property
+    def columns(self) -> dict[str, type]:
+        """Names of the columns and what they hold."""
+        chosen = self.statement.selected_columns
+        return {str(column.key): column.type.python_type for column in chosen}
+
+    def chunks(self, copy: Callable[[Session, Select[Any], int, int], bytes]) -> Iterator[bytes]:
+        """Yields the rows of one range of jobs after the other, ranges of about the same size."""
+        first, jobs = self.first_id, _FIRST_RANGE
+        while first <= self.last_id:
+            with self.open_session() as session:
+                chunk = copy(session, self.statement, first, first + jobs)
+            first += jobs
+            if chunk:
+                yield chunk
+            growth = min(2.0, CHUNK_BYTES / max(1, len(chunk)))
+            jobs = max(1, min(int(jobs * growth), self.most_jobs))
+
+
+def export_rows(
+    open_session: Callable[[], Session],
+    sweep_id: int,
+    filters: Filters = Filters(),  # noqa: B008
+    *,
+    form: ExportFormat = ExportFormat.CSV,
+    rows: ExportRows = ExportRows.ARCHITECTURES,
+    fitness_weight: float = FITNESS_WEIGHT,
+) -> Iterator[bytes]:
+    """Yields a file of a sweep's rows that pass the filters, by job id, in constant memory.
+
+    Every architecture is there once, as it is when its range is read. Without a filter on the
+    device the rows of all are there, each with its own; fitness is for the device model with the
+    most completed jobs unless others are named. The sweep is looked up at once, rows while
+    iterating.
 
     Raises:
         SweepNotFoundError: there is no such sweep.
+        InvalidInputError: no result comes from a device that is named.
     """
-    space = get_sweep(session, sweep_id).sweep.space
-    return _csv_lines(session, sweep_id, len(space["layers"]))
+    with open_session() as session:
+        statement = _statement(session, sweep_id, filters, rows, fitness_weight)
+        first_id, last_id = export_queries.find_id_range(session, sweep_id)
+    export = _Export(open_session, statement, first_id, last_id, _MOST_JOBS[rows])
+    return _WRITERS[form](export)
 
 
-def _csv_lines(session: Session, sweep_id: int, depth: int) -> Iterator[str]:
-    line = _Line()
-    writer = csv.writer(line)
-    layer_columns = [f"{name}_{layer}" for layer in range(depth) for name in _LAYER_FIELDS]
-    writer.writerow(["job_id", "architecture", *layer_columns, *_JOB_FIELDS, "device"])
-    block = [line.text]
-    for job, device in leaderboard_queries.stream_jobs(session, sweep_id):
-        values = [getattr(job, name) for name in _JOB_FIELDS]
-        writer.writerow(
-            [job.id, job.architecture_hash.hex(), *_layer_values(job, depth), *values, device]
-        )
-        block.append(line.text)
-        if len(block) >= BLOCK_LINES:
-            yield "".join(block)
-            block.clear()
-    yield "".join(block)
+def _statement(
+    session: Session, sweep_id: int, filters: Filters, rows: ExportRows, weight: float
+) -> Select[Any]:
+    depth = len(get_sweep(session, sweep_id).sweep.space["layers"])
+    choice = choose_devices(session, sweep_id, filters.device)
+    scale = select_fitness_scale(session, sweep_id, choice.environment_ids, weight)
+    only = choice.environment_ids if filters.device else None
+    if rows is ExportRows.TRIALS:
+        return export_queries.trial_rows(sweep_id, depth, filters.conditions, only, scale)
+    quantiles = [t_quantile(trials) for trials in range(2, MAX_TRIALS + 1)]
+    return export_queries.architecture_rows(
+        sweep_id, depth, filters.conditions, only, scale, quantiles
+    )
 
 
-def _layer_values(job: Job, depth: int) -> list[int | str | None]:
-    lists = [getattr(job, name) for name in _LAYER_FIELDS]
-    return [
-        values[layer] if layer < len(values) else None for layer in range(depth) for values in lists
-    ]
+def _csv(export: _Export) -> Iterator[bytes]:
+    yield (",".join(export.columns) + "\n").encode()
+    yield from export.chunks(export_queries.copy_csv)
+
+
+def _jsonl(export: _Export) -> Iterator[bytes]:
+    yield from export.chunks(export_queries.copy_json)
+
+
+def _parquet(export: _Export) -> Iterator[bytes]:
+    schema = pa.schema([(name, _arrow_type(name, kind)) for name, kind in export.columns.items()])
+    sink = _Sink()
+    with pa.parquet.ParquetWriter(sink, schema) as writer:
+        for table in _row_groups(export, schema):
+            writer.write_table(table)
+            yield sink.take()
+    yield sink.take()
+
+
+def _row_groups(export: _Export, schema: pa.Schema) -> Iterator[pa.Table]:
+    """Yields tables of at least ``ROW_GROUP_ROWS`` rows, the last one of what is left."""
+    waiting: list[pa.Table] = []
+    for chunk in export.chunks(export_queries.copy_csv):
+        waiting.append(_table(chunk, schema))
+        if sum(table.num_rows for table in waiting) >= ROW_GROUP_ROWS:
+            yield pa.concat_tables(waiting)
+            waiting.clear()
+    if waiting:
+        yield pa.concat_tables(waiting)
+
+
+def _table(chunk: bytes, schema: pa.Schema) -> pa.Table:
+    return pa.csv.read_csv(
+        io.BytesIO(chunk),
+        pa.csv.ReadOptions(column_names=schema.names, use_threads=False),
+        pa.csv.ParseOptions(newlines_in_values=True),
+        pa.csv.ConvertOptions(
+            column_types=schema,
+            strings_can_be_null=True,
+            quoted_strings_can_be_null=False,
+            null_values=[""],
+            true_values=["t"],
+            false_values=["f"],
+        ),
+    )
+
+
+def _arrow_type(name: str, kind: type) -> pa.DataType:
+    if name.endswith("_at"):
+        return pa.timestamp("us", tz="UTC")
+    return {int: pa.int64(), float: pa.float64(), bool: pa.bool_(), str: pa.string()}[kind]
+
+
+class _Sink(io.RawIOBase):
+    """A file to write whose bytes are taken away as they come."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._parts: list[bytes] = []
+        self._length = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._length
+
+    def write(self, data: Any) -> int:
+        part = bytes(data)
+        self._parts.append(part)
+        self._length += len(part)
+        return len(part)
+
+    def take(self) -> bytes:
+        """Returns what was written since the last time."""
+        parts, self._parts = self._parts, []
+        return b"".join(parts)
+
+
+_WRITERS: dict[ExportFormat, Callable[[_Export], Iterator[bytes]]] = {
+    ExportFormat.CSV: _csv,
+    ExportFormat.JSONL: _jsonl,
+    ExportFormat.PARQUET: _parquet,
+}

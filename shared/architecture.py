@@ -8,18 +8,19 @@ import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, TypeVar
+from typing import Annotated, Literal, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import PositiveInt
+from pydantic import Field
 
 from shared.errors import InvalidInputError
 
 Activation = Literal["relu", "gelu", "silu", "tanh", "none"]
 IntArray = NDArray[np.int64]
 IntOrArray = TypeVar("IntOrArray", int, IntArray)
-InputShape = tuple[PositiveInt, PositiveInt, PositiveInt]  # (C, H, W)
+PositiveCount = Annotated[int, Field(gt=0, strict=True)]  # neither true nor "3"
+InputShape = tuple[PositiveCount, PositiveCount, PositiveCount]  # (C, H, W)
 
 
 class LayerConfig(NamedTuple):

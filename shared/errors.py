@@ -18,6 +18,24 @@ class InvalidInputError(ConvsweepError):
     code = "invalid_input"
 
 
+class UnknownFilterError(InvalidInputError):
+    """A filter names a field that is not there; the message lists those that are."""
+
+    code = "unknown_filter"
+
+
+class InvalidFilterError(InvalidInputError):
+    """A filter's value is not one of its field's; the message says what the field takes."""
+
+    code = "invalid_filter"
+
+
+class InvalidPageTokenError(InvalidInputError):
+    """A page token is damaged, or belongs to another listing."""
+
+    code = "invalid_page_token"
+
+
 class NotFoundError(ConvsweepError):
     code = "not_found"
 
@@ -28,6 +46,38 @@ class SweepNotFoundError(NotFoundError):
 
 class JobNotFoundError(NotFoundError):
     code = "job_not_found"
+
+
+class KeyNotFoundError(NotFoundError):
+    code = "key_not_found"
+
+
+class UnauthenticatedError(ConvsweepError):
+    """Nobody knows whose request this is; the message says what a good one carries."""
+
+    code = "unauthenticated"
+
+
+class KeyMissingError(UnauthenticatedError):
+    code = "key_missing"
+
+
+class KeyInvalidError(UnauthenticatedError):
+    code = "key_invalid"
+
+
+class KeyExpiredError(UnauthenticatedError):
+    code = "key_expired"
+
+
+class KeyRevokedError(UnauthenticatedError):
+    code = "key_revoked"
+
+
+class ScopeMissingError(ConvsweepError):
+    """The key is good, but not for this."""
+
+    code = "scope_missing"
 
 
 class ConflictError(ConvsweepError):
@@ -44,6 +94,18 @@ class IdempotencyKeyReusedError(ConflictError):
     """An idempotency key came back with another request than the first time."""
 
     code = "idempotency_key_reused"
+
+
+class NoResultsError(ConflictError):
+    """Too little has been measured to say anything; the message says what is missing."""
+
+    code = "no_results"
+
+
+class NotComparableError(ConflictError):
+    """Two results were measured on different images, so they cannot be set side by side."""
+
+    code = "not_comparable"
 
 
 class StaleLeaseError(ConflictError):

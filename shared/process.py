@@ -8,6 +8,12 @@ from sqlalchemy.exc import OperationalError
 from shared.errors import ConvsweepError
 
 
+def database_away(error: OperationalError) -> str:
+    """Returns what to tell people when the database cannot be reached."""
+    cause = str(error.orig).strip().splitlines()[0]
+    return f"The database cannot be reached: {cause} (see CONVSWEEP_DATABASE_URL)"
+
+
 def run_main(main: Callable[[], int | None]) -> None:
     """Runs ``main`` and exits with its status; a known error is one line and status 1."""
     try:
@@ -15,7 +21,6 @@ def run_main(main: Callable[[], int | None]) -> None:
     except ConvsweepError as error:
         message = error.message
     except OperationalError as error:
-        cause = str(error.orig).strip().splitlines()[0]
-        message = f"The database cannot be reached: {cause} (see CONVSWEEP_DATABASE_URL)"
+        message = database_away(error)
     print(f"error: {message}", file=sys.stderr)
     sys.exit(1)

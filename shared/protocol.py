@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from shared.architecture import InputShape
 
-Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(strict=True, ge=0, le=1, allow_inf_nan=False)]
 DatasetName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
 MAX_TRIALS = 1000
 MAX_IMAGE_BYTES = 64 * 2**30  # as float32
@@ -65,11 +65,11 @@ class Gates(_Part):
     """
 
     min_accuracy: Fraction | None = None
-    min_throughput: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(
+    min_throughput: Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)] | None = Field(
         default=None, description="Images per second at the timing's batch size."
     )
-    min_ratio: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
-    max_ratio: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(
+    min_ratio: Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)] | None = None
+    max_ratio: Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)] | None = Field(
         default=1.0, description="Largest output / input elements."
     )
 
@@ -83,17 +83,18 @@ class Gates(_Part):
 class Timing(_Part):
     """How throughput is measured on the unshared network."""
 
-    batch_size: Annotated[int, Field(ge=1, le=65_536)] = 32
-    max_s: Annotated[float, Field(gt=0, le=600)] = Field(
+    batch_size: Annotated[int, Field(strict=True, ge=1, le=65_536)] = 32
+    max_s: Annotated[float, Field(strict=True, gt=0, le=600)] = Field(
         default=0.5, description="Time limit of the repeated runs of one network."
     )
-    max_spread: Annotated[float, Field(gt=0, le=1)] = Field(
+    max_spread: Annotated[float, Field(strict=True, gt=0, le=1)] = Field(
         default=0.03, description="Runs repeat until their relative spread is below this."
     )
     precision: Precision = Precision.FLOAT32
     memory_format: MemoryFormat = MemoryFormat.CONTIGUOUS
     screening: bool = Field(
         default=True,
+        strict=True,
         description="Rule the hopeless out by summed layer times; near the gate always measure.",
     )
 
@@ -108,18 +109,18 @@ class Protocol(_Part):
     """Everything that decides what a trial measures. A sweep keeps one and never changes it."""
 
     dataset: DatasetName
-    train_images: Annotated[int, Field(ge=2, le=20_000)] = 500
-    validation_images: Annotated[int, Field(ge=1, le=100_000)] = 500
+    train_images: Annotated[int, Field(strict=True, ge=2, le=20_000)] = 500
+    validation_images: Annotated[int, Field(strict=True, ge=1, le=100_000)] = 500
     input_shape: InputShape = (3, 96, 96)
-    trials: Annotated[int, Field(ge=1, le=MAX_TRIALS)] = 5
-    ridge_alpha: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    trials: Annotated[int, Field(strict=True, ge=1, le=MAX_TRIALS)] = 5
+    ridge_alpha: Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)] = 1.0
     gates: Gates = Gates()
     timing: Timing | None = Field(
         default=Timing(), description="None leaves throughput unmeasured."
     )
     weights: Weights = Weights()
     device_class: DeviceClass = DeviceClass.ANY
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    seed: Annotated[int, Field(strict=True, ge=0, lt=2**63)] = 0
     order: Order = Order.RANDOM
 
     @model_validator(mode="after")

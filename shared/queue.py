@@ -3,9 +3,9 @@
 from celery import Celery
 from kombu.entity import Queue
 
+from shared.broker import QUEUE_NAME
 from shared.settings import Settings
 
-QUEUE_NAME = "convsweep"
 EVALUATE_GROUP = "convsweep.evaluate_group"
 
 

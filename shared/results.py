@@ -47,7 +47,9 @@ class TrialResult:
 
     Accuracies are fractions in [0, 1]. ``correct_bits`` holds one bit per validation image in
     dataset order, most significant bit first, set where the prediction was right, padded with
-    zeros to whole bytes. ``weights_seed`` is the 63-bit seed of the last layer's draw.
+    zeros to whole bytes. ``weights_seed`` is the 63-bit seed of the last layer's draw. ``probe_s``
+    is the trial's share of its group's walk, fits included; ``timing_s`` what its timing took, None
+    where there was none.
     """
 
     trial: int
@@ -57,6 +59,8 @@ class TrialResult:
     weights_seed: int
     correct_bits: bytes
     throughput: Throughput | None = None
+    probe_s: float = 0.0
+    timing_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,13 +4,17 @@ import os
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.errors import InvalidInputError
 
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
+PerMinute = Annotated[int, Field(ge=0, le=1_000_000_000)]
+
+LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
 class Settings(BaseSettings):
@@ -39,6 +43,29 @@ class Settings(BaseSettings):
     api_streams: Annotated[int, Field(ge=1, le=100_000)] = Field(
         default=200, description="Most event streams at once; one more is answered 503."
     )
+    api_keys: Literal["required", "off"] = Field(
+        default="required", description="Off only where the API listens on this machine alone."
+    )
+    reads_per_minute: PerMinute = Field(
+        default=6000, description="Most reading requests of one key; 0 for any number."
+    )
+    writes_per_minute: PerMinute = Field(
+        default=120, description="Most changing requests of one key; 0 for any number."
+    )
+    failures_per_minute: PerMinute = Field(
+        default=60, description="Most requests of one address without a good key; 0 for any number."
+    )
+    cors_origins: str = Field(
+        default="", description="Origins of web pages that may use the API, with commas between."
+    )
+    api_key: SecretStr | None = Field(
+        default=None, description="The key that the command line sends."
+    )
+    api_key_file: Path | None = Field(default=None, description="A file that holds that key.")
+    metrics_host: str = "127.0.0.1"
+    metrics_port: Annotated[int, Field(ge=0, le=65_535)] = Field(
+        default=0, description="Where a worker serves its metrics; 0 for nowhere."
+    )
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
     memory_budget: Annotated[int, Field(ge=64 * 2**20)] | None = Field(
         default=None, description="Bytes for activations; default 4 GiB or half the device."
@@ -63,6 +90,35 @@ class Settings(BaseSettings):
     )
     log_format: Literal["console", "json"] = "console"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @field_validator("api_keys")
+    @classmethod
+    def _off_on_loopback_alone(cls, keys: str, info: ValidationInfo) -> str:
+        host = info.data.get("api_host")
+        if keys == "off" and host not in LOOPBACK_NAMES:
+            raise ValueError(
+                f"cannot be off while CONVSWEEP_API_HOST is {host}: whoever reaches it could do "
+                "anything. Set it to required and make a key with `convsweep key create`, or "
+                "listen on 127.0.0.1"
+            )
+        return keys
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins(cls, origins: str) -> str:
+        for origin in filter(None, origins.split(",")):
+            parts = urlsplit(origin)
+            if (
+                parts.scheme not in ("http", "https")
+                or origin != f"{parts.scheme}://{parts.netloc}"
+            ):
+                raise ValueError(f"{origin!r} is no origin; one looks like https://example.org")
+        return origins
+
+    @property
+    def allowed_origins(self) -> frozenset[str]:
+        """The origins of other web pages that may use the API."""
+        return frozenset(filter(None, self.cors_origins.split(",")))
 
     @field_validator("data_dir")
     @classmethod
@@ -103,6 +159,13 @@ def get_settings() -> Settings:
 
 
 def child_environment(settings: Settings) -> dict[str, str]:
-    """Returns this process's environment with ``settings`` in it, for processes it starts."""
-    values = settings.model_dump(mode="json", exclude_none=True)
-    return os.environ | {f"CONVSWEEP_{name.upper()}": str(value) for name, value in values.items()}
+    """Returns this process's environment with ``settings`` in it, for processes it starts.
+
+    The user's own key is left out: no process of the cluster needs it.
+    """
+    own = {"api_key", "api_key_file"}
+    values = settings.model_dump(mode="json", exclude_none=True, exclude=own)
+    inherited = dict(os.environ)
+    for name in own:
+        inherited.pop(f"CONVSWEEP_{name.upper()}", None)
+    return inherited | {f"CONVSWEEP_{name.upper()}": str(value) for name, value in values.items()}

@@ -9,13 +9,14 @@ from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from shared.architecture import (
     Activation,
     Architecture,
     IntArray,
     LayerConfig,
+    PositiveCount,
     architecture_hash,
     layer_cost,
     output_size,
@@ -34,11 +35,11 @@ class LayerSpace(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    channels: tuple[Annotated[int, Field(ge=1, le=8192)], ...] = (32,)
-    kernel_size: tuple[Annotated[int, Field(ge=1, le=255)], ...] = (3,)
-    stride: tuple[Annotated[int, Field(ge=1, le=255)], ...] = (1,)
-    dilation: tuple[Annotated[int, Field(ge=1, le=255)], ...] = (1,)
-    padding: tuple[Annotated[int, Field(ge=0, le=255)], ...] = (0,)
+    channels: tuple[Annotated[int, Field(strict=True, ge=1, le=8192)], ...] = (32,)
+    kernel_size: tuple[Annotated[int, Field(strict=True, ge=1, le=255)], ...] = (3,)
+    stride: tuple[Annotated[int, Field(strict=True, ge=1, le=255)], ...] = (1,)
+    dilation: tuple[Annotated[int, Field(strict=True, ge=1, le=255)], ...] = (1,)
+    padding: tuple[Annotated[int, Field(strict=True, ge=0, le=255)], ...] = (0,)
     activation: tuple[Activation, ...] = ("relu",)
 
     @field_validator("*")
@@ -88,7 +89,7 @@ class SearchSpace(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     layers: tuple[LayerSpace, ...]
-    depths: tuple[PositiveInt, ...] | None = Field(
+    depths: tuple[PositiveCount, ...] | None = Field(
         default=None, description="Depths to enumerate; all layers when left out."
     )
 

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import structlog
 from celery import Celery
 from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.orm import Session, sessionmaker
@@ -42,6 +43,19 @@ def _own_environment() -> Iterator[None]:
         for name in [name for name in os.environ if name.startswith("CONVSWEEP_")]:
             patch.delenv(name)
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _logs_apart() -> None:
+    """Hands log lines to the standard library, so that they mix with no command's output."""
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.stdlib.add_log_level,
+            structlog.processors.KeyValueRenderer(key_order=["event"]),
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+    )
 
 
 @pytest.fixture(scope="session")
@@ -100,7 +114,14 @@ def new_database(
     def create(name: str) -> Settings:
         with admin.connect() as connection:
             connection.execute(text(f"CREATE DATABASE {name}"))
-        return Settings(database_url=postgres_url(name), data_dir=server_dir / "data")
+        return Settings(
+            database_url=postgres_url(name),
+            data_dir=server_dir / "data",
+            api_keys="off",
+            reads_per_minute=0,
+            writes_per_minute=0,
+            failures_per_minute=0,
+        )
 
     return create
 
@@ -134,7 +155,7 @@ def database(migrated: Settings) -> Iterator[Engine]:
 @pytest.fixture
 def sessions(database: Engine) -> SessionFactory:
     """Sessions on a migrated and empty database."""
-    names = "sweeps, workers, environments"
+    names = "sweeps, workers, environments, api_keys"
     with database.begin() as connection:
         connection.execute(text(f"TRUNCATE {names} RESTART IDENTITY CASCADE"))
     return make_session_factory(database)
@@ -186,3 +207,10 @@ def api_url(migrated: Settings) -> Iterator[str]:
     """The API on the shared database."""
     with serving(migrated) as url:
         yield url
+
+
+@pytest.fixture
+def silent_url() -> Iterator[str]:
+    """A broker that takes connections and never says anything."""
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as listener:
+        yield f"redis://127.0.0.1:{listener.getsockname()[1]}/0"

@@ -24,6 +24,7 @@ class Device:
     versions: dict[str, str]
     memory_budget_bytes: int
     lock_path: Path  # shared by all processes of this machine that use the device
+    uuid: str | None = None  # of a GPU, as its driver writes it
 
 
 def open_device(name: str, memory_budget_bytes: int | None = None) -> Device:
@@ -72,6 +73,7 @@ def _open_cuda(device: torch.device, memory_budget_bytes: int | None) -> Device:
         versions=versions,
         memory_budget_bytes=memory_budget_bytes or properties.total_memory // 2,
         lock_path=_lock_path(f"cuda-{properties.uuid}"),
+        uuid=f"GPU-{properties.uuid}",
     )
 
 

@@ -11,6 +11,7 @@ import structlog
 import torch
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
+from structlog.contextvars import bound_contextvars
 
 from services import leases
 from services.leases import Claim
@@ -24,17 +25,20 @@ from shared.errors import (
 from shared.protocol import Protocol
 from shared.results import Environment, JobOutcome
 from shared.settings import Settings
+from shared.status import JobStatus
 from shared.version import code_version
 from worker.device import Device
 from worker.engine.datasets import Dataset
 from worker.engine.tree import evaluate_group
 from worker.heartbeat import Heartbeat
+from worker.metrics import WorkerMetrics
 from worker.readiness import Readiness, Ready
 
 log = structlog.get_logger(__name__)
 
 COMPLETION_RETRY_S = 2.0
 GIVE_WAY_S = 1.0
+FIRST_CLAIM_JOBS = 4  # what a job of a sweep costs here is not known before
 
 
 class HandBack(BaseException):
@@ -79,7 +83,8 @@ class Executor:
         self._should_stop = should_stop
         self._evaluate = evaluate
         self._readiness = Readiness(session_factory, worker_id, device, settings.data_dir)
-        self._claim_limit = settings.claim_jobs
+        self._claim_limits: dict[int, int] = {}  # by sweep, once its jobs' cost is known
+        self.metrics = WorkerMetrics(str(worker_id), device)
 
     def execute_group(self, sweep_id: int, group: int) -> None:
         """Claims and evaluates what is pending in a group until nothing is left to claim.
@@ -89,10 +94,14 @@ class Executor:
         Raises:
             DevicePoisonedError: the process must end; its jobs go back with an attempt burnt.
         """
+        with bound_contextvars(sweep_id=sweep_id, group=group):
+            self._work_on(sweep_id, group)
+
+    def _work_on(self, sweep_id: int, group: int) -> None:
         try:
             ready = self._readiness.prepare(sweep_id)
         except SweepNotFoundError:
-            log.info("hint_ignored", sweep_id=sweep_id, group=group)
+            log.info("hint_ignored")
             return
         if ready is None:
             self._give_way(sweep_id, group)
@@ -101,7 +110,8 @@ class Executor:
             claim = self._claim(sweep_id, group)
             if claim is None:
                 return
-            self._run_claim(claim, ready)
+            with bound_contextvars(lease=str(claim.token)):
+                self._run_claim(claim, ready)
             if not claim.leaves_some:
                 return
 
@@ -121,7 +131,7 @@ class Executor:
                     group=group,
                     worker_id=self._worker_id,
                     lease_s=self._settings.lease_s,
-                    limit=self._claim_limit,
+                    limit=self._claim_limit(sweep_id),
                     token=token,
                 )
         except (OperationalError, InterfaceError):
@@ -133,8 +143,9 @@ class Executor:
 
     def _run_claim(self, claim: Claim, ready: Ready) -> None:
         started = time.monotonic()
-        facts = {"sweep_id": claim.sweep_id, "group": claim.group, "jobs": len(claim.jobs)}
+        facts = {"job_ids": [job.id for job in claim.jobs]}
         self._heartbeat.hold(claim.token)
+        self.metrics.note_busy(True)
         try:
             outcomes = self._evaluate(
                 [job.architecture for job in claim.jobs],
@@ -148,12 +159,14 @@ class Executor:
             )
             self._complete(claim, outcomes, self._environment(ready.dataset))
             seconds = time.monotonic() - started
-            self._fit_claims(seconds / len(claim.jobs))
-            log.info("group_completed", **facts, seconds=round(seconds, 3))
+            self._fit_claims(claim.sweep_id, seconds / len(claim.jobs))
+            self.metrics.note_end("completed")
+            log.info("group_completed", jobs=len(claim.jobs), seconds=round(seconds, 3))
         except HandBack:
             self._release(claim)
             log.info("group_handed_back", **facts)
         except StaleLeaseError as error:
+            self.metrics.note_end("stale")
             log.warning("group_dropped", **facts, reason=error.message)
         except DatasetMismatchError as error:
             self._release(claim)
@@ -165,12 +178,17 @@ class Executor:
             log.exception("group_failed", **facts)
             self._fail(claim, error)
         finally:
+            self.metrics.note_busy(False)
             self._heartbeat.drop()
 
-    def _fit_claims(self, job_s: float) -> None:
-        """Sizes the next claim by what a job takes on this device."""
+    def _claim_limit(self, sweep_id: int) -> int:
+        first = min(FIRST_CLAIM_JOBS, self._settings.claim_jobs)
+        return self._claim_limits.get(sweep_id, first)
+
+    def _fit_claims(self, sweep_id: int, job_s: float) -> None:
+        """Sizes a sweep's next claim by what its jobs take on this device."""
         fitting = int(self._settings.claim_s / max(job_s, 1e-6))
-        self._claim_limit = max(1, min(self._settings.claim_jobs, fitting))
+        self._claim_limits[sweep_id] = max(1, min(self._settings.claim_jobs, fitting))
 
     def _on_progress(self) -> None:
         self._heartbeat.progress()
@@ -195,16 +213,24 @@ class Executor:
             StaleLeaseError: the lease ended before; nothing was written.
             DatasetMismatchError: earlier trials used other images; nothing was written.
         """
-        deadline = time.monotonic() + self._settings.lease_s
+        started = time.monotonic()
+        deadline = started + self._settings.lease_s
         while True:
             try:
                 self._complete_once(claim, outcomes, environment)
+                self._note_written(claim, outcomes, time.monotonic() - started)
                 return
             except (OperationalError, InterfaceError) as error:
                 if time.monotonic() > deadline:
                     raise
                 log.warning("completion_retried", error=str(error).splitlines()[0])
                 time.sleep(COMPLETION_RETRY_S)
+
+    def _note_written(self, claim: Claim, outcomes: list[JobOutcome], write_s: float) -> None:
+        self.metrics.note_outcomes(outcomes, write_s)
+        for job, outcome in zip(claim.jobs, outcomes, strict=True):
+            if outcome.status is JobStatus.FAILED:
+                log.warning("job_failed", job_id=job.id, reason=outcome.reason, error=outcome.error)
 
     def _complete_once(
         self, claim: Claim, outcomes: list[JobOutcome], environment: Environment
@@ -216,14 +242,17 @@ class Executor:
         except StaleLeaseError:
             with self._session_factory() as session:
                 if not leases.has_completed(session, claim):
+                    self.metrics.note_stale_completion()
                     raise
-            log.info("completion_found_written", token=str(claim.token))
+            log.info("completion_found_written")
 
     def _release(self, claim: Claim) -> None:
+        self.metrics.note_end("handed_back")
         with self._session_factory.begin() as session:
             leases.release_claim(session, claim)
 
     def _fail(self, claim: Claim, error: Exception) -> None:
+        self.metrics.note_end("failed")
         text = f"{type(error).__name__}: {error}"[:2000]
         with self._session_factory.begin() as session:
             leases.fail_claim(session, claim, error=text, max_attempts=self._settings.max_attempts)

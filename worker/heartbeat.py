@@ -72,6 +72,7 @@ class Heartbeat(threading.Thread):
         self.join()
 
     def run(self) -> None:
+        structlog.contextvars.bind_contextvars(worker_id=str(self._worker_id))
         while not self._stopped.wait(self._lease_s / 4):
             try:
                 self._beat()

@@ -22,6 +22,7 @@ from worker.engine.timing import DeviceLock
 from worker.engine.tree import evaluate_group
 from worker.execution import Evaluate, Executor
 from worker.heartbeat import Heartbeat
+from worker.metrics import serve_metrics
 from worker.readiness import available_datasets
 from worker.tasks import register_tasks
 
@@ -38,11 +39,13 @@ def run_worker(settings: Settings, evaluate: Evaluate = evaluate_group) -> int:
 
     Raises:
         DeviceUnavailableError: the device of the settings is not there.
+        UnavailableError: its metrics cannot be served where the settings say.
     """
     configure_logging(settings)
     device = open_device(settings.device, settings.memory_budget)
     _try_lock(device)
     worker_id = uuid.uuid4()
+    structlog.contextvars.bind_contextvars(worker_id=str(worker_id))
     engine = make_engine(
         settings, pool_size=2, idle_in_transaction_s=STALLED_S, ping_after_s=PING_AFTER_S
     )
@@ -60,8 +63,9 @@ def run_worker(settings: Settings, evaluate: Evaluate = evaluate_group) -> int:
     )
     app = make_celery(settings)
     register_tasks(app, executor)
-    log.info("worker_started", worker_id=str(worker_id), device=device.model)
+    log.info("worker_started", device=device.model)
     try:
+        serve_metrics(executor.metrics, settings)
         celery_worker = app.Worker(
             pool="solo",
             concurrency=1,

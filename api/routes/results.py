@@ -1,54 +1,51 @@
-"""Results of a sweep: leaderboard, jobs with their trials, export and plots."""
+"""Results of a sweep: leaderboard and jobs with their trials."""
 
-from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response
-from fastapi.responses import StreamingResponse
+from fastapi import APIRouter, Query
 
-from api.deps import MAX_ID, DbSession, JobId, SweepId
-from api.openapi import raises, sends
-from api.schemas import JobDetailOut, JobOut, JobPage, LeaderboardOut, LeaderOut
-from services import analysis, export, leaderboard
+from api.deps import DbSession, FitnessWeight, JobId, PageSize, PageToken, RowFilters, SweepId
+from api.filters import FILTER_PARAMETERS
+from api.schemas import JobDetailOut, JobOut, JobPage, LeaderboardOut
+from services import leaderboard
+from services.filters import DEFAULT_SORT
 from services.sweeps import get_sweep
-from shared.errors import ConflictError
-from shared.protocol import Fraction
+from shared.ranking import FITNESS_WEIGHT, SORT_FIELDS
 from shared.status import JobStatus
 
 router = APIRouter(prefix="/v1", tags=["results"])
 
-SortKey = Literal[
-    "-accuracy", "accuracy", "-throughput", "throughput", "-ratio", "ratio",
-    "-parameters", "parameters", "-flops", "flops",
-]  # fmt: skip
+Sort = Annotated[
+    str,
+    Query(
+        max_length=200,
+        description="Fields, comma-separated, a minus before one puts its largest first: "
+        + ", ".join(SORT_FIELDS),
+    ),
+]
 
 
-@router.get("/sweeps/{sweep_id}/leaderboard")
+@router.get("/sweeps/{sweep_id}/leaderboard", openapi_extra=FILTER_PARAMETERS)
 def show_leaderboard(
     sweep_id: SweepId,
     session: DbSession,
-    min_accuracy: Annotated[Fraction | None, Query(description="Fraction, 0 to 1.")] = None,
-    min_throughput: Annotated[
-        float | None, Query(ge=0, allow_inf_nan=False, description="Images per second.")
-    ] = None,
-    max_ratio: Annotated[
-        float | None, Query(ge=0, allow_inf_nan=False, description="Output / input elements.")
-    ] = None,
-    sort: Annotated[SortKey, Query(description="A minus puts the largest first.")] = "-accuracy",
-    limit: Annotated[int, Query(ge=1, le=1000, description="Most networks.")] = 100,
+    filters: RowFilters,
+    sort: Sort = DEFAULT_SORT,
+    fitness_weight: FitnessWeight = FITNESS_WEIGHT,
+    page_size: PageSize = 100,
+    page_token: PageToken = None,
 ) -> LeaderboardOut:
-    """Ranks the completed networks; a minus before the sort key puts the largest first."""
-    rows = leaderboard.rank_jobs(
+    """Ranks networks that pass the filters: completed ones, of one device model, unless asked."""
+    page = leaderboard.rank_jobs(
         session,
         sweep_id,
-        min_accuracy=min_accuracy,
-        min_throughput=min_throughput,
-        max_ratio=max_ratio,
+        filters,
         sort=sort,
-        limit=limit,
+        fitness_weight=fitness_weight,
+        page_size=page_size,
+        page_token=page_token,
     )
-    leaders = [LeaderOut.ranked(rank, *row) for rank, row in enumerate(rows, start=1)]
-    return LeaderboardOut(sweep_id=sweep_id, rows=leaders)
+    return LeaderboardOut.of(sweep_id, page)
 
 
 @router.get("/sweeps/{sweep_id}/jobs")
@@ -56,13 +53,15 @@ def list_jobs(
     sweep_id: SweepId,
     session: DbSession,
     status: Annotated[JobStatus | None, Query(description="Only jobs in this state.")] = None,
-    after_id: Annotated[int, Query(ge=0, le=MAX_ID, description="Only jobs after this one.")] = 0,
-    limit: Annotated[int, Query(ge=1, le=1000, description="Most jobs on a page.")] = 100,
+    page_size: PageSize = 100,
+    page_token: PageToken = None,
 ) -> JobPage:
     """Lists a sweep's jobs by id, of one state or all."""
-    jobs = leaderboard.list_jobs(session, sweep_id, status=status, after_id=after_id, limit=limit)
-    next_id = jobs[-1].id if len(jobs) == limit else None
-    return JobPage(jobs=[JobOut.of(job) for job in jobs], next_after_id=next_id)
+    page = leaderboard.list_jobs(
+        session, sweep_id, status=status, page_size=page_size, page_token=page_token
+    )
+    jobs = [JobOut.of(job) for job in page.jobs]
+    return JobPage(jobs=jobs, next_page_token=page.next_page_token)
 
 
 @router.get("/jobs/{job_id}")
@@ -70,33 +69,3 @@ def show_job(job_id: JobId, session: DbSession) -> JobDetailOut:
     """Shows one job with its trials, where each was measured, and every attempt at it."""
     detail = leaderboard.get_job(session, job_id)
     return JobDetailOut.detailed(detail, get_sweep(session, detail.job.sweep_id).sweep.protocol)
-
-
-@router.get(
-    "/sweeps/{sweep_id}/export.csv", response_class=StreamingResponse, responses=sends("text/csv")
-)
-def export_csv(sweep_id: SweepId, request: Request) -> StreamingResponse:
-    """Streams one CSV row per architecture, in constant memory."""
-    session = request.app.state.session_factory()
-    try:
-        lines = export.export_csv(session, sweep_id)
-    except BaseException:
-        session.close()
-        raise
-
-    def stream() -> Iterator[str]:
-        with session:
-            yield from lines
-
-    headers = {"Content-Disposition": f'attachment; filename="sweep-{sweep_id}.csv"'}
-    return StreamingResponse(stream(), media_type="text/csv; charset=utf-8", headers=headers)
-
-
-@router.get(
-    "/sweeps/{sweep_id}/plots/scatter.png",
-    response_class=Response,
-    responses=sends("image/png") | raises(ConflictError),
-)
-def plot_scatter(sweep_id: SweepId, session: DbSession) -> Response:
-    """Draws accuracy against throughput, coloured by ratio."""
-    return Response(analysis.plot_scatter(session, sweep_id), media_type="image/png")

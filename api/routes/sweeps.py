@@ -1,11 +1,10 @@
 """``/v1/sweeps``: previewing, creating, watching and steering sweeps."""
 
-from typing import Annotated
-
-from fastapi import APIRouter, Query, Response, status
+import structlog
+from fastapi import APIRouter, Response, status
 from pydantic import ValidationError
 
-from api.deps import MAX_ID, DbSession, IdempotencyKey, SweepId
+from api.deps import DbSession, IdempotencyKey, PageSize, PageToken, SweepId
 from api.openapi import raises
 from api.schemas import ExtensionIn, PreviewOut, SweepIn, SweepOut, SweepPage
 from services import sweeps as sweep_services
@@ -18,6 +17,7 @@ from shared.errors import (
 from shared.protocol import Protocol
 
 router = APIRouter(prefix="/v1/sweeps", tags=["sweeps"])
+log = structlog.get_logger(__name__)
 
 
 def _protocol(wanted: SweepIn) -> Protocol:
@@ -48,22 +48,19 @@ def create(
     sweep = sweep_services.create_sweep(
         session, wanted.resolved_space(), _protocol(wanted), wanted.name, idempotency_key=key
     )
+    log.info("sweep_created", sweep_id=sweep.id, jobs=sweep.total)
     response.headers["Location"] = f"/v1/sweeps/{sweep.id}"
     return SweepOut.of(sweep_services.get_sweep(session, sweep.id))
 
 
 @router.get("")
 def list_sweeps(
-    session: DbSession,
-    before_id: Annotated[
-        int | None, Query(ge=1, le=MAX_ID, description="Only sweeps before this one.")
-    ] = None,
-    limit: Annotated[int, Query(ge=1, le=200, description="Most sweeps on a page.")] = 50,
+    session: DbSession, page_size: PageSize = 50, page_token: PageToken = None
 ) -> SweepPage:
     """Lists sweeps, newest first."""
-    states = sweep_services.list_sweeps(session, before_id=before_id, limit=limit)
-    next_id = states[-1].sweep.id if len(states) == limit else None
-    return SweepPage(sweeps=[SweepOut.of(state) for state in states], next_before_id=next_id)
+    page = sweep_services.list_sweeps(session, page_size=page_size, page_token=page_token)
+    sweeps = [SweepOut.of(state) for state in page.sweeps]
+    return SweepPage(sweeps=sweeps, next_page_token=page.next_page_token)
 
 
 @router.get("/{sweep_id}")

@@ -1,28 +1,22 @@
-"""Health, readiness and workers."""
+"""Workers and metrics."""
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request, Response
 
 from api.deps import DbSession
-from api.schemas import Health, WorkerOut
-from services.workers import check_database, list_workers
+from api.metrics import CONTENT_TYPE, render
+from api.schemas import WorkerOut
+from services.workers import list_workers
 
 router = APIRouter(tags=["system"])
-
-
-@router.get("/healthz")
-def healthz() -> Health:
-    """Says that the process answers."""
-    return Health()
-
-
-@router.get("/readyz")
-def readyz(session: DbSession) -> Health:
-    """Says that the database answers too; 503 while it does not."""
-    check_database(session)
-    return Health()
 
 
 @router.get("/v1/workers")
 def show_workers(session: DbSession) -> list[WorkerOut]:
     """Lists the workers seen lately and what keeps them from working, if anything does."""
     return [WorkerOut.model_validate(row, from_attributes=True) for row in list_workers(session)]
+
+
+@router.get("/metrics", response_class=Response)
+def show_metrics(request: Request) -> Response:
+    """Shows what Prometheus reads: this process's requests, and the whole cluster's state."""
+    return Response(render(request.app.state.metrics), media_type=CONTENT_TYPE)

@@ -24,10 +24,11 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, UUID
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from shared.access import Scope
 from shared.status import JobStatus, SweepStatus
 
 
-def _one_of(column: str, values: type[JobStatus] | type[SweepStatus]) -> str:
+def _one_of(column: str, values: type[JobStatus] | type[SweepStatus] | type[Scope]) -> str:
     return f"{column} IN ({', '.join(repr(value.value) for value in values)})"
 
 
@@ -136,6 +137,7 @@ class Lease(Base):
         Index(
             "leases_ended", "sweep_id", "ended_at", postgresql_where=text("ended_at IS NOT NULL")
         ),
+        Index("leases_expired", "ended_at", postgresql_where=text("outcome = 'expired'")),
     )
 
     token: Mapped[uuid.UUID] = mapped_column(primary_key=True)
@@ -164,6 +166,18 @@ class Environment(Base):
     fingerprint: Mapped[str] = mapped_column(unique=True)
 
 
+class SweepEnvironment(Base):
+    """Completed jobs of a sweep by environment, kept by a trigger on jobs like its progress."""
+
+    __tablename__ = "sweep_environments"
+
+    sweep_id: Mapped[int] = mapped_column(
+        ForeignKey("sweeps.id", ondelete="CASCADE"), primary_key=True
+    )
+    environment_id: Mapped[int] = mapped_column(ForeignKey("environments.id"), primary_key=True)
+    completed: Mapped[int] = mapped_column(Integer)
+
+
 class Job(Base):
     """One architecture of a sweep, its state, and the totals of its trials."""
 
@@ -187,8 +201,17 @@ class Job(Base):
         Index(
             "jobs_by_accuracy",
             "sweep_id",
-            text("accuracy DESC"),
+            text("accuracy DESC NULLS LAST"),
             "id",
+            postgresql_include=["throughput", "environment_id"],
+            postgresql_where=text("status = 'completed'"),
+        ),
+        Index(
+            "jobs_by_throughput",
+            "sweep_id",
+            text("throughput DESC NULLS LAST"),
+            "id",
+            postgresql_include=["accuracy", "environment_id"],
             postgresql_where=text("status = 'completed'"),
         ),
     )
@@ -221,6 +244,7 @@ class Job(Base):
     train_accuracy: Mapped[float | None]
     throughput: Mapped[float | None]  # images/s, mean over trials
     throughput_min: Mapped[float | None]
+    throughput_max: Mapped[float | None]
     throughput_measured: Mapped[bool | None]  # false where any trial's figure was screened
     fit_s: Mapped[float | None]
     environment_id: Mapped[int | None] = mapped_column(ForeignKey("environments.id"))
@@ -275,3 +299,22 @@ class Trial(Base):
     environment_id: Mapped[int] = mapped_column(ForeignKey("environments.id"))
     attempt: Mapped[int] = mapped_column(SmallInteger)
     finished_at: Mapped[dt.datetime] = mapped_column(server_default=func.clock_timestamp())
+
+
+class ApiKey(Base):
+    """A key to the API. Of its secret only the hash is here."""
+
+    __tablename__ = "api_keys"
+    __table_args__ = (
+        CheckConstraint(_one_of("scope", Scope), name="api_keys_scope"),
+        CheckConstraint("octet_length(secret_hash) = 32", name="api_keys_secret_hash"),
+    )
+
+    prefix: Mapped[str] = mapped_column(primary_key=True)
+    secret_hash: Mapped[bytes]
+    name: Mapped[str]
+    scope: Mapped[str]
+    created_at: Mapped[dt.datetime] = mapped_column(server_default=func.clock_timestamp())
+    expires_at: Mapped[dt.datetime | None]
+    revoked_at: Mapped[dt.datetime | None]
+    last_used_at: Mapped[dt.datetime | None]

@@ -68,7 +68,7 @@ def test_down_and_up_in_the_middle_lose_and_repeat_nothing(cluster: Cluster) -> 
         check_counts(sweep)
         assert 0 < sweep["finished"] < sweep["total"]
         _wait_completed(cluster, disturbed)
-        jobs = client.leaderboard(disturbed, limit=1000)
+        jobs = client.leaderboard(disturbed)
         assert {row["attempt"] for row in jobs} == {1}  # an orderly stop burns no attempt
         assert accuracies(client, disturbed) == accuracies(client, undisturbed)
 
@@ -79,7 +79,7 @@ def test_a_killed_workers_jobs_run_again_with_the_same_results(cluster: Cluster)
         _wait_underway(cluster, sweep_id)
         os.kill(cluster.pid("worker-1"), signal.SIGKILL)
         _wait_completed(cluster, sweep_id)
-        rows = client.leaderboard(sweep_id, limit=1000)
+        rows = client.leaderboard(sweep_id)
         assert {row["attempt"] for row in rows} == {1, 2}
         assert all(row["trials_done"] == 10 for row in rows)
         again = client.create_sweep(small_sweep(**SLOW))["id"]
@@ -154,7 +154,7 @@ def test_a_missing_dataset_is_named_with_what_to_do_and_its_jobs_stay_unharmed(
         assert counts["pending"] == 64
         _write_dataset(cluster.data_dir / "mine.npz")
         _wait_completed(cluster, sweep_id)
-        assert {row["attempt"] for row in client.leaderboard(sweep_id, limit=1000)} == {1}
+        assert {row["attempt"] for row in client.leaderboard(sweep_id)} == {1}
 
 
 def _write_dataset(path: Path) -> None:

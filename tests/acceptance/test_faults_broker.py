@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from shared.queue import EVALUATE_GROUP, QUEUE_NAME, HintQueue, make_celery
+from shared.broker import QUEUE_NAME
+from shared.queue import EVALUATE_GROUP, HintQueue, make_celery
 from tests.acceptance.conftest import small_sweep
 from tests.acceptance.faults import Broker, Proxy, Site, measured
 from tests.acceptance.invariants import Answers, check

@@ -39,11 +39,28 @@ def test_every_guarantee_names_a_test_that_exists() -> None:
         named = NAMED_TEST.search(promise)
         if named is None:
             missing.append(f"names no test: {promise}")
-            continue
-        path, name = ROOT / named[1], named[2]
-        if not path.exists() or name not in names_of_tests(path):
+        elif not is_there(named[1], named[2]):
             missing.append(f"is not there: {named[0]}")
     assert missing == []
+
+
+def is_there(path: str, name: str) -> bool:
+    return (ROOT / path).exists() and name in names_of_tests(ROOT / path)
+
+
+RISKS = [f"API{number}" for number in range(1, 11)]
+RISK = re.compile(r"^\| (API\d+) [^|]+\| ([^|]+) \| ([^|]+) \|$", re.MULTILINE)
+
+
+def test_every_risk_of_owasps_ten_has_an_answer_that_tests_hold() -> None:
+    rows = RISK.findall((ROOT / "docs/security.md").read_text())
+    assert [risk for risk, _, _ in rows] == RISKS
+    for risk, answer, tests in rows:
+        assert answer.endswith("."), risk
+        named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", tests)
+        assert named, risk
+        assert len(named) == tests.count("`") / 2, risk
+        assert [one for one in named if not is_there(*one)] == [], risk
 
 
 def test_bullets_are_read_over_several_lines() -> None:

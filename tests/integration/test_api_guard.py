@@ -55,11 +55,36 @@ def test_an_error_names_at_most_twenty_fields(api: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize(
-    "query", ["/v1/sweeps?limits=3", "/v1/sweeps/1/leaderboard?min_accurac=0.9", "/healthz?x=1"]
+    ("query", "code"),
+    [
+        ("/v1/sweeps?limits=3", "invalid_input"),
+        ("/v1/sweeps/1/leaderboard?min_accurac=0.9", "unknown_filter"),
+        ("/healthz?x=1", "invalid_input"),
+    ],
 )
 def test_a_parameter_that_nobody_knows_is_refused_by_its_name(
-    query: str, api: httpx.Client
+    query: str, code: str, api: httpx.Client
 ) -> None:
-    body = assert_problem(api.get(query), 422, "invalid_input")
+    body = assert_problem(api.get(query), 422, code)
     name = query.split("?")[1].split("=", maxsplit=1)[0]
     assert [error["field"] for error in body["errors"]] == [name]
+
+
+def test_no_page_and_no_space_is_larger_than_its_limit(api: httpx.Client) -> None:
+    paged = [
+        (method, path, parameter["schema"])
+        for path, methods in api.get("/openapi.json").json()["paths"].items()
+        for method, operation in methods.items()
+        for parameter in operation.get("parameters", [])
+        if parameter["name"] in ("limit", "page_size")
+    ]
+    assert paged
+    for method, path, schema in paged:
+        assert schema["maximum"] <= 1000, (method, path)
+    assert_problem(api.get("/v1/sweeps?limit=201"), 422, "invalid_input")
+
+    layer = {"channels": list(range(1, 22)), "kernel_size": [1, 3, 5], "stride": [1, 2, 3, 4]}
+    wanted = {"space": {"layers": [layer] * 3}, "protocol": {"dataset": "digits"}}
+    for path in ("/v1/sweeps", "/v1/sweeps/preview"):
+        body = assert_problem(api.post(path, json=wanted), 422, "invalid_input")
+        assert "16,003,008" in body["detail"]

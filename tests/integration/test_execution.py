@@ -280,3 +280,23 @@ def test_hint_of_a_paused_or_unknown_sweep_claims_nothing(
     executor.execute_group(sweep_id, 0)
     executor.execute_group(404, 0)
     assert site.scalar("SELECT count(*) FROM leases") == 0
+
+
+def test_first_claim_of_a_sweep_is_small_and_later_ones_take_seconds(
+    site: Site, sessions: SessionFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a job costs is learnt from each sweep anew; cheap jobs go in whole groups."""
+    monkeypatch.setattr(execution, "FIRST_CLAIM_JOBS", 3)
+    claimed: list[int] = []
+
+    def watched(architectures: Sequence[Architecture], *more: Any, **named: Any) -> Any:
+        claimed.append(len(architectures))
+        return evaluate(architectures, *more, **named)
+
+    executor = site.executor(sessions, engine=watched)
+    for _ in range(2):
+        sweep = create_sweep(site.session, small_space(2), small_protocol())
+        site.session.commit()
+        executor.execute_group(sweep.id, 0)
+        executor.execute_group(sweep.id, 1)
+    assert claimed == [3, GROUP_SIZE - 3, GROUP_SIZE] * 2

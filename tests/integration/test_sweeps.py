@@ -228,11 +228,13 @@ def test_steering_an_unknown_sweep_says_so(session: Session) -> None:
 
 def test_sweeps_are_listed_newest_first_and_page_without_gaps(session: Session) -> None:
     ids = [add_sweep(session, groups=1) for _ in range(5)]
-    pages = [
-        [state.sweep.id for state in list_sweeps(session, before_id=before, limit=2)]
-        for before in (None, ids[3], ids[1])
-    ]
+    pages, token = [], None
+    for _ in range(3):
+        page = list_sweeps(session, page_size=2, page_token=token)
+        pages.append([state.sweep.id for state in page.sweeps])
+        token = page.next_page_token
     assert pages == [[ids[4], ids[3]], [ids[2], ids[1]], [ids[0]]]
+    assert token is None
 
 
 def test_a_session_that_read_a_sweep_before_decides_on_what_it_is_now(

@@ -1,5 +1,6 @@
 """The command line's own logic: what it sends, and how it writes numbers."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -7,7 +8,10 @@ from typer import Exit
 
 from cli import output
 from cli.context import resolve_sweep
+from cli.local import start_cluster
 from cli.sweep_commands import assign_field
+from shared.errors import InvalidInputError
+from shared.settings import Settings
 
 
 @pytest.mark.parametrize(
@@ -64,3 +68,10 @@ def test_layers_are_written_field_by_field() -> None:
         {"channels": 32, "kernel_size": 3, "stride": 1, "dilation": 2},
     ]
     assert output.layers(layers) == "9,3 / 3,1 / 1,2 / 32,32"
+
+
+def test_a_cluster_that_asks_for_no_keys_starts_on_this_machine_alone(tmp_path: Path) -> None:
+    open_to_all = Settings(api_host="0.0.0.0", data_dir=tmp_path)
+    with pytest.raises(InvalidInputError, match=r"docs/security\.md"):
+        start_cluster(open_to_all, workers=0)
+    assert list(tmp_path.iterdir()) == []

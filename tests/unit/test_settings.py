@@ -34,6 +34,13 @@ def test_defaults_stay_on_this_machine() -> None:
         ("API_PORT", "70000"),
         ("API_PORT", "http"),
         ("API_CONNECTIONS", "0"),
+        ("API_KEYS", "maybe"),
+        ("READS_PER_MINUTE", "-1"),
+        ("WRITES_PER_MINUTE", "many"),
+        ("CORS_ORIGINS", "*"),
+        ("CORS_ORIGINS", "https://a.example/path"),
+        ("CORS_ORIGINS", "https://a.example,b.example"),
+        ("METRICS_PORT", "70000"),
         ("DEVICE", "tpu"),
         ("DEVICE", "cuda:x"),
         ("MEMORY_BUDGET", "12"),
@@ -94,3 +101,39 @@ def test_children_read_the_settings_of_their_parent(monkeypatch: pytest.MonkeyPa
     for name, value in child_environment(parent).items():
         monkeypatch.setenv(name, value)
     assert get_settings() == parent
+
+
+def test_keys_are_wanted_unless_told_otherwise() -> None:
+    assert get_settings().api_keys == "required"
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.7", "sweeps.example.org"])
+def test_keys_cannot_be_off_where_others_reach_the_api(
+    host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CONVSWEEP_API_HOST", host)
+    monkeypatch.setenv("CONVSWEEP_API_KEYS", "off")
+    with pytest.raises(InvalidInputError, match="convsweep key create") as caught:
+        get_settings()
+    assert caught.value.field == "CONVSWEEP_API_KEYS"
+    monkeypatch.setenv("CONVSWEEP_API_KEYS", "required")
+    assert get_settings().api_host == host
+
+
+def test_the_users_key_is_shown_nowhere_and_handed_to_no_process(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("CONVSWEEP_API_KEY", "csw_of_mine")
+    monkeypatch.setenv("CONVSWEEP_API_KEY_FILE", "/of/mine")
+    settings = get_settings()
+    assert settings.api_key is not None
+    assert settings.api_key.get_secret_value() == "csw_of_mine"
+    assert "of_mine" not in f"{settings!r} {settings.model_dump_json()}"
+    environment = child_environment(settings)
+    assert {"CONVSWEEP_API_KEY", "CONVSWEEP_API_KEY_FILE"}.isdisjoint(environment)
+
+
+def test_origins_are_listed_with_commas() -> None:
+    settings = Settings(cors_origins="https://a.example,http://localhost:5173")
+    assert settings.allowed_origins == {"https://a.example", "http://localhost:5173"}
+    assert Settings().allowed_origins == frozenset()

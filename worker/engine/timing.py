@@ -99,15 +99,22 @@ def _open_for_all(path: Path) -> int:
 
 @contextlib.contextmanager
 def arithmetic(precision: Precision) -> Iterator[None]:
-    """Sets what products of float32 may be rounded to, and sets it back."""
+    """Sets what products of float32 may be rounded to, and sets it back.
+
+    Meanwhile cuDNN tries its ways to compute a layer once for each of its shapes and remembers the
+    fastest.
+    """
     wanted = "tf32" if precision is Precision.TF32 else "ieee"
     places: tuple[Any, ...] = (torch.backends.cudnn.conv, torch.backends.cuda.matmul)  # type: ignore[attr-defined]
     before = [place.fp32_precision for place in places]
+    benchmark = torch.backends.cudnn.benchmark
     try:
+        torch.backends.cudnn.benchmark = True
         for place in places:
             place.fp32_precision = wanted
         yield
     finally:
+        torch.backends.cudnn.benchmark = benchmark
         for place, value in zip(places, before, strict=True):
             place.fp32_precision = value
 

@@ -1,5 +1,6 @@
 """Evaluating a group: shape check, one walk per trial, gates, timing, and an outcome per job."""
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -15,8 +16,9 @@ from shared.results import JobOutcome, Reason, Throughput, TrialResult
 from shared.status import JobStatus
 from worker.engine.datasets import Dataset
 from worker.engine.faults import classify, release_memory
+from worker.engine.forward import memory_format
 from worker.engine.layers import build_network, layer_seeds, network_shapes
-from worker.engine.nodes import DrawnLayer, Network, Shape, grow_tree
+from worker.engine.nodes import DrawnLayer, Network, grow_tree
 from worker.engine.ridge import Targets, encode_labels
 from worker.engine.timing import (
     LAYER_TIMES,
@@ -25,7 +27,7 @@ from worker.engine.timing import (
     measure_throughput,
     screen_throughput,
 )
-from worker.engine.walk import Prediction, Walk, memory_format
+from worker.engine.walk import Prediction, Walk
 
 DEFAULT_MEMORY_BUDGET_BYTES = 4 * 2**30
 MIN_MEMORY_BUDGET_BYTES = 2**20
@@ -72,13 +74,43 @@ def evaluate_group(
     return [job.outcome() for job in jobs]
 
 
+def predict_trial(
+    architectures: Sequence[Architecture],
+    trial: int,
+    dataset: Dataset,
+    protocol: Protocol,
+    device: torch.device,
+    *,
+    memory_budget_bytes: int = DEFAULT_MEMORY_BUDGET_BYTES,
+    on_progress: Callable[[], None] = _nothing,
+) -> list[Prediction]:
+    """Returns what one trial of each architecture, whose kernels must fit, predicts of all images.
+
+    Labels come back on the CPU, training images first; they are sent from the device all at once.
+
+    Raises:
+        RuntimeError: the device failed; ``worker.engine.faults.classify`` says how.
+    """
+    data = _on_device(dataset, device)
+    networks = []
+    for member, architecture in enumerate(architectures):
+        seeds = layer_seeds(protocol, architecture, trial)
+        drawn = [DrawnLayer(*pair) for pair in zip(architecture.layers, seeds, strict=True)]
+        shapes = network_shapes(architecture, protocol.input_shape)
+        assert shapes is not None
+        networks.append(Network(member, drawn, shapes))
+    walk = Walk(data.images, data.targets, protocol.ridge_alpha, memory_budget_bytes, on_progress)
+    with torch.inference_mode(), arithmetic(Precision.FLOAT32):
+        predictions = walk.run(grow_tree(networks, protocol.input_shape))
+        return _to_host([predictions[member] for member in range(len(architectures))])
+
+
 @dataclass(eq=False)
 class _Job:
     """One architecture on its way to an outcome."""
 
     architecture: Architecture
     trials: range
-    shapes: list[Shape] = field(default_factory=list)
     results: list[TrialResult] = field(default_factory=list)
     ended: JobOutcome | None = None
 
@@ -98,7 +130,6 @@ def _check_shape(job: _Job, protocol: Protocol) -> None:
     shapes = network_shapes(job.architecture, protocol.input_shape)
     if shapes is None:
         return job.end(JobStatus.INVALID, Reason.INVALID_SHAPE)
-    job.shapes = shapes
     ratio = float(np.prod(shapes[-1]) / np.prod(protocol.input_shape))
     if protocol.gates.max_ratio is not None and ratio > protocol.gates.max_ratio:
         job.end(JobStatus.INVALID, Reason.RATIO_ABOVE_MAXIMUM)
@@ -149,9 +180,11 @@ class _Group:
     def run_trial(self, trial: int, jobs: Sequence[_Job]) -> None:
         """Probes, times and gates one trial of ``jobs``."""
         with self.lock.shared(self.on_progress):
+            started = time.perf_counter()
             probed = self._probe(trial, jobs)
+            probe_s = (time.perf_counter() - started) / len(jobs)
         for job, result in probed:
-            job.results.append(result)
+            job.results.append(replace(result, probe_s=probe_s))
             minimum = self.protocol.gates.min_accuracy
             if minimum is not None and result.accuracy < minimum:
                 job.end(JobStatus.REJECTED, Reason.ACCURACY_BELOW_MINIMUM)
@@ -196,16 +229,16 @@ class _Group:
         return {key: prediction for part in alone for key, prediction in part.items()}
 
     def _walk(self, trial: int, jobs: Sequence[_Job], budget: int) -> dict[int, Prediction]:
-        data = _on_device(self.dataset, self.device)
-        networks = []
-        for job in jobs:
-            seeds = layer_seeds(self.protocol, job.architecture, trial)
-            drawn = [DrawnLayer(*pair) for pair in zip(job.architecture.layers, seeds, strict=True)]
-            networks.append(Network(id(job), drawn, job.shapes))
-        alpha = self.protocol.ridge_alpha
-        walk = Walk(data.images, data.targets, alpha, budget, self.on_progress)
-        with torch.inference_mode(), arithmetic(Precision.FLOAT32):
-            return _to_host(walk.run(grow_tree(networks, self.protocol.input_shape)))
+        predictions = predict_trial(
+            [job.architecture for job in jobs],
+            trial,
+            self.dataset,
+            self.protocol,
+            self.device,
+            memory_budget_bytes=budget,
+            on_progress=self.on_progress,
+        )
+        return {id(job): prediction for job, prediction in zip(jobs, predictions, strict=True)}
 
     def _result(self, trial: int, job: _Job, prediction: Prediction) -> TrialResult:
         data = _on_device(self.dataset, self.device)
@@ -221,6 +254,7 @@ class _Group:
         )
 
     def _time(self, trial: int, job: _Job) -> None:
+        started = time.perf_counter()
         try:
             throughput = self._throughput(trial, job)
         except RuntimeError as error:
@@ -230,7 +264,8 @@ class _Group:
             release_memory(self.device)
             job.results.pop()
             return self.fail(job, trial, fault.reason, f"timing: {fault.cause}")
-        job.results[-1] = replace(job.results[-1], throughput=throughput)
+        timing_s = time.perf_counter() - started
+        job.results[-1] = replace(job.results[-1], throughput=throughput, timing_s=timing_s)
         minimum = self.protocol.gates.min_throughput
         if minimum is not None and throughput.images_per_s < minimum:
             job.end(JobStatus.REJECTED, Reason.THROUGHPUT_BELOW_MINIMUM)
@@ -251,10 +286,10 @@ class _Group:
         return measure_throughput(network, images, timing, self.on_progress)
 
 
-def _to_host(predictions: dict[int, Prediction]) -> dict[int, Prediction]:
-    labels = torch.stack([prediction.labels for prediction in predictions.values()]).cpu()
-    finite = torch.stack([prediction.finite for prediction in predictions.values()]).cpu()
-    return {
-        key: prediction._replace(labels=labels[row], finite=finite[row])
-        for row, (key, prediction) in enumerate(predictions.items())
-    }
+def _to_host(predictions: list[Prediction]) -> list[Prediction]:
+    labels = torch.stack([prediction.labels for prediction in predictions]).cpu()
+    finite = torch.stack([prediction.finite for prediction in predictions]).cpu()
+    return [
+        prediction._replace(labels=labels[row], finite=finite[row])
+        for row, prediction in enumerate(predictions)
+    ]

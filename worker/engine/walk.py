@@ -1,7 +1,7 @@
 """The walk: one trial of many networks as a tree of layers, in chunks of images, under a budget.
 
-A chunk goes depth first through a subtree and stays in the caches. Features of training images
-are kept until the probe is fitted; validation images are scored as they pass.
+Features of training images are kept until the probe is fitted; validation images are scored as
+they pass.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -10,29 +10,18 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from worker.engine.blocks import fit_ridge_in_blocks
+from worker.engine.forward import Forward, Sink, as_rows, memory_format
 from worker.engine.lanes import Lanes
-from worker.engine.layers import draw_layer
 from worker.engine.nodes import Node, image_bytes, leaves
 from worker.engine.ridge import Fit, Targets, fit_ridge, predict, scores
 from worker.engine.stopwatch import Stopwatch
 
-CPU_CHUNK_BYTES = 32 * 2**20  # all activations under way, about a last-level cache
 CHUNK_SHARE = 4  # and never take more than this part of the budget
 SYSTEM_BYTES = 40  # per element of a dual system while it is solved: float32, float64 and copies
 
-_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "relu": torch.relu_,
-    "gelu": functional.gelu,
-    "silu": functional.silu,
-    "tanh": torch.tanh_,
-    "none": lambda x: x,
-}
-
 Source = Callable[[int, int], Tensor]
-Sink = Callable[[Node, Tensor, slice], None]
 
 
 class Prediction(NamedTuple):
@@ -45,14 +34,6 @@ class Prediction(NamedTuple):
     finite: Tensor
     fit: Stopwatch
     fitted_together: int
-
-
-def memory_format(device: torch.device) -> torch.memory_format:
-    """Returns the layout of activations: channels last but for CUDA.
-
-    There it pays with tensor cores, which exact float32 does not use.
-    """
-    return torch.contiguous_format if device.type == "cuda" else torch.channels_last
 
 
 @dataclass
@@ -68,8 +49,8 @@ class Walk:
     budget: int
     on_progress: Callable[[], None]
     predictions: dict[int, Prediction] = field(default_factory=dict)
-    _weights: dict[Node, tuple[Tensor, Tensor]] = field(default_factory=dict)
     _lanes: Lanes = field(init=False)
+    _layers: Forward = field(init=False)
 
     def __post_init__(self) -> None:
         self._lanes = Lanes(self.images.device)
@@ -80,6 +61,8 @@ class Walk:
         Raises:
             torch.OutOfMemoryError: the device has less than the budget says.
         """
+        room = self.budget // CHUNK_SHARE
+        self._layers = Forward(roots, self.images.device, self._lanes.count, room)
         with self._lanes:
             self._visit(roots, lambda start, stop: self.images[start:stop], True, self.budget)
         return self.predictions
@@ -100,7 +83,7 @@ class Walk:
 
     def _batches(self, nodes: Sequence[Node], budget: int) -> Iterator[list[Node]]:
         batch: list[Node] = []
-        for node in nodes:
+        for node in sorted(nodes, key=self._layers.alike):
             if batch and not self._fits([*batch, node], budget):
                 yield batch
                 batch = []
@@ -109,11 +92,12 @@ class Walk:
 
     def _fits(self, nodes: Sequence[Node], budget: int) -> bool:
         features = sum(self._train * image_bytes(leaf.output_shape) for leaf in leaves(nodes))
-        return features <= budget - budget // CHUNK_SHARE
+        kernels = sum(self._layers.kernel_bytes(part) for node in nodes for part in node.subtree())
+        return features + kernels <= budget - budget // CHUNK_SHARE
 
     def _descend(self, node: Node, source: Source, budget: int) -> None:
         """Evaluates a subtree that does not fit as a whole: its own networks, then its children."""
-        self._weights[node] = self._draw(node)
+        self._layers.draw(node)
         if node.members:
             own = Node(node.drawn, node.input_shape, node.output_shape, members=node.members)
             if self._fits([own], budget):
@@ -123,16 +107,17 @@ class Walk:
         if node.children:
 
             def after(start: int, stop: int) -> Tensor:
-                return self._apply(node, source(start, stop))
+                return self._layers.apply(node, source(start, stop))
 
             self._visit(list(node.children.values()), after, False, budget)
-        self._forget([node])
+        self._layers.forget([node])
 
     def _keep(self, child: Node, source: Source, budget: int) -> Tensor:
         shape, device = child.input_shape, self.images.device
         layout = memory_format(device)
         kept = torch.empty(len(self.images), *shape, device=device, memory_format=layout)
-        chunks = self._chunks(0, len(self.images), 3 * image_bytes(shape), budget)
+        size = self._layers.chunk_images([child], budget // CHUNK_SHARE)
+        chunks = self._chunks(0, len(self.images), size)
 
         def keep(chunk: slice) -> None:
             kept[chunk] = source(chunk.start, chunk.stop)
@@ -157,52 +142,22 @@ class Walk:
             decisions[leaf][chunk] = scores(fits[leaf], rows)
 
         self._pass(nodes, source, self._train, len(self.images), budget, score)
-        self._forget(nodes)
+        self._layers.forget(nodes)
         for leaf in ends:
             self._predict(leaf, decisions[leaf], *watches[leaf])
 
     def _pass(
         self, nodes: Sequence[Node], source: Source, first: int, end: int, budget: int, sink: Sink
     ) -> None:
-        widest = image_bytes(nodes[0].input_shape) + max(node.path_bytes() for node in nodes)
-
         def forward(chunk: slice) -> None:
-            activation = source(chunk.start, chunk.stop)
-            for node in nodes:
-                self._forward(node, activation, chunk, sink)
+            self._layers.run(nodes, source(chunk.start, chunk.stop), chunk, sink)
 
-        self._lanes.each(forward, self._chunks(first, end, widest, budget), self.on_progress)
-
-    def _forward(self, node: Node, activation: Tensor, chunk: slice, sink: Sink) -> None:
-        output = self._apply(node, activation)
-        if node.members:
-            sink(node, _rows(output), chunk)
-        for child in node.children.values():
-            self._forward(child, output, chunk, sink)
-
-    def _apply(self, node: Node, chunk: Tensor) -> Tensor:
-        layer = node.drawn.layer
-        weight, bias = self._weights[node]
-        output = functional.conv2d(chunk, weight, bias, layer.stride, layer.padding, layer.dilation)
-        return _ACTIVATIONS[layer.activation](output)
+        size = self._layers.chunk_images(nodes, budget // CHUNK_SHARE)
+        self._lanes.each(forward, self._chunks(first, end, size), self.on_progress)
 
     def _draw_all(self, nodes: Sequence[Node]) -> None:
-        def draw(node: Node) -> None:
-            self._weights[node] = self._draw(node)
-
         undrawn = [part for node in nodes for part in node.subtree()]
-        self._lanes.each(draw, undrawn, self.on_progress)
-
-    def _draw(self, node: Node) -> tuple[Tensor, Tensor]:
-        weight, bias = draw_layer(node.drawn.layer, node.input_shape[0], node.drawn.seed)
-        device = self.images.device
-        if device.type == "cuda":  # pinned memory is copied without waiting
-            weight, bias = weight.pin_memory(), bias.pin_memory()
-        layout = memory_format(device)
-        return (
-            weight.to(device, non_blocking=True).contiguous(memory_format=layout),
-            bias.to(device, non_blocking=True),
-        )
+        self._lanes.each(self._layers.draw, undrawn, self.on_progress)
 
     def _fit(
         self, features: dict[Node, Tensor]
@@ -237,7 +192,7 @@ class Walk:
 
         def rows(start: int, stop: int) -> Tensor:
             self.on_progress()
-            return _rows(self._apply(leaf, source(start, stop)))
+            return as_rows(self._layers.apply(leaf, source(start, stop)))
 
         watch = Stopwatch(self.images.device)
         fit = fit_ridge_in_blocks(rows, leaf.features, block, self.targets, self.alpha)
@@ -245,7 +200,7 @@ class Walk:
         decisions = [fit.train_scores]
         for start in range(self._train, len(self.images), block):
             decisions.append(scores(fit, rows(start, min(start + block, len(self.images)))))
-        self._forget([leaf])
+        self._layers.forget([leaf])
         self._predict(leaf, torch.cat(decisions), watch, 1)
 
     def _predict(self, leaf: Node, decision: Tensor, watch: Stopwatch, together: int) -> None:
@@ -254,17 +209,8 @@ class Walk:
         for member in leaf.members:
             self.predictions[member] = prediction
 
-    def _chunks(self, first: int, end: int, image_bytes: int, budget: int) -> Iterator[slice]:
-        room = budget // CHUNK_SHARE
-        if self.images.device.type != "cuda":
-            room = min(room, CPU_CHUNK_BYTES) // self._lanes.count
-        size = max(1, room // image_bytes)
+    def _chunks(self, first: int, end: int, size: int) -> Iterator[slice]:
         return (slice(start, min(start + size, end)) for start in range(first, end, size))
-
-    def _forget(self, nodes: Sequence[Node]) -> None:
-        for node in nodes:
-            for part in node.subtree():
-                self._weights.pop(part, None)
 
     @property
     def _train(self) -> int:
@@ -276,13 +222,3 @@ def _store_into(features: dict[Node, Tensor]) -> Sink:
         features[leaf][chunk] = rows
 
     return store
-
-
-def _rows(output: Tensor) -> Tensor:
-    """Returns activations (m, C, H, W) as rows (m, p), in whatever order they lie in memory.
-
-    The order is the same for all images, and a ridge does not care for the order of features.
-    """
-    if memory_format(output.device) is torch.channels_last:
-        output = output.permute(0, 2, 3, 1)
-    return output.flatten(1).contiguous()

@@ -1,9 +1,10 @@
 """How statements are run where SQLAlchemy's own way is too slow or too vague."""
 
+import io
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import CursorResult, Result
+from sqlalchemy import CursorResult, Result, Select
 from sqlalchemy.orm import Session
 
 
@@ -19,6 +20,29 @@ def copy_rows(session: Session, statement: str, lines: Iterable[str]) -> None:
     assert connection is not None
     with connection.cursor() as cursor:
         cursor.copy_expert(statement, _LineReader(lines), size=262_144)
+
+
+CSV = "FORMAT csv"
+# for values without these two characters, such as JSON: nothing is ever quoted
+VERBATIM = r"FORMAT csv, QUOTE E'\x01', DELIMITER E'\x02'"
+
+
+def copy_out(session: Session, statement: Select[Any], options: str) -> bytes:
+    """Returns the rows of a statement as Postgres itself writes them, a line per row.
+
+    COPY takes no parameters, so the driver quotes them into its text, each by its type.
+    """
+    connection = session.connection()
+    compiled = statement.compile(
+        dialect=connection.dialect, compile_kwargs={"render_postcompile": True}
+    )
+    raw = connection.connection.driver_connection
+    assert raw is not None
+    lines = io.BytesIO()
+    with raw.cursor() as cursor:
+        copy = f"COPY ({compiled}) TO STDOUT ({options})"
+        cursor.copy_expert(cursor.mogrify(copy, compiled.params), lines)
+    return lines.getvalue()
 
 
 class _LineReader:

@@ -138,6 +138,7 @@ def complete_jobs(
                 stddev_samp(accuracy) AS accuracy_sd, min(accuracy) AS accuracy_min,
                 max(accuracy) AS accuracy_max, avg(train_accuracy) AS train_accuracy,
                 avg(images_per_s) AS throughput, min(images_per_s) AS throughput_min,
+                max(images_per_s) AS throughput_max,
                 bool_and(throughput_source = 'measured') AS throughput_measured,
                 avg(fit_s) AS fit_s
             FROM every_trial GROUP BY job_id
@@ -149,6 +150,7 @@ def complete_jobs(
             accuracy_sd = total.accuracy_sd, accuracy_min = total.accuracy_min,
             accuracy_max = total.accuracy_max, train_accuracy = total.train_accuracy,
             throughput = total.throughput, throughput_min = total.throughput_min,
+            throughput_max = total.throughput_max,
             throughput_measured = total.throughput_measured, fit_s = total.fit_s,
             environment_id = :environment_id
         FROM held JOIN outcome ON outcome.id = held.id LEFT JOIN total ON total.job_id = held.id
@@ -281,7 +283,7 @@ def extend_leaders(session: Session, sweep_id: int, trials: int, top: int) -> in
     statement = text("""
         WITH leaders AS (
             SELECT id FROM jobs WHERE sweep_id = :sweep_id AND status = 'completed'
-            ORDER BY accuracy DESC, id LIMIT :top FOR UPDATE
+            ORDER BY accuracy DESC NULLS LAST, id LIMIT :top FOR UPDATE
         )
         UPDATE jobs SET trials_target = :trials, attempt = 0, finished_at = NULL,
                         status = 'pending'

@@ -28,11 +28,11 @@ def select_best(
     statement = text(f"""
         SELECT * FROM (
             (SELECT {_COLUMNS} FROM jobs WHERE sweep_id = :sweep_id AND status = 'completed'
-             ORDER BY accuracy DESC, id LIMIT :leaders)
+             ORDER BY accuracy DESC NULLS LAST, id LIMIT :leaders)
             UNION
             (SELECT {_COLUMNS} FROM jobs WHERE sweep_id = :sweep_id AND status = 'completed'
-             AND accuracy >= :floor ORDER BY accuracy DESC, id LIMIT :limit)
-        ) best ORDER BY accuracy DESC, id
+             AND accuracy >= :floor ORDER BY accuracy DESC NULLS LAST, id LIMIT :limit)
+        ) best ORDER BY accuracy DESC NULLS LAST, id
     """)  # noqa: S608
     values = {"sweep_id": sweep_id, "leaders": leaders, "floor": floor, "limit": limit}
     return list(session.execute(statement, values))

@@ -1,14 +1,14 @@
 """which sweep a worker's problem keeps it from, and since when
 
-Revision ID: 0003_worker_problems
-Revises: 0002
+Revision ID: 0005
+Revises: 0004
 """
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0003_worker_problems"
-down_revision = "0002"
+revision = "0005"
+down_revision = "0004"
 branch_labels = None
 depends_on = None
 

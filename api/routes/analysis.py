@@ -1,0 +1,146 @@
+"""Statistics and pictures of a sweep's results, and comparisons of jobs and sweeps."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query, Response
+
+from api.analysis_schemas import (
+    CorrelationsOut,
+    EffectsOut,
+    ImportanceOut,
+    InteractionsOut,
+    JobComparisonOut,
+    ParetoOut,
+    SweepComparisonOut,
+)
+from api.deps import DbSession, FitnessWeight, JobId, RowFilters, SweepId
+from api.filters import FILTER_PARAMETERS
+from services import analysis, comparison, plots
+from services.page_tokens import MAX_ID
+from services.plots import PlotFormat, PlotKind
+from services.results import Selection, Target
+from services.statistics.correlation import CorrelationMethod
+from shared.ranking import FITNESS_WEIGHT
+
+router = APIRouter(prefix="/v1", tags=["analysis"])
+
+OtherId = Annotated[int, Path(ge=1, le=MAX_ID)]
+TargetParameter = Annotated[Target, Query(description="The result that is explained.")]
+
+
+@router.get("/sweeps/{sweep_id}/analysis/correlations", openapi_extra=FILTER_PARAMETERS)
+def correlations(
+    sweep_id: SweepId,
+    session: DbSession,
+    filters: RowFilters,
+    fitness_weight: FitnessWeight = FITNESS_WEIGHT,
+    method: CorrelationMethod = CorrelationMethod.PEARSON,
+) -> CorrelationsOut:
+    """Correlates parameters, ratio, accuracies, throughput, times and fitness with each other."""
+    found = analysis.correlate_results(
+        session, sweep_id, Selection(filters, fitness_weight), method
+    )
+    return CorrelationsOut.of(found)
+
+
+@router.get("/sweeps/{sweep_id}/analysis/pareto", openapi_extra=FILTER_PARAMETERS)
+def pareto(
+    sweep_id: SweepId,
+    session: DbSession,
+    filters: RowFilters,
+    fitness_weight: FitnessWeight = FITNESS_WEIGHT,
+) -> ParetoOut:
+    """Lists the networks that no other one beats in accuracy and throughput."""
+    return ParetoOut.of(
+        analysis.find_pareto_front(session, sweep_id, Selection(filters, fitness_weight))
+    )
+
+
+@router.get("/sweeps/{sweep_id}/analysis/effects", openapi_extra=FILTER_PARAMETERS)
+def effects(
+    sweep_id: SweepId,
+    session: DbSession,
+    filters: RowFilters,
+    fitness_weight: FitnessWeight = FITNESS_WEIGHT,
+    target: TargetParameter = Target.ACCURACY,
+) -> EffectsOut:
+    """Means of a result at every level of every parameter, with 95 % intervals."""
+    return EffectsOut.of(
+        analysis.estimate_main_effects(
+            session, sweep_id, Selection(filters, fitness_weight), target
+        )
+    )
+
+
+@router.get("/sweeps/{sweep_id}/analysis/interactions", openapi_extra=FILTER_PARAMETERS)
+def interactions(
+    sweep_id: SweepId,
+    session: DbSession,
+    filters: RowFilters,
+    fitness_weight: FitnessWeight = FITNESS_WEIGHT,
+    target: TargetParameter = Target.ACCURACY,
+    parameter: Annotated[
+        list[str] | None,
+        Query(max_length=64, description="Those to pair, e.g. `kernel_size[0]`; all if left out."),
+    ] = None,
+) -> InteractionsOut:
+    """Means of a result for every two levels of every two parameters, with 95 % intervals."""
+    return InteractionsOut.of(
+        analysis.estimate_interactions(
+            session, sweep_id, Selection(filters, fitness_weight), target, parameter or ()
+        )
+    )
+
+
+@router.get("/sweeps/{sweep_id}/analysis/importance", openapi_extra=FILTER_PARAMETERS)
+def importance(
+    sweep_id: SweepId,
+    session: DbSession,
+    filters: RowFilters,
+    fitness_weight: FitnessWeight = FITNESS_WEIGHT,
+    target: TargetParameter = Target.ACCURACY,
+) -> ImportanceOut:
+    """Which share of a result's variance each parameter and each two of them explain."""
+    return ImportanceOut.of(
+        analysis.estimate_importance(session, sweep_id, Selection(filters, fitness_weight), target)
+    )
+
+
+@router.get("/sweeps/{sweep_id}/analysis/comparison/{other_id}")
+def compare_sweeps(sweep_id: SweepId, other_id: OtherId, session: DbSession) -> SweepComparisonOut:
+    """Compares two sweeps by the architectures that completed in both."""
+    return SweepComparisonOut.of(comparison.compare_sweeps(session, sweep_id, other_id))
+
+
+@router.get("/jobs/{job_id}/comparison/{other_id}")
+def compare_jobs(job_id: JobId, other_id: OtherId, session: DbSession) -> JobComparisonOut:
+    """Compares two networks on the same validation images: McNemar's test, bootstrap interval."""
+    return JobComparisonOut.of(comparison.compare_jobs(session, job_id, other_id))
+
+
+@router.get(
+    "/sweeps/{sweep_id}/plots/{kind}.{file_format}",
+    response_class=Response,
+    openapi_extra=FILTER_PARAMETERS,
+)
+def plot(
+    sweep_id: SweepId,
+    kind: PlotKind,
+    file_format: PlotFormat,
+    session: DbSession,
+    filters: RowFilters,
+    fitness_weight: FitnessWeight = FITNESS_WEIGHT,
+    target: TargetParameter = Target.ACCURACY,
+    method: CorrelationMethod = CorrelationMethod.PEARSON,
+) -> Response:
+    """Draws results as PNG or SVG; `target` is for effects, `method` for correlations."""
+    drawn = plots.draw_plot(
+        session,
+        sweep_id,
+        kind,
+        file_format,
+        Selection(filters, fitness_weight),
+        target=target,
+        method=method,
+    )
+    return Response(drawn, media_type=file_format.media_type)

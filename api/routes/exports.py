@@ -1,0 +1,61 @@
+"""Results of a sweep as files, streamed."""
+
+from http import HTTPStatus
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import StreamingResponse
+
+from api.deps import FitnessWeight, RowFilters, SweepId
+from api.filters import FILTER_PARAMETERS
+from services.export import ExportFormat, ExportRows, export_rows
+from shared.ranking import FITNESS_WEIGHT
+
+router = APIRouter(prefix="/v1", tags=["results"])
+
+MEDIA_TYPES = {
+    ExportFormat.CSV: "text/csv; charset=utf-8",
+    ExportFormat.JSONL: "application/jsonl",
+    ExportFormat.PARQUET: "application/vnd.apache.parquet",
+}
+_DOCUMENTED: dict[int | str, dict[str, Any]] = {
+    int(HTTPStatus.OK): {
+        "description": "The file.",
+        "content": {kind: {"schema": {"type": "string", "format": "binary"}}
+                    for kind in MEDIA_TYPES.values()},
+    }
+}  # fmt: skip
+
+
+@router.get(
+    "/sweeps/{sweep_id}/export.{form}",
+    response_class=StreamingResponse,
+    responses=_DOCUMENTED,
+    openapi_extra=FILTER_PARAMETERS,
+)
+def export(
+    sweep_id: SweepId,
+    form: ExportFormat,
+    request: Request,
+    filters: RowFilters,
+    rows: Annotated[
+        ExportRows, Query(description="What a row is about.")
+    ] = ExportRows.ARCHITECTURES,
+    fitness_weight: FitnessWeight = FITNESS_WEIGHT,
+) -> StreamingResponse:
+    """Streams the rows that pass the filters, those of every state and device without any."""
+    chunks = export_rows(
+        request.app.state.session_factory,
+        sweep_id,
+        filters,
+        form=form,
+        rows=rows,
+        fitness_weight=fitness_weight,
+    )
+    name = (
+        f"sweep-{sweep_id}.{form}"
+        if rows is ExportRows.ARCHITECTURES
+        else (f"sweep-{sweep_id}-{rows}.{form}")
+    )
+    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+    return StreamingResponse(chunks, media_type=MEDIA_TYPES[form], headers=headers)

@@ -1,0 +1,22 @@
+"""Health and readiness, which need no key."""
+
+from fastapi import APIRouter
+
+from api.deps import DbSession
+from api.schemas import Health
+from services.workers import check_database
+
+router = APIRouter(tags=["system"])
+
+
+@router.get("/healthz")
+def healthz() -> Health:
+    """Says that the process answers."""
+    return Health()
+
+
+@router.get("/readyz")
+def readyz(session: DbSession) -> Health:
+    """Says that the database answers too; 503 while it does not."""
+    check_database(session)
+    return Health()

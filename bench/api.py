@@ -1,0 +1,193 @@
+"""``python -m bench.api``: how fast results are read over HTTP, alone and while more arrive.
+
+Real embedded Postgres, a real uvicorn process. One client asks one request after the other for the
+latencies, four at once for the requests per second.
+"""
+
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import httpx
+import numpy as np
+import psutil
+import typer
+from sqlalchemy import text
+
+from bench.queue import machine
+from bench.result_rows import add_sweep
+from bench.servers import running_api, running_servers
+from shared.db.session import make_engine
+from shared.settings import Settings, child_environment
+
+FILTERED = "accuracy=0.3..&throughput=1000.."
+# name: path below /v1/sweeps/ID and query; one that is answered 404 is left out
+REQUESTS = {
+    "leaderboard": f"/leaderboard?{FILTERED}&page_size=50",
+    "leaderboard_by_layer": "/leaderboard?kernel_size[0]=7&stride[1]=1|2&page_size=50",
+    "leaderboard_by_throughput": "/leaderboard?accuracy=0.35..&sort=-throughput&page_size=50",
+    "leaderboard_by_fitness": f"/leaderboard?{FILTERED}&sort=-fitness&page_size=50",
+    "deep_page": f"/leaderboard?{FILTERED}&page_size=50&page_token={{token}}",
+    "status": "",
+    "analysis": "/analysis/correlations",
+}
+UNDER_WRITES = ("leaderboard", "leaderboard_by_layer", "deep_page", "status")
+WRITES_PER_S = 2000
+DEEP_PAGES = 12  # of 1,000 rows each, before the deep page
+WARM_UP = 5
+
+
+def measure(client: httpx.Client, path: str, seconds: float) -> dict[str, float] | None:
+    """Returns latencies of one request after the other; None where there is no such page."""
+    taken: list[float] = []
+    ends = time.perf_counter() + seconds
+    for count in range(100_000):
+        started = time.perf_counter()
+        answer = client.get(path)
+        if answer.status_code == 404:
+            return None
+        answer.raise_for_status()
+        if count >= WARM_UP:
+            taken.append(1000 * (time.perf_counter() - started))
+        if time.perf_counter() > ends and len(taken) >= 20:
+            break
+    return {f"p{q}_ms": round(float(np.percentile(taken, q)), 2) for q in (50, 95, 99)}
+
+
+def requests_per_s(client: httpx.Client, path: str, seconds: float, clients: int = 4) -> float:
+    """Returns how many requests a second four clients at once get answered."""
+    ends = time.perf_counter() + seconds
+
+    def ask(_: int) -> int:
+        with httpx.Client(base_url=client.base_url, timeout=60) as own:
+            done = 0
+            while time.perf_counter() < ends:
+                own.get(path).raise_for_status()
+                done += 1
+            return done
+
+    started = time.perf_counter()
+    with ThreadPoolExecutor(clients) as pool:
+        done = sum(pool.map(ask, range(clients)))
+    return round(done / (time.perf_counter() - started), 1)
+
+
+@contextmanager
+def writing(settings: Settings, sweep: int, first: int, groups: int) -> Iterator[list[float]]:
+    """Runs a process that writes results; the list has its rate at the end."""
+    command = [sys.executable, "-m", "bench.result_rows", str(sweep), str(first), str(groups)]
+    writer = subprocess.Popen(
+        [*command, str(WRITES_PER_S)], env=child_environment(settings), stdout=subprocess.PIPE
+    )
+    rate: list[float] = []
+    time.sleep(1.5)  # until it writes
+    yield rate
+    assert writer.poll() is None, "the writer had too little to do"
+    rate.append(float(writer.communicate()[0]))
+
+
+def deep_token(client: httpx.Client, base: str) -> str:
+    """Returns a token of a place many pages down."""
+    token = ""
+    for _ in range(DEEP_PAGES):
+        place = f"&page_token={token}" if token else ""
+        page = client.get(f"{base}/leaderboard?{FILTERED}&page_size=1000{place}").json()
+        token = page["next_page_token"] or token
+    return token
+
+
+def measure_sweep(
+    client: httpx.Client, settings: Settings, sweep: int, groups: int, seconds: float
+) -> dict[str, float]:
+    """Returns every figure of one sweep, first of requests alone, then beside a writer."""
+    base = f"/v1/sweeps/{sweep}"
+    paths = {name: base + path for name, path in REQUESTS.items()}
+    paths["deep_page"] = paths["deep_page"].format(token=deep_token(client, base))
+    found: dict[str, float] = {}
+    for name, path in paths.items():
+        latencies = measure(client, path, seconds)
+        if latencies is not None:
+            rps = requests_per_s(client, path, seconds / 2)
+            found |= {f"{name}.{key}": value for key, value in latencies.items()}
+            found[f"{name}.rps"] = rps
+    needed = len(UNDER_WRITES) * (seconds + 2) + 3
+    with writing(settings, sweep, 0, min(groups, int(needed * WRITES_PER_S / 36) + 1)) as rate:
+        for name in UNDER_WRITES:
+            latencies = measure(client, paths[name], seconds)
+            assert latencies is not None
+            found |= {f"{name}_under_writes.{key}": value for key, value in latencies.items()}
+    return found | {"written_per_s": round(rate[0], 1)}
+
+
+def measure_export(client: httpx.Client, sweep: int) -> dict[str, float]:
+    """Returns rows per second of a whole CSV, and the API's memory meanwhile."""
+    api = next(
+        child
+        for child in psutil.Process().children(recursive=True)
+        if child.cmdline()[-2:] == ["-m", "api"]
+    )
+    before, peak, done = api.memory_info().rss, 0, threading.Event()
+
+    def watch() -> None:
+        nonlocal peak
+        while not done.wait(0.02):
+            peak = max(peak, api.memory_info().rss)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    started, lines = time.perf_counter(), 0
+    with client.stream("GET", f"/v1/sweeps/{sweep}/export.csv") as answer:
+        for piece in answer.iter_bytes():
+            lines += piece.count(b"\n")
+    seconds = time.perf_counter() - started
+    done.set()
+    watcher.join()
+    return {
+        "export_rows": lines - 1,
+        "export_rows_per_s": round((lines - 1) / seconds),
+        "export_peak_mb": round(peak / 2**20, 1),
+        "export_grown_mb": round((peak - before) / 2**20, 1),
+    }
+
+
+def settle(settings: Settings) -> None:
+    """Does now what Postgres does by itself within a minute."""
+    engine = make_engine(settings, pool_size=1)
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("SET statement_timeout = 0"))
+        connection.execute(text("VACUUM (ANALYZE) jobs"))
+        connection.execute(text("CHECKPOINT"))
+    engine.dispose()
+
+
+def main(
+    rows: Annotated[str, typer.Option(help="Results per sweep, comma-separated.")] = "46656",
+    seconds: Annotated[float, typer.Option(min=0.5, help="Per request.")] = 4.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON alone.")] = False,
+) -> None:
+    """Measures reading results over HTTP at several sizes, alone and under writes."""
+    found: dict[str, Any] = {"machine": machine()}
+    note: Callable[..., None] = lambda *_: None if as_json else print(*_, file=sys.stderr)  # noqa: E731
+    with running_servers() as settings, running_api(settings) as client:
+        engine = make_engine(settings, pool_size=1)
+        for size in map(int, rows.split(",")):
+            started = time.perf_counter()
+            pending = int(1.2 * WRITES_PER_S * (len(UNDER_WRITES) * (seconds + 2) + 3))
+            sweep, groups = add_sweep(client, engine, size, pending)
+            settle(settings)
+            note(f"{size} rows are there after {time.perf_counter() - started:.0f} s")
+            figures = measure_sweep(client, settings, sweep, groups, seconds)
+            found |= {f"{size}.{name}": value for name, value in figures.items()}
+            found |= measure_export(client, sweep)
+        engine.dispose()
+    print(json.dumps(found, indent=None if as_json else 2))
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,117 @@
+"""Pictures of a sweep's results as files. The same results give the same bytes."""
+
+import io
+from collections.abc import Mapping
+from enum import StrEnum
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+from sqlalchemy.orm import Session
+
+from services.analysis import correlate_results, estimate_main_effects
+from services.drawing import (
+    Axis,
+    draw_correlations,
+    draw_effects,
+    draw_parallel,
+    draw_scatter,
+)
+from services.results import Selection, Target, load_results
+from services.statistics.correlation import CorrelationMethod
+from services.statistics.pareto import pareto_front
+from services.sweeps import get_sweep
+
+mpl.rcParams["svg.hashsalt"] = "convsweep"  # names of parts, otherwise different every time
+DPI = 140
+_BOTH = (Target.THROUGHPUT, Target.ACCURACY)
+
+
+class PlotKind(StrEnum):
+    SCATTER = "scatter"
+    CORRELATIONS = "correlations"
+    EFFECTS = "effects"
+    PARALLEL = "parallel"
+
+
+class PlotFormat(StrEnum):
+    PNG = "png"
+    SVG = "svg"
+
+    @property
+    def media_type(self) -> str:
+        return "image/png" if self is PlotFormat.PNG else "image/svg+xml"
+
+
+_METADATA: Mapping[PlotFormat, Mapping[str, None]] = {
+    PlotFormat.PNG: {"Software": None},
+    PlotFormat.SVG: {"Date": None, "Creator": None},
+}
+
+
+def draw_plot(
+    session: Session,
+    sweep_id: int,
+    kind: PlotKind,
+    file_format: PlotFormat,
+    selection: Selection,
+    *,
+    target: Target = Target.ACCURACY,
+    method: CorrelationMethod = CorrelationMethod.PEARSON,
+) -> bytes:
+    """Returns a picture of a sweep's results as a file.
+
+    Args:
+        target: what main effects are drawn of.
+        method: how correlations are computed.
+
+    Raises:
+        SweepNotFoundError: there is no such sweep.
+        InvalidInputError: nothing was measured on a device that is asked for.
+        NoResultsError: fewer than two networks have what the picture shows.
+    """
+    if kind is PlotKind.SCATTER:
+        figure = _scatter(session, sweep_id, selection)
+    elif kind is PlotKind.CORRELATIONS:
+        correlations = correlate_results(session, sweep_id, selection, method)
+        figure = draw_correlations(correlations, _name(session, sweep_id))
+    elif kind is PlotKind.EFFECTS:
+        effects = estimate_main_effects(session, sweep_id, selection, target)
+        figure = draw_effects(effects, _name(session, sweep_id))
+    else:
+        figure = _parallel(session, sweep_id, selection)
+    file = io.BytesIO()
+    figure.savefig(file, format=file_format.value, dpi=DPI, metadata=_METADATA[file_format])
+    return file.getvalue()
+
+
+def _scatter(session: Session, sweep_id: int, selection: Selection) -> Figure:
+    results = load_results(session, sweep_id, selection).where(*_BOTH)
+    throughput, accuracy = (results.measures[name] for name in _BOTH)
+    return draw_scatter(
+        throughput,
+        accuracy,
+        results.measures["ratio"],
+        pareto_front(throughput, accuracy),
+        title=results.sweep.name,
+        coverage=results.coverage,
+    )
+
+
+def _parallel(session: Session, sweep_id: int, selection: Selection) -> Figure:
+    results = load_results(session, sweep_id, selection).where(Target.ACCURACY)
+    axes = [
+        Axis(str(one), results.factor(one).codes.astype(float), results.levels(one))
+        for one in results.parameters
+    ]
+    measured = [("ratio", False), (Target.THROUGHPUT, True), (Target.ACCURACY, False)]
+    for name, logarithmic in measured:
+        values = results.measures[name]
+        if np.isfinite(values).all():
+            axes.append(Axis(name, values, logarithmic=logarithmic))
+    accuracy = results.measures[Target.ACCURACY]
+    return draw_parallel(axes, accuracy, results.sweep.name, results.coverage)
+
+
+def _name(session: Session, sweep_id: int) -> str:
+    return get_sweep(session, sweep_id).sweep.name

@@ -1,0 +1,48 @@
+"""Redis or Valkey without Celery: its address for Redis' own client, and what waits there."""
+
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs, urlsplit
+
+from shared.settings import Settings
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+QUEUE_NAME = "convsweep"  # Celery keeps a queue as a list of this name
+
+
+def client_url(broker_url: str) -> str:
+    """Returns Celery's URL of a broker in the form that Redis' client understands."""
+    if not broker_url.startswith("redis+socket://"):
+        return broker_url
+    parts = urlsplit(broker_url)
+    database = parse_qs(parts.query).get("virtual_host", ["0"])[0]
+    return f"unix://{parts.path}?db={database}"
+
+
+def connect_broker(settings: Settings, timeout_s: float) -> "Redis":
+    """Returns a client that gives up after ``timeout_s``; it connects when first asked something.
+
+    Redis' library is loaded here and not before.
+    """
+    from redis import Redis
+    from redis.backoff import NoBackoff
+    from redis.retry import Retry
+
+    return Redis.from_url(
+        client_url(settings.broker_url),
+        socket_timeout=timeout_s,
+        socket_connect_timeout=timeout_s,
+        retry=Retry(NoBackoff(), 0),
+    )
+
+
+def count_hints(broker: "Redis") -> int:
+    """Returns how many hints wait for a worker.
+
+    Raises:
+        redis.RedisError: the broker does not answer.
+    """
+    length = broker.llen(QUEUE_NAME)
+    assert isinstance(length, int)
+    return length

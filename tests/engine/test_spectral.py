@@ -1,0 +1,108 @@
+"""Convolutions in the frequency domain: PyTorch's own numbers, chosen where they are cheaper."""
+
+import random
+
+import pytest
+import torch
+from torch.nn import functional
+
+from shared.architecture import Architecture, LayerConfig
+from shared.protocol import Scope, Weights
+from shared.space import random_cnn_2025
+from tests.engine.networks import CPU, digits_protocol, evaluate, layer
+from tests.engine.test_tree import share_differing
+from worker.engine import forward
+from worker.engine.forward import Forward
+from worker.engine.nodes import DrawnLayer, Network, grow_tree
+from worker.engine.spectral import Plan, choose_spectral, convolve, transform, transform_kernel
+
+TOLERANCE = 2e-6  # of the largest output; float32 direct convolutions have 1e-6
+
+
+def deviation(config: LayerConfig, height: int, width: int) -> float:
+    """Returns how far this layer is from float64, relative to the largest output."""
+    generator = torch.Generator().manual_seed(config.kernel_size)
+    images = torch.rand(3, 5, height, width, generator=generator)
+    weight = torch.randn(config.channels, 5, *[config.kernel_size] * 2, generator=generator)
+    geometry = (config.stride, config.padding, config.dilation)
+    exact = functional.conv2d(images.double(), weight.double(), None, *geometry)
+    plan = Plan(config, (5, height, width))
+    images = images.contiguous(memory_format=torch.channels_last)
+    found = convolve(transform(images, plan), transform_kernel(weight, plan), plan)
+    assert found.shape == exact.shape
+    return float((found - exact).abs().max() / exact.abs().max())
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3, 4])
+@pytest.mark.parametrize("dilation", [1, 2, 3, 4])
+@pytest.mark.parametrize("padding", [0, 2])
+def test_every_geometry_gives_the_numbers_of_conv2d(
+    stride: int, dilation: int, padding: int
+) -> None:
+    for kernel_size in (1, 2, 3, 5, 7, 9):
+        config = layer(6, kernel_size, stride, dilation, padding)
+        for height, width in ((35, 35), (19, 30), (9, 12)):
+            if Plan(config, (5, height, width)).output_size >= (1, 1):
+                fits = min(Plan(config, (5, height, width)).output_size) > 0
+                assert not fits or deviation(config, height, width) < TOLERANCE
+
+
+def published_siblings() -> list[Architecture]:
+    """Returns the 33 valid networks behind (32, 35, 35) activations of the published space."""
+    space = random_cnn_2025()
+    prefix = (LayerConfig(32, 7, 2, 3, 0, "relu"), LayerConfig(32, 3, 1, 2, 0, "relu"))
+    tails = [space.layers[-1].at(index) for index in range(space.layers[-1].size)]
+    group = [Architecture((*prefix, tail)) for tail in tails]
+    return [a for a in group if a.output_shape((3, 96, 96)) is not None]
+
+
+def test_large_kernels_are_chosen_and_small_ones_left_alone() -> None:
+    shape = (32, 35, 35)
+    wanted = [Plan(layer(32, k, s, d), shape) for k in (3, 9) for s in (1, 2, 3) for d in (1, 2, 3)]
+    chosen = {plan.layer for plan in choose_spectral(wanted)}
+    assert layer(32, 9, 1, 1) in chosen
+    assert layer(32, 9, 1, 2) in chosen
+    assert layer(32, 3, 1, 1) not in chosen
+    assert choose_spectral([Plan(layer(32, 9, 3, 3), (3, 30, 30))]) == []
+
+
+def test_the_transform_is_paid_once_by_all_siblings_on_a_grid() -> None:
+    """A layer that does not pay alone may pay beside another one on the same grid."""
+    shape = (32, 35, 35)
+    alone = [
+        kernel_size
+        for kernel_size in range(2, 10)
+        if choose_spectral([Plan(layer(32, kernel_size, 2), shape)])
+    ]
+    beside = choose_spectral(Plan(layer(32, k, 2), shape) for k in range(2, 10))
+    assert {plan.layer.kernel_size for plan in beside} > set(alone)
+
+
+def test_spectra_are_used_only_where_there_is_room_for_them() -> None:
+    network = Network(0, [DrawnLayer(layer(32, 9), 1)], [(32, 82, 82)])
+    (root,) = grow_tree([network], (32, 90, 90))
+    assert Forward([root], CPU, 2, 2**30).kernel_bytes(root) > 0
+    assert Forward([root], CPU, 2, 2**22).kernel_bytes(root) == 0
+
+
+@pytest.mark.parametrize("scope", list(Scope))
+def test_networks_answer_the_same_in_either_domain(
+    scope: Scope, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But for at most 0.1 % of images, on siblings of the published space and of all depths."""
+    protocol = digits_protocol(input_shape=(3, 96, 96), weights=Weights(scope=scope))
+    chosen: list[Plan] = []
+
+    def choose(plans: list[Plan]) -> list[Plan]:
+        chosen.extend(found := choose_spectral(plans))
+        return found
+
+    monkeypatch.setattr(forward, "choose_spectral", choose)
+    wide = layer(32, 7, 2, 3)
+    group = random.Random(0).sample(published_siblings(), 6)
+    group += [Architecture((wide, layer(32, 9))), Architecture((wide, layer(32, 9), layer(32, 7)))]
+    spectral = evaluate(group, protocol, range(2))
+    assert len(chosen) > 4
+    monkeypatch.setattr(forward, "choose_spectral", lambda _: [])
+    direct = evaluate(group, protocol, range(2))
+    assert share_differing(spectral, direct) <= 0.001

@@ -1,0 +1,205 @@
+"""Layers at work: weights drawn when needed, and a chunk of images on its way down a tree."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from worker.engine.layers import draw_layer
+from worker.engine.nodes import Node, image_bytes
+from worker.engine.spectral import (
+    Grid,
+    Plan,
+    choose_spectral,
+    convolve,
+    transform,
+    transform_kernel,
+)
+
+CPU_PIECE_BYTES = 32 * 2**20  # all activations under way, about a last-level cache
+SPECTRAL_IMAGES = 64  # a chunk for products of spectra: more hardly make them faster
+MIN_SPECTRAL_IMAGES = 16  # fewer make them slow
+
+_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": torch.relu_,
+    "gelu": functional.gelu,
+    "silu": functional.silu,
+    "tanh": torch.tanh_,
+    "none": lambda x: x,
+}
+
+Sink = Callable[[Node, Tensor, slice], None]
+Spectra = dict[Grid, Tensor]
+
+
+def memory_format(device: torch.device) -> torch.memory_format:
+    """Returns the layout of activations: channels last but for CUDA.
+
+    There it pays with tensor cores, which exact float32 does not use.
+    """
+    return torch.contiguous_format if device.type == "cuda" else torch.channels_last
+
+
+class Forward:
+    """The layers of one trial's tree on one device.
+
+    On the CPU, layers that are cheaper in the frequency domain are convolved there, as long as a
+    chunk of images has room in ``room`` bytes for each of ``lanes``.
+    """
+
+    def __init__(self, roots: Sequence[Node], device: torch.device, lanes: int, room: int) -> None:
+        self._device = device
+        self._lanes = lanes
+        self._weights: dict[Node, tuple[Tensor, Tensor]] = {}
+        self._plans: dict[Node, Plan] = {}
+        self._gathering: set[Node] = set()  # direct ones with spectral ones below
+        if device.type == "cpu":
+            self._plan(roots, room // lanes // MIN_SPECTRAL_IMAGES)
+
+    def draw(self, node: Node) -> None:
+        """Draws a layer's weights and brings them to the device, without waiting for it."""
+        weight, bias = draw_layer(node.drawn.layer, node.input_shape[0], node.drawn.seed)
+        if self._device.type == "cuda":  # pinned memory is copied without waiting
+            weight, bias = weight.pin_memory(), bias.pin_memory()
+        weight = weight.to(self._device, non_blocking=True)
+        if (plan := self._plans.get(node)) is not None:
+            weight = transform_kernel(weight, plan)
+        else:
+            weight = weight.contiguous(memory_format=memory_format(self._device))
+        self._weights[node] = weight, bias.to(self._device, non_blocking=True)
+
+    def forget(self, nodes: Sequence[Node]) -> None:
+        """Frees the weights of whole subtrees."""
+        for node in nodes:
+            for part in node.subtree():
+                self._weights.pop(part, None)
+
+    def kernel_bytes(self, node: Node) -> int:
+        """Returns what a node's weights take where they are spectra; others are small."""
+        plan = self._plans.get(node)
+        return plan.kernel_bytes() if plan is not None else 0
+
+    def alike(self, node: Node) -> tuple[int, int]:
+        """Returns a key by which to order siblings so that those sharing spectra are neighbours."""
+        plan = self._plans.get(node)
+        return plan.grid if plan is not None else (0, 0)
+
+    def apply(self, node: Node, images: Tensor, spectra: Spectra | None = None) -> Tensor:
+        """Returns the activation (m, C, H, W) of a drawn layer.
+
+        ``spectra`` remembers those of ``images`` for siblings.
+        """
+        activate = _ACTIVATIONS[node.drawn.layer.activation]
+        weight, bias = self._weights[node]
+        if (plan := self._plans.get(node)) is None:
+            return activate(_convolve_direct(images, weight, bias, node))
+        spectra = {} if spectra is None else spectra
+        if plan.grid not in spectra:
+            spectra.clear()  # siblings on the same grid follow each other
+            spectra[plan.grid] = transform(images, plan)
+        return activate(convolve(spectra[plan.grid], weight, plan).add_(bias[:, None, None]))
+
+    def run(self, siblings: Sequence[Node], images: Tensor, chunk: slice, sink: Sink) -> None:
+        """Sends a chunk of images depth first through subtrees that it feeds.
+
+        ``sink`` gets every node at which a network ends with its activation as rows (m, p) and
+        the numbers of the images in it.
+        """
+        spectra: Spectra = {}
+        for node in sorted(siblings, key=self.alike):
+            if node in self._plans:
+                self._hand_on(node, self.apply(node, images, spectra), chunk, sink)
+            elif node in self._gathering:
+                end, output = self._gather(node, images)
+                self._hand_on(end, output, chunk, sink)
+            else:
+                for piece in self._pieces(node, images):
+                    place = slice(chunk.start + piece.start, chunk.start + piece.stop)
+                    self._descend(node, images[piece], place, sink)
+
+    def chunk_images(self, siblings: Sequence[Node], room: int) -> int:
+        """Returns how many images to send down at once within ``room`` bytes for all lanes."""
+        room //= self._lanes
+        if any(part in self._plans for node in siblings for part in node.subtree()):
+            wanted = SPECTRAL_IMAGES
+        elif self._device.type == "cpu":
+            wanted = max(1, CPU_PIECE_BYTES // self._lanes // self._bytes(siblings))
+        else:
+            wanted = room
+        return max(1, min(wanted, room // self._bytes(siblings)))
+
+    def _plan(self, siblings: Sequence[Node], room: int) -> None:
+        """Chooses layers for the frequency domain, none of siblings for which there is no room."""
+        by_plan = {Plan(node.drawn.layer, node.input_shape): node for node in siblings}
+        plans = {by_plan[plan]: plan for plan in choose_spectral(by_plan)}
+        self._plans |= plans
+        if siblings and self._bytes(siblings) > room:
+            for node in plans:
+                del self._plans[node]
+        for node in siblings:
+            self._plan(list(node.children.values()), room)
+            below = any(part in self._plans for part in node.subtree() if part is not node)
+            if below and node not in self._plans:
+                self._gathering.add(node)
+
+    def _bytes(self, siblings: Sequence[Node]) -> int:
+        """Returns what one image takes on the most expensive way through these subtrees."""
+        ways = [0]
+        for node in siblings:
+            below = self._bytes(list(node.children.values())) if node.children else 0
+            plan = self._plans.get(node)
+            spectral = plan.spectrum_bytes() + plan.working_bytes() if plan is not None else 0
+            ways.append(spectral + image_bytes(node.output_shape) + below)
+        return image_bytes(siblings[0].input_shape) + max(ways)
+
+    def _hand_on(self, node: Node, output: Tensor, chunk: slice, sink: Sink) -> None:
+        if node.members:
+            sink(node, as_rows(output), chunk)
+        self.run(list(node.children.values()), output, chunk, sink)
+
+    def _descend(self, node: Node, images: Tensor, chunk: slice, sink: Sink) -> None:
+        output = self.apply(node, images)
+        if node.members:
+            sink(node, as_rows(output), chunk)
+        for child in node.children.values():
+            self._descend(child, output, chunk, sink)
+
+    def _gather(self, node: Node, images: Tensor) -> tuple[Node, Tensor]:
+        """Runs a chunk in pieces through a path of direct layers; returns its end and output."""
+        path = [node]
+        while not path[-1].members and len(path[-1].children) == 1:
+            (child,) = path[-1].children.values()
+            if child not in self._gathering:
+                break
+            path.append(child)
+        parts = []
+        for piece in self._pieces(node, images):
+            part = images[piece]
+            for step in path:
+                part = self.apply(step, part)
+            parts.append(part)
+        return path[-1], torch.cat(parts)
+
+    def _pieces(self, node: Node, images: Tensor) -> Iterator[slice]:
+        """Cuts a chunk so that the direct layers of a subtree stay in the caches."""
+        size = len(images)
+        if self._device.type == "cpu":
+            taken = image_bytes(node.input_shape) + node.path_bytes()
+            size = max(1, CPU_PIECE_BYTES // self._lanes // taken)
+        return (slice(i, min(i + size, len(images))) for i in range(0, len(images), size))
+
+
+def _convolve_direct(images: Tensor, weight: Tensor, bias: Tensor, node: Node) -> Tensor:
+    layer = node.drawn.layer
+    return functional.conv2d(images, weight, bias, layer.stride, layer.padding, layer.dilation)
+
+
+def as_rows(output: Tensor) -> Tensor:
+    """Returns activations (m, C, H, W) as rows (m, p), in whatever order they lie in memory.
+
+    The order is the same for all images, and a ridge does not care for the order of features.
+    """
+    if memory_format(output.device) is torch.channels_last:
+        output = output.permute(0, 2, 3, 1)
+    return output.flatten(1).contiguous()
