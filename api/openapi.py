@@ -10,13 +10,15 @@ import json
 from functools import lru_cache
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from fastapi import FastAPI
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from api.admission import OPEN_PATHS
 from api.errors import STATUS_BY_ERROR, problem
+from services.filters import DEVICE
 from shared import errors
 from shared.events import EVENTS
 
@@ -24,12 +26,15 @@ Json = dict[str, Any]
 PROBLEM = "application/problem+json"
 EXAMPLES = Path(__file__).with_name("examples.json")
 READING = frozenset({"get", "head", "options"})
+UNCOUNTED = frozenset({"401", "413", "421"})  # refused before anything is counted
 
 TAGS = {
     "sweeps": "Previewing, creating and steering sweeps.",
     "events": "What happens in a sweep, as it happens.",
     "results": "Leaderboards, single jobs, exports and plots.",
-    "system": "Health and workers.",
+    "analysis": "Statistics, comparisons and pictures of results.",
+    "keys": "Making, listing and revoking keys; only for keys of the scope `admin`.",
+    "system": "Health, workers and metrics.",
 }
 PROBLEM_SCHEMA: Json = {
     "title": "Problem",
@@ -54,26 +59,56 @@ PROBLEM_SCHEMA: Json = {
         },
     },
 }
-RETRY_AFTER: Json = {
-    "Retry-After": {
-        "description": "Seconds after which asking again makes sense.",
-        "schema": {"type": "integer", "minimum": 0},
-    }
+HEADERS: dict[str, tuple[str, str]] = {
+    "Location": ("Where it is from now on.", "string"),
+    "RateLimit-Limit": ("Most requests of this kind in a minute.", "integer"),
+    "RateLimit-Remaining": ("What is left of them.", "integer"),
+    "RateLimit-Reset": ("Seconds until all of them are there again.", "integer"),
+    "Retry-After": ("Seconds after which asking again makes sense.", "integer"),
+    "WWW-Authenticate": ("How to show a key.", "string"),
+    "X-Request-ID": ("The logs know the request by it; a request may bring its own.", "string"),
 }
-LOCATION: Json = {
-    "Location": {"description": "Where it is from now on.", "schema": {"type": "string"}}
-}
-# What answers before or around a route: status, code, detail, and a field that is wrong
-OUTSIDE = {
-    "body_unreadable": (400, "bad_request", "There was an error parsing the body", None),
-    "unauthenticated": (401, "unauthenticated", "This API wants a key.", None),
-    "foreign_origin": (403, "foreign_origin", "Other origins change nothing here.", None),
-    "scope": (403, "scope_missing", "This key may not do that.", None),
-    "body_too_large": (413, "body_too_large", "A request may have 1,048,576 bytes.", None),
-    "foreign_host": (421, "foreign_host", "This API answers to 127.0.0.1, not to 'x'.", None),
-    "invalid": (422, "invalid_input", "Unknown parameter 'limits'.", "limits"),
-    "too_many": (429, "rate_limited", "Too many requests; wait a little.", None),
-    "unavailable": (503, "unavailable", "The database is away or busy; try again.", None),
+HEADERS_BY_STATUS = {"201": "Location", "401": "WWW-Authenticate", "429": "Retry-After",
+                     "503": "Retry-After"}  # fmt: skip
+
+
+class Outside(NamedTuple):
+    """An error that comes from before or around a route, and the field that is wrong, if any."""
+
+    status: int
+    code: str
+    detail: str
+    field: str | None = None
+
+
+EVERYWHERE = (
+    Outside(421, "foreign_host", "This API answers to 127.0.0.1, not to 'x'."),
+    Outside(422, "invalid_input", "Unknown parameter 'limits'.", "limits"),
+    Outside(503, "unavailable", "The database is away or busy; try again."),
+)
+WITH_A_BODY = (
+    Outside(400, "bad_request", "There was an error parsing the body"),
+    Outside(413, "body_too_large", "A request may have 1,048,576 bytes."),
+)
+WITH_CHANGES = (Outside(403, "foreign_origin", "Other origins change nothing here."),)
+WITH_LIMITS = (Outside(429, "rate_limited", "More than 6000 requests of this kind in a minute."),)
+WITH_A_KEY = (
+    Outside(401, "key_missing", "This API wants a key: Authorization: Bearer csw_..."),
+    Outside(401, "key_invalid", "This is no key of this service."),
+    Outside(401, "key_expired", "This key has expired."),
+    Outside(401, "key_revoked", "This key was revoked."),
+    Outside(403, "scope_missing", "This key is for read; this needs write."),
+)
+WITH_PARAMETER = {
+    "sweep_id": (Outside(404, "sweep_not_found", "There is no sweep 404.", "sweep_id"),),
+    "job_id": (Outside(404, "job_not_found", "There is no job 404.", "job_id"),),
+    "page_token": (
+        Outside(422, "invalid_page_token", "This token belongs to another listing.", "page_token"),
+    ),
+    DEVICE: (
+        Outside(422, "unknown_filter", "There is no filter 'acuracy'.", "acuracy"),
+        Outside(422, "invalid_filter", "accuracy takes numbers, not 'high'.", "accuracy"),
+    ),
 }
 
 
@@ -88,11 +123,14 @@ def raises(*kinds: type[errors.ConvsweepError]) -> dict[int | str, Json]:
     return found
 
 
-def sends(media_type: str) -> dict[int | str, Json]:
+def sends(*media_types: str) -> dict[int | str, Json]:
     """Returns ``responses`` of a route that answers with something else than JSON."""
+    return {200: {"content": {kind: {"schema": _schema_of(kind)} for kind in media_types}}}
+
+
+def _schema_of(media_type: str) -> Json:
     text = media_type.startswith("text/")
-    schema = {"type": "string"} if text else {"type": "string", "contentMediaType": media_type}
-    return {200: {"content": {media_type: {"schema": schema}}}}
+    return {"type": "string"} if text else {"type": "string", "contentMediaType": media_type}
 
 
 def describe(app: FastAPI) -> None:
@@ -113,13 +151,17 @@ def completed(document: Json) -> Json:
         for method, operation in operations.items():
             _summarize(operation)
             _add_outside_errors(path, method, operation)
-            _add_headers(operation)
+            _add_headers(path, operation)
             _describe_events(operation)
             _add_examples(operation, recorded.get(operation["operationId"], {}))
             operation["responses"] = dict(sorted(operation["responses"].items()))
     schemas = document["components"]["schemas"]
     schemas |= _event_schemas()
     schemas["Problem"] = PROBLEM_SCHEMA
+    document["components"]["headers"] = {
+        name: {"description": text, "schema": {"type": kind}}
+        for name, (text, kind) in HEADERS.items()
+    }
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
     used = {tag for path in document["paths"].values() for one in path.values()
@@ -142,27 +184,17 @@ def _summarize(operation: Json) -> None:
 def _add_outside_errors(path: str, method: str, operation: Json) -> None:
     responses = operation["responses"]
     responses.get("422", {}).get("content", {}).pop("application/json", None)
-    names = ["foreign_host", "invalid", "unavailable"]
-    if "requestBody" in operation:
-        names += ["body_unreadable", "body_too_large"]
-    if method not in READING:
-        names += ["foreign_origin"]
-    if "security" in operation:
-        names += ["unauthenticated", "scope", "too_many"]
-    for name in names:
-        number, code, detail, field = OUTSIDE[name]
-        status = HTTPStatus(number)
-        entry = responses.setdefault(str(number), _problem_response(status))
-        _add_example(entry, status, code, detail, field)
-    for parameter, kind in (
-        ("{sweep_id}", errors.SweepNotFoundError),
-        ("{job_id}", errors.JobNotFoundError),
-    ):
-        if parameter in path:
-            entry = responses.setdefault("404", _problem_response(HTTPStatus.NOT_FOUND))
-            thing = parameter.strip("{}").partition("_")[0]
-            _add_example(entry, HTTPStatus.NOT_FOUND, kind.code, f"There is no {thing} 404.",
-                         parameter.strip("{}"))  # fmt: skip
+    found = [*EVERYWHERE]
+    found += WITH_A_BODY if "requestBody" in operation else ()
+    found += WITH_CHANGES if method not in READING else ()
+    found += WITH_LIMITS if path not in OPEN_PATHS else ()
+    found += WITH_A_KEY if "security" in operation else ()
+    for parameter in operation.get("parameters", []):
+        found += WITH_PARAMETER.get(parameter["name"], ())
+    for one in found:
+        status = HTTPStatus(one.status)
+        entry = responses.setdefault(str(one.status), _problem_response(status))
+        _add_example(entry, status, one.code, one.detail, one.field)
 
 
 def _event_schemas() -> dict[str, Json]:
@@ -211,12 +243,17 @@ def _add_example(
     response["content"][PROBLEM]["examples"][code] = {"value": value}
 
 
-def _add_headers(operation: Json) -> None:
+def _add_headers(path: str, operation: Json) -> None:
     for status, response in operation["responses"].items():
-        if status in ("429", "503"):
-            response.setdefault("headers", {}).update(RETRY_AFTER)
-        if status == "201":
-            response.setdefault("headers", {}).update(LOCATION)
+        names = [
+            "X-Request-ID",
+            *([HEADERS_BY_STATUS[status]] if status in HEADERS_BY_STATUS else []),
+        ]
+        if path not in OPEN_PATHS and status not in UNCOUNTED:
+            names += [name for name in HEADERS if name.startswith("RateLimit-")]
+        response["headers"] = {
+            name: {"$ref": f"#/components/headers/{name}"} for name in sorted(names)
+        }
 
 
 def _add_examples(operation: Json, recorded: Json) -> None:

@@ -328,7 +328,15 @@ class WorkerOut(BaseModel):
 class KeyIn(BaseModel):
     """What a key is for, and for how long it is good."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {"name": "notebook", "scope": "read", "lifetime_days": 90},
+                {"name": "pipeline", "scope": "write"},
+            ]
+        },
+    )
 
     name: Annotated[str, Field(min_length=1, max_length=MAX_NAME)]
     scope: Scope

@@ -17,8 +17,11 @@ CHANGES: list[tuple[str, Json | None]] = [
     ("retry", None),
     ("extend", {"trials": 4, "top": 2}),
     ("cancel", None),
+    ("create_key", {"name": "notebook", "scope": "read", "lifetime_days": 90}),
+    ("revoke_key", None),
 ]
-PLACES = {"sweep_id": UNTOUCHED, "job_id": 1}
+PLACES: Json = {"sweep_id": UNTOUCHED, "job_id": 1, "other_id": 2}
+NO_KEY = "csw_0123456789ab_" + "x" * 43
 
 
 def operations(document: Json) -> dict[str, tuple[str, str, Json]]:
@@ -35,15 +38,19 @@ def record(document: Json, client: httpx.Client) -> Json:
     found = operations(document)
     asked = [*CHANGES, *((name, None) for name, (method, _, _) in found.items() if method == "GET")]
     recorded: Json = {}
+    places = dict(PLACES)
     for name, body in sorted(asked, key=lambda one: one[0] == "cancel"):
         method, path, operation = found[name]
         described = operation["responses"].get("200", {}).get("content", {"application/json": {}})
         if "application/json" not in described:
             continue
-        places = PLACES | ({} if method == "GET" else {"sweep_id": OPEN[-1]})
-        answer = client.request(method, path.format(**places), json=body)
+        at = places if method == "GET" else places | {"sweep_id": OPEN[-1]}
+        answer = client.request(method, path.format(**at), json=body)
         assert answer.is_success, f"{method} {path}: {answer.text}"
-        recorded[name] = {"responses": {str(answer.status_code): shortened(answer.json())}}
+        shown = shortened(answer.json())
+        if name == "create_key":
+            places["prefix"], shown["key"] = shown["prefix"], NO_KEY
+        recorded[name] = {"responses": {str(answer.status_code): shown}}
         if body is not None:
             recorded[name]["request"] = body
     return dict(sorted(recorded.items()))

@@ -1,8 +1,12 @@
 """A database with sweeps of every kind: one that is over, and some that requests may change."""
 
+from dataclasses import replace
+
+import numpy as np
 from sqlalchemy.orm import Session
 
 from services.leases import fail_claim
+from shared.results import TrialResult
 from tests.integration.scenario import (
     GROUPS,
     add_sweep,
@@ -17,6 +21,14 @@ from tests.integration.scenario import (
 
 UNTOUCHED, OPEN = 1, (2, 3, 4, 5)
 JOBS = 60
+IMAGES = 500
+
+
+def answered(number: int, accuracy: float, images_per_s: float) -> TrialResult:
+    """Returns a trial with an answer to each of the protocol's images."""
+    right = np.arange(IMAGES) < round(accuracy * IMAGES)
+    bits = np.packbits(np.roll(right, number)).tobytes()
+    return replace(trial(number, accuracy, images_per_s), correct_bits=bits)
 
 
 def fill(session: Session) -> None:
@@ -26,7 +38,7 @@ def fill(session: Session) -> None:
         for group in range(GROUPS - (sweep_id != UNTOUCHED)):
             held = claimed(session, sweep_id, group)
             outcomes = [
-                success([trial(n, 0.1 * group + 0.01 * i, 100.0 + i) for n in job.trials])
+                success([answered(n, 0.1 * group + 0.01 * i, 100.0 + i) for n in job.trials])
                 for i, job in enumerate(held.jobs)
             ]
             complete(session, held, [*outcomes[:-1], rejection()])
