@@ -20,7 +20,7 @@ CHANGES: list[tuple[str, Json | None]] = [
     ("create_key", {"name": "notebook", "scope": "read", "lifetime_days": 90}),
     ("revoke_key", None),
 ]
-PLACES: Json = {"sweep_id": UNTOUCHED, "job_id": 1, "other_id": 2}
+PLACES: Json = {"sweep_id": UNTOUCHED[0], "job_id": 1, "other_id": UNTOUCHED[1]}
 NO_KEY = "csw_0123456789ab_" + "x" * 43
 
 

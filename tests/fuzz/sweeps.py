@@ -1,4 +1,4 @@
-"""A database with sweeps of every kind: one that is over, and some that requests may change."""
+"""A database with sweeps of every kind: two that are over, and some that requests may change."""
 
 from dataclasses import replace
 
@@ -19,8 +19,8 @@ from tests.integration.scenario import (
     trial,
 )
 
-UNTOUCHED, OPEN = 1, (2, 3, 4, 5)
-JOBS = 60
+UNTOUCHED, OPEN = (1, 2), (3, 4, 5, 6)
+JOBS = 72
 IMAGES = 500
 
 
@@ -32,10 +32,10 @@ def answered(number: int, accuracy: float, images_per_s: float) -> TrialResult:
 
 
 def fill(session: Session) -> None:
-    """Adds five sweeps with results, the first complete, and commits."""
-    for _ in (UNTOUCHED, *OPEN):
+    """Adds six sweeps with results, the first two complete, and commits."""
+    for _ in (*UNTOUCHED, *OPEN):
         sweep_id = add_sweep(session)
-        for group in range(GROUPS - (sweep_id != UNTOUCHED)):
+        for group in range(GROUPS - (sweep_id in OPEN)):
             held = claimed(session, sweep_id, group)
             outcomes = [
                 success([answered(n, 0.1 * group + 0.01 * i, 100.0 + i) for n in job.trials])

@@ -8,7 +8,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import hypothesis
 import pytest
@@ -16,6 +16,8 @@ import schemathesis
 from schemathesis import checks
 
 from api.app import create_app
+from services.keys import create_key
+from shared.access import Scope
 from shared.db.session import make_engine, make_session_factory
 from shared.settings import Settings
 from tests.conftest import migrate, serving
@@ -23,6 +25,7 @@ from tests.fuzz.sweeps import JOBS, OPEN, UNTOUCHED, fill
 
 MINUTES = float(os.environ.get("FUZZ_MINUTES", "0"))
 NOWHERE = 10**6
+revocable: list[str] = []  # the prefix of a key that requests may revoke
 ANSWER_S = 30
 
 schema = schemathesis.openapi.from_dict(create_app(Settings()).openapi())
@@ -36,17 +39,27 @@ settings = hypothesis.settings(
 )
 
 
+class Service(NamedTuple):
+    """Where the API is, and what lets a request in."""
+
+    url: str
+    headers: dict[str, str]
+
+
 @pytest.fixture(scope="module")
-def url(new_database: Callable[[str], Settings]) -> Iterator[str]:
-    """An API on a database with sweeps of every kind, and a worker."""
-    database = new_database("fuzz")
-    migrate(database)
-    engine = make_engine(database)
-    with make_session_factory(engine)() as session:
+def service(new_database: Callable[[str], Settings], broker_url: str) -> Iterator[Service]:
+    """An API that wants keys, on a database with sweeps of every kind, a worker and keys."""
+    wanted = {"api_keys": "required", "broker_url": broker_url}
+    served = new_database("fuzz").model_copy(update=wanted)
+    migrate(served)
+    engine = make_engine(served)
+    with make_session_factory(engine).begin() as session:
         fill(session)
+        key, _ = create_key(session, "made-up requests", Scope.ADMIN)
+        revocable.append(create_key(session, "to be revoked", Scope.READ)[1]["prefix"])
     engine.dispose()
-    with serving(database) as address:
-        yield address
+    with serving(served) as url:
+        yield Service(url, {"Authorization": f"Bearer {key}"})
 
 
 @schema.hook
@@ -59,14 +72,19 @@ def map_path_parameters(context: Any, path_parameters: dict[str, Any] | None) ->
     sweep_id = found.get("sweep_id")
     if isinstance(sweep_id, int):
         if context.operation.path.endswith("/events"):
-            found["sweep_id"] = sweep_id if sweep_id > NOWHERE else UNTOUCHED
+            found["sweep_id"] = sweep_id if sweep_id > NOWHERE else UNTOUCHED[0]
         elif sweep_id % 8:
             reads = context.operation.method.upper() == "GET"
-            there = (UNTOUCHED, *OPEN) if reads else OPEN
+            there = (*UNTOUCHED, *OPEN) if reads else OPEN
             found["sweep_id"] = there[sweep_id % len(there)]
-    job_id = found.get("job_id")
-    if isinstance(job_id, int) and job_id % 8:
-        found["job_id"] = 1 + job_id % JOBS
+    for name in ("job_id", "other_id"):
+        number = found.get(name)
+        if isinstance(number, int) and number % 8:
+            most = JOBS if "job_id" in found else len((*UNTOUCHED, *OPEN))
+            found[name] = 1 + number % most
+    prefix = found.get("prefix")
+    if isinstance(prefix, str) and prefix < "8":
+        found["prefix"] = revocable[0]
     return found or path_parameters
 
 
@@ -83,13 +101,14 @@ begun: Counter[str] = Counter()
 
 @schema.parametrize()
 @settings
-def test_no_request_gets_an_answer_that_is_not_described(case: Any, url: str) -> None:
+def test_no_request_gets_an_answer_that_is_not_described(case: Any, service: Service) -> None:
     name = case.operation.label
     begun[name] = begun[name] or int(time.monotonic())
     if MINUTES and time.monotonic() - begun[name] > MINUTES * 60 / operations:
         return
     case.call_and_validate(
-        base_url=url,
+        base_url=service.url,
+        headers=service.headers,
         timeout=ANSWER_S,
         checks=[
             checks.not_a_server_error,
