@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 from shared.db.queries import workers as worker_queries
 
 SEEN_WITHIN_S = 120.0
+RATED_OVER_S = 300.0
 
 
 def register_worker(
@@ -45,9 +46,15 @@ def note_worker_seen(session: Session, worker_id: uuid.UUID) -> None:
     worker_queries.update_worker_seen(session, worker_id)
 
 
-def note_worker_problem(session: Session, worker_id: uuid.UUID, problem: str | None) -> None:
-    """Notes what keeps a worker from working and what to do about it; None clears it."""
-    worker_queries.update_worker_problem(session, worker_id, problem)
+def note_worker_problem(
+    session: Session, worker_id: uuid.UUID, sweep_id: int, problem: str | None
+) -> None:
+    """Notes what keeps a worker from working for a sweep and what to do about it; None clears it.
+
+    It is shown while that sweep runs: then the worker soon meets it again, and finds out when its
+    cause is gone.
+    """
+    worker_queries.update_worker_problem(session, worker_id, sweep_id, problem)
 
 
 def note_worker_datasets(
@@ -70,6 +77,12 @@ def note_worker_stopped(session: Session, worker_id: uuid.UUID) -> None:
 def list_workers(session: Session) -> list[RowMapping]:
     """Returns the workers seen in the last two minutes, each with the group it holds, if any."""
     return worker_queries.select_workers(session, seen_within_s=SEEN_WITHIN_S)
+
+
+def rate_workers(session: Session) -> dict[uuid.UUID, float]:
+    """Returns jobs per second of work, by worker, over the groups finished in five minutes."""
+    rates = worker_queries.select_rates(session, within_s=RATED_OVER_S)
+    return {row[0]: row[1] for row in rates if row[1] is not None}
 
 
 def check_database(session: Session) -> None:

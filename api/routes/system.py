@@ -4,8 +4,9 @@ from fastapi import APIRouter, Request, Response
 
 from api.deps import DbSession
 from api.metrics import CONTENT_TYPE, render
+from api.openapi import sends
 from api.schemas import PresetOut, WorkerOut
-from services.workers import list_workers
+from services.workers import list_workers, rate_workers
 from shared.space import SPACE_PRESETS
 
 router = APIRouter(tags=["system"])
@@ -14,7 +15,11 @@ router = APIRouter(tags=["system"])
 @router.get("/v1/workers")
 def show_workers(session: DbSession) -> list[WorkerOut]:
     """Lists the workers seen lately and what keeps them from working, if anything does."""
-    return [WorkerOut.model_validate(row, from_attributes=True) for row in list_workers(session)]
+    rates = rate_workers(session)
+    return [
+        WorkerOut.model_validate({**worker, "jobs_per_s": rates.get(worker["id"])})
+        for worker in list_workers(session)
+    ]
 
 
 @router.get("/v1/presets")
@@ -23,7 +28,7 @@ def list_presets() -> dict[str, PresetOut]:
     return {name: PresetOut.named(name) for name in SPACE_PRESETS}
 
 
-@router.get("/metrics", response_class=Response)
+@router.get("/metrics", response_class=Response, responses=sends("text/plain"))
 def show_metrics(request: Request) -> Response:
     """Shows what Prometheus reads: this process's requests, and the whole cluster's state."""
     return Response(render(request.app.state.metrics), media_type=CONTENT_TYPE)
