@@ -3,6 +3,7 @@
 import { askKey } from "./dialog.js"
 
 const KEY = "convsweep.key"
+const AGAIN_MS = 400
 
 /** An answer that is a problem: RFC 9457's `detail`, our stable `code`, the HTTP status. */
 export class Problem extends Error {
@@ -20,6 +21,16 @@ export class Problem extends Error {
  * @param {{method?: string, body?: any, signal?: AbortSignal, headers?: Record<string, string>}} [options]
  */
 export async function ask(path, options = {}) {
+  return JSON.parse(await (await request(path, options)).text(), exactSeeds)
+}
+
+/** Keeps seeds of 63 bits as their text: a JavaScript number would round them. */
+function exactSeeds(name, value, context) {
+  return name === "weights_seed" ? (context?.source ?? value) : value
+}
+
+/** Asks for large columns of numbers, which nothing looks through. */
+export async function askColumns(path, options = {}) {
   return (await request(path, options)).json()
 }
 
@@ -38,11 +49,15 @@ export async function request(path, { method = "GET", body, signal, headers = {}
   }
 }
 
-async function send(path, options) {
+async function send(path, options, again = options.method === "GET") {
   try {
     return await fetch(path, options)
   } catch (error) {
     if (error.name === "AbortError") throw error
+    if (again) { // reading twice does no harm, and networks come and go
+      await new Promise((resolve) => setTimeout(resolve, AGAIN_MS))
+      return send(path, options, false)
+    }
     throw new Problem(0, "unreachable", "The API does not answer. Is it running? Start it with `convsweep up`, then try again.")
   }
 }

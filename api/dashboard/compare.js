@@ -10,7 +10,7 @@ export async function show(view, { params, signal }) {
   const jobs = numbers(params.get("jobs"))
   const sweeps = numbers(params.get("sweeps"))
   view.append(h("h1", {}, "Compare"), numbersForm(jobs, sweeps))
-  const place = h("div", { class: "panel" })
+  const place = h("div", { class: "panel view" })
   view.append(place)
   if (sweeps.length >= 2) await compareSweeps(place, sweeps.slice(0, 2), signal)
   else if (jobs.length >= 2) await compareJobs(place, jobs.slice(0, MOST_JOBS), signal)

@@ -22,6 +22,7 @@ function build(element, props, children) {
   for (const [name, value] of Object.entries(props)) {
     if (name === "on") for (const [event, does] of Object.entries(value)) element.addEventListener(event, does)
     else if (name === "style") for (const [key, to] of Object.entries(value)) element.style.setProperty(key, String(to))
+    else if (name.startsWith("aria-") && typeof value === "boolean") element.setAttribute(name, String(value))
     else if (value === true) element.setAttribute(name, "")
     else if (value !== false && value != null) element.setAttribute(name, String(value))
   }

@@ -1,6 +1,6 @@
 // What explains the results: correlations, main effects, and every network at once on parallel axes.
 
-import { ask } from "./api.js"
+import { ask, askColumns } from "./api.js"
 import { count, emptyState, fieldName, h, percent, s, significant } from "./dom.js"
 import { color, colorscale, diverging, draw, layout } from "./plot.js"
 import { here, setParams } from "./route.js"
@@ -87,7 +87,7 @@ async function correlations(context, body) {
 
 async function parallel(context, target, body) {
   const measured = [...new Set([...(context.sweep.protocol.timing ? ["throughput"] : []), "accuracy", target])]
-  const points = await ask(`/v1/sweeps/${context.sweep.id}/points?${context.filters.query({ fields: [...measured, "ratio"].join(",") })}`, { signal: context.signal })
+  const points = await askColumns(`/v1/sweeps/${context.sweep.id}/points?${context.filters.query({ fields: [...measured, "ratio"].join(",") })}`, { signal: context.signal })
   if (points.id.length < 2) return [emptyState("Not enough results yet", "Two networks are needed to draw lines between axes.")]
   const settings = context.space.varied_numbers().slice(0, MANY_AXES)
   const rows = [...points.id.keys()].filter((place) => measured.every((name) => points.columns[name][place] != null))

@@ -115,8 +115,9 @@ export class Leaderboard {
   }
 
   #table(rows) {
-    const ends = rows.flatMap((row) => [row.accuracy_low ?? row.accuracy, row.accuracy_high ?? row.accuracy]).filter((value) => value != null)
-    const scale = [Math.min(...ends), Math.max(...ends)]
+    const means = rows.map((row) => row.accuracy).filter((value) => value != null)
+    const room = 0.4 * (Math.max(...means) - Math.min(...means)) || 0.01
+    const scale = [Math.min(...means) - room, Math.max(...means) + room] // wide intervals are cut off
     return h("div", { class: "scroll", role: "region", tabindex: "0", "aria-label": "Leaderboard, scrolls sideways" },
       h("table", {}, h("caption", { class: "unseen" }, "Networks in order"),
         h("thead", {}, h("tr", {}, h("th", { scope: "col" }, h("span", { class: "unseen" }, "Compare")), h("th", { scope: "col", class: "number" }, "#"), h("th", { scope: "col" }, "Architecture"), COLUMNS.map(([field, title]) => this.#heading(field, title)))),

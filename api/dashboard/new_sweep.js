@@ -15,7 +15,7 @@ export async function show(view, { params, signal }) {
   const problem = h("p", { class: "notice", id: "editor-problem", role: "alert", hidden: true })
   const preview = h("div", { class: "panel", "aria-live": "polite" })
   const start = h("button", { type: "submit", class: "primary" }, "Start this sweep")
-  const pick = (preset) => { editor.value = JSON.stringify(presets[preset].sweep, null, 2); later() }
+  const pick = (preset) => { editor.value = pretty(presets[preset].sweep); later() }
   const later = debounced(() => showPreview({ editor, problem, preview, start, pace, signal }))
   editor.addEventListener("input", later)
   const form = h("form", { class: "columns", on: { submit: (event) => { event.preventDefault(); create({ name, editor, problem, start }) } } },
@@ -28,6 +28,9 @@ export async function show(view, { params, signal }) {
   pick(chosen)
   return "New sweep"
 }
+
+/** JSON with lists of plain values on one line. */
+const pretty = (value) => JSON.stringify(value, null, 2).replace(/\[[^[\]{}]*\]/g, (list) => list.replace(/\s+/g, " ").replace("[ ", "[").replace(" ]", "]"))
 
 function debounced(does) {
   let timer
@@ -62,7 +65,7 @@ function described(found, trials, pace) {
   const lost = Object.entries(found.invalid).filter(([, many]) => many)
   const seconds = pace && (found.flops_per_trial * trials) / pace.flopsPerS
   return [
-    figures([["architectures", count(found.total)], ["fit their input", count(found.valid)], ["groups", count(found.groups)], ["in all", flop(found.flops_per_trial * trials), `${trials} trials`], ["estimated time", pace ? `about ${duration(seconds)}` : "unknown"]]),
+    figures([["architectures", count(found.total)], ["fit their input", count(found.valid)], ["groups", count(found.groups)], ["arithmetic", flop(found.flops_per_trial * trials)], ["estimated time", pace ? `about ${duration(seconds)}` : "unknown"]]),
     h("p", { class: "muted small" }, pace ? `At the pace of sweep ${pace.id}: ${flop(pace.flopsPerS)}/s, everything counted. Small networks take longer than their FLOPs say.` : "No sweep has finished here yet, so nothing is known of this cluster's pace."),
     lost.length ? h("p", { class: "small" }, `Not measured: ${lost.map(([reason, many]) => `${count(many)} ${reason.replaceAll("_", " ")}`).join(", ")}.`) : null,
   ].filter(Boolean)

@@ -4,14 +4,23 @@ let loading = null
 
 /** @returns {Promise<any>} Plotly */
 export function plotly() {
-  loading ??= new Promise((resolve, reject) => {
+  loading ??= load().catch(load).catch((error) => { loading = null; throw error }) // networks come and go
+  return loading
+}
+
+function load() {
+  return new Promise((resolve, reject) => {
     const script = document.createElement("script")
     script.src = "/dashboard/plotly.min.js"
     script.onload = () => resolve(window.Plotly)
-    script.onerror = () => { loading = null; reject(new Error("plotly.min.js did not load; reload the page.")) }
+    script.onerror = () => reject(new Error("plotly.min.js did not load; reload the page."))
     document.head.append(script)
   })
-  return loading
+}
+
+/** Says whether this browser draws by WebGL, which tens of thousands of points need. */
+export function hasWebgl() {
+  return document.createElement("canvas").getContext("webgl") !== null
 }
 
 export const color = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim()

@@ -1,8 +1,8 @@
 // Every network of a sweep as a point; any numeric field on either axis and as colour.
 
-import { ask } from "./api.js"
+import { askColumns } from "./api.js"
 import { announce, count, decimal, emptyState, fieldName, h, network, percent, short, significant } from "./dom.js"
-import { color, colorscale, CONFIG, layout, plotly } from "./plot.js"
+import { color, colorscale, CONFIG, hasWebgl, layout, plotly } from "./plot.js"
 import { here, link, setParams } from "./route.js"
 
 export const POINT_FIELDS = ["accuracy", "accuracy_sd", "train_accuracy", "throughput", "ratio", "parameters", "flops", "fit_seconds", "trials", "fitness"]
@@ -25,6 +25,7 @@ export class Scatter {
     this.selection = parseSelection(params.get("select"))
     this.mode = matchMedia("(max-width: 640px)").matches ? "off" : "select"
     this.columns = new Map()
+    this.type = hasWebgl() ? "scattergl" : "scatter"
     this.chart = h("div", { class: "chart", role: "img", "aria-describedby": "scatter-words" })
     this.empty = h("div", { hidden: true })
     this.words = h("p", { class: "muted small", id: "scatter-words", "aria-live": "polite" })
@@ -60,7 +61,7 @@ export class Scatter {
 
   #fetch(fields) {
     const query = this.context.filters.query({ fields: fields.join(",") || "accuracy" })
-    return ask(`/v1/sweeps/${this.context.sweep.id}/points?${query}`, { signal: this.context.signal })
+    return askColumns(`/v1/sweeps/${this.context.sweep.id}/points?${query}`, { signal: this.context.signal })
   }
 
   async #values(field) {
@@ -123,13 +124,13 @@ export class Scatter {
     const size = x.length > 20_000 ? 3.5 : x.length > 3_000 ? 5 : 8
     const fraction = FRACTIONS.has(this.axes.color)
     const points = {
-      type: "scattergl", mode: "markers", x, y, hoverinfo: "none", selectedpoints: picked ?? undefined,
+      type: this.type, mode: "markers", x, y, hoverinfo: "none", selectedpoints: picked ?? undefined,
       marker: { size, color: shade, colorscale: colorscale(), opacity: x.length > 3_000 ? 0.7 : 0.85, showscale: true,
         colorbar: { title: { text: fieldName(this.axes.color), side: "right" }, thickness: 10, outlinewidth: 0, tickformat: fraction ? ".0%" : undefined, len: 1 } },
       selected: { marker: { opacity: 1 } }, unselected: { marker: { opacity: 0.08 } },
     }
     const front = this.front ? paretoFront(x, y, BETTER[this.axes.x], BETTER[this.axes.y]) : []
-    const line = { type: "scattergl", mode: "lines+markers", name: "Pareto front", hoverinfo: "skip", x: front.map((place) => x[place]), y: front.map((place) => y[place]),
+    const line = { type: this.type, mode: "lines+markers", name: "Pareto front", hoverinfo: "skip", x: front.map((place) => x[place]), y: front.map((place) => y[place]),
       line: { color: color("ink"), width: 1.5 }, marker: { size: size + 3, color: "rgba(0,0,0,0)", line: { color: color("ink"), width: 1.5 } } }
     return [points, line]
   }
