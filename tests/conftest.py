@@ -155,7 +155,7 @@ def database(migrated: Settings) -> Iterator[Engine]:
 @pytest.fixture
 def sessions(database: Engine) -> SessionFactory:
     """Sessions on a migrated and empty database."""
-    names = "sweeps, workers, environments, api_keys"
+    names = "sweeps, workers, environments, dataset_labels, api_keys"
     with database.begin() as connection:
         connection.execute(text(f"TRUNCATE {names} RESTART IDENTITY CASCADE"))
     return make_session_factory(database)

@@ -1,0 +1,165 @@
+"""What a page may do: start, steer and watch sweeps, with a key where one is needed."""
+
+import json
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, Page, expect
+from sqlalchemy.orm import Session
+
+from services.keys import create_key
+from shared.access import Scope
+from shared.results import JobOutcome, Reason
+from shared.settings import Settings
+from shared.status import JobStatus
+from tests.acceptance.conftest import Cluster
+from tests.browser.conftest import opened, sweep_body
+from tests.conftest import SessionFactory, serving
+from tests.integration.scenario import add_sweep, claimed, complete, finish_sweep
+
+PROGRESS = "section[aria-label=Progress]"
+
+
+def test_a_sweep_is_described_started_and_watched_until_it_ends(
+    page: Page, live_cluster: Cluster, site: str
+) -> None:
+    page.goto(f"{site}/#/sweeps")
+    page.get_by_role("link", name="New sweep").click()
+    editor = page.get_by_label("Space and protocol as JSON")
+    expect(page.get_by_text("512", exact=True)).to_be_visible()
+    editor.fill('{"space": ')
+    expect(page.get_by_role("alert")).to_contain_text("This is no JSON yet")
+    expect(page.get_by_role("button", name="Start this sweep")).to_be_disabled()
+    body = sweep_body(seed=7)
+    body["name"] = "From the page"
+    editor.fill(json.dumps(body))
+    expect(page.get_by_text("128", exact=True)).to_be_visible()
+    expect(page.get_by_text("At the pace of sweep")).to_be_visible()
+    page.get_by_role("button", name="Start this sweep").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("From the page")
+    progress = page.locator(PROGRESS)
+    expect(progress).to_contain_text("running")
+    seen = {progress.locator("dd").nth(1).inner_text()}
+    for _ in range(100):
+        page.wait_for_timeout(100)
+        seen.add(progress.locator("dd").nth(1).inner_text())
+    assert len(seen) > 1  # it moves by itself
+    expect(progress).to_contain_text("128 of 128", timeout=120_000)
+    expect(page.locator("h1 + span .pill")).to_have_text("completed", timeout=20_000)
+    expect(page.locator("section[aria-label=Leaderboard] tbody tr").first).to_be_visible()
+
+
+@pytest.fixture
+def own_site(api_url: str, sessions: SessionFactory) -> tuple[str, SessionFactory]:
+    """The dashboard on an empty database without workers."""
+    return api_url, sessions
+
+
+def status(page: Page, wanted: str) -> None:
+    expect(page.locator("h1 + span .pill")).to_have_text(wanted)
+
+
+def test_a_sweep_is_paused_resumed_extended_and_cancelled(
+    page: Page, own_site: tuple[str, SessionFactory]
+) -> None:
+    url, sessions = own_site
+    with sessions() as session:
+        sweep_id = add_sweep(session)
+    page.goto(f"{url}/#/sweeps/{sweep_id}")
+    expect(page.get_by_text("No results yet")).to_be_visible()
+    page.get_by_role("button", name="Pause").click()
+    page.get_by_role("button", name="Not now").click()
+    status(page, "running")
+    page.get_by_role("button", name="Pause").click()
+    page.get_by_role("dialog").get_by_role("button", name="Pause").click()
+    status(page, "paused")
+    page.get_by_role("button", name="Resume").click()
+    status(page, "running")
+    page.get_by_role("button", name="Extend").click()
+    page.get_by_label("Trials per network, in all").fill("4")
+    page.get_by_role("dialog").get_by_role("button", name="Extend").click()
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.get_by_role("dialog")).to_contain_text("12 unfinished jobs are given up")
+    page.get_by_role("button", name="Cancel this sweep").click()
+    status(page, "cancelled")
+    jobs = httpx.get(f"{url}/v1/sweeps/{sweep_id}/jobs").json()["jobs"]
+    assert {job["trials_target"] for job in jobs} == {4}
+    assert {job["status"] for job in jobs} == {"cancelled"}
+
+
+def fail_one_group(session: Session, sweep_id: int) -> None:
+    claim = claimed(session, sweep_id)
+    failure = JobOutcome(JobStatus.FAILED, Reason.OUT_OF_MEMORY, error="too large")
+    complete(session, claim, [failure] * len(claim.jobs))
+
+
+def test_failed_jobs_are_handed_out_again(page: Page, own_site: tuple[str, SessionFactory]) -> None:
+    url, sessions = own_site
+    with sessions() as session:
+        sweep_id = add_sweep(session)
+        fail_one_group(session, sweep_id)
+    page.goto(f"{url}/#/sweeps/{sweep_id}")
+    page.get_by_role("button", name="Retry 4 failed").click()
+    page.get_by_role("dialog").get_by_role("button", name="Retry").click()
+    expect(page.locator(PROGRESS)).not_to_contain_text("failed")
+    expect(page.locator(PROGRESS)).to_contain_text("12 pending")
+
+
+def test_results_appear_while_they_arrive(page: Page, own_site: tuple[str, SessionFactory]) -> None:
+    url, sessions = own_site
+    with sessions() as session:
+        sweep_id = add_sweep(session)
+        page.goto(f"{url}/#/sweeps/{sweep_id}")
+        expect(page.locator(PROGRESS)).to_contain_text("12 pending")
+        finish_sweep(session, sweep_id)
+    expect(page.locator(PROGRESS)).to_contain_text("12 completed")
+    status(page, "completed")
+    expect(page.locator("section[aria-label=Leaderboard] tbody tr")).to_have_count(12)
+
+
+def test_an_empty_service_says_how_to_begin(
+    page: Page, own_site: tuple[str, SessionFactory]
+) -> None:
+    page.goto(f"{own_site[0]}/#/sweeps")
+    expect(page.get_by_text("No sweep yet")).to_be_visible()
+    page.get_by_role("link", name="Start the quick sweep").click()
+    expect(page.get_by_label("quick")).to_be_checked()
+    page.goto(f"{own_site[0]}/#/workers")
+    expect(page.get_by_text("No worker runs")).to_be_visible()
+
+
+def test_names_from_users_are_text_and_never_markup(
+    page: Page, own_site: tuple[str, SessionFactory]
+) -> None:
+    name = "<img src=x onerror=window.hurt=1>"
+    body = sweep_body() | {"name": name}
+    httpx.post(f"{own_site[0]}/v1/sweeps", json=body).raise_for_status()
+    page.goto(f"{own_site[0]}/#/sweeps")
+    expect(page.get_by_role("link", name=name)).to_be_visible()
+    page.goto(f"{own_site[0]}/#/sweeps/1")
+    expect(page.get_by_role("heading", level=1)).to_have_text(name)
+    assert page.evaluate("window.hurt") is None
+
+
+def test_a_key_is_asked_for_once_and_kept_for_the_tab(
+    browser: Browser, migrated: Settings, sessions: SessionFactory
+) -> None:
+    with sessions.begin() as session:
+        key, _ = create_key(session, "page", Scope.WRITE)
+    guarded = migrated.model_copy(update={"api_keys": "required"})
+    with serving(guarded) as url, opened(browser, refused="401") as page:
+        page.goto(f"{url}/#/sweeps")
+        field = page.get_by_label("API key")
+        field.fill("csw_wrong")
+        page.get_by_role("button", name="Use this key").click()
+        expect(page.get_by_role("dialog").get_by_role("alert")).to_be_visible()
+        page.get_by_label("API key").fill(key)
+        page.get_by_role("button", name="Use this key").click()
+        expect(page.get_by_text("No sweep yet")).to_be_visible()
+        page.reload()
+        expect(page.get_by_text("No sweep yet")).to_be_visible()
+        expect(page.get_by_role("dialog")).to_have_count(0)
+        assert page.evaluate("[localStorage.length, document.cookie]") == [0, ""]
+        assert key not in page.url
+        assert page.evaluate("sessionStorage.getItem('convsweep.key')") == key

@@ -1,0 +1,32 @@
+"""Pictures of the main views; ``make screenshots`` puts them into docs/images."""
+
+import os
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from tests.browser.conftest import Json, opened
+
+PICTURES = {
+    "dashboard-sweep": ("#/sweeps/1", "light", 1280, 1180),
+    "dashboard-dark": ("#/sweeps/1?color=throughput&x=flops", "dark", 1280, 1180),
+    "dashboard-effects": ("#/sweeps/1?tab=effects", "light", 1280, 1500),
+    "dashboard-network": ("#/jobs/{best}", "light", 1280, 1500),
+    "dashboard-phone": ("#/sweeps/1", "dark", 380, 1180),
+}
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_a_picture_of_a_main_view(
+    browser: Browser, site: str, leaders: list[Json], tmp_path: Path, name: str
+) -> None:
+    place, scheme, width, height = PICTURES[name]
+    folder = Path(os.environ.get("SCREENSHOTS", tmp_path))
+    with opened(browser, color_scheme=scheme, viewport={"width": width, "height": height}) as page:
+        page.goto(f"{site}/{place.format(best=leaders[0]['id'])}")
+        ready = "section[aria-label=Neighbours] tbody" if "jobs" in place else ".gl-canvas"
+        expect(page.locator(ready).first).to_be_visible()
+        page.wait_for_timeout(1000)  # until everything is drawn
+        page.screenshot(path=folder / f"{name}.png")
+    assert (folder / f"{name}.png").stat().st_size > 20_000
