@@ -9,6 +9,7 @@ demo: .venv/installed-demo
 	$(BIN)/convsweep demo
 
 test: .venv/installed-dev
+	@$(BIN)/python -m tests.browser.chromium > /dev/null
 	$(BIN)/python -m pytest
 
 test-faults: .venv/installed-dev
@@ -22,6 +23,9 @@ fuzz: .venv/installed-dev
 # the answers that the API's description shows as examples
 examples: .venv/installed-dev
 	RECORD_EXAMPLES=1 $(BIN)/python -m pytest tests/integration/test_openapi.py -k recorded
+
+screenshots: .venv/installed-dev
+	SCREENSHOTS=docs/images $(BIN)/python -m pytest tests/browser -k screenshots
 
 bench: .venv/installed-bench
 	$(BIN)/python -m bench.queue --json
@@ -51,7 +55,10 @@ format: .venv/installed-dev
 	$(INSTALL) --editable '.[api,worker,local,dev]'
 	@touch $@
 
-.venv/installed-bench: .venv/installed-dev
+.venv/installed-screenshots: .venv/installed-dev
+	SCREENSHOTS=docs/images $(BIN)/python -m pytest tests/browser -k screenshots
+
+bench: .venv/installed-dev
 	$(INSTALL) --editable '.[api,worker,local,dev,bench]'
 	@touch $@
 

@@ -40,6 +40,7 @@ def tally_answers(session: Session, job_id: int) -> JobAnswers:
     Raises:
         JobNotFoundError: there is no such job.
         NoResultsError: it has no trials.
+        NotComparableError: its trials do not have an answer per image.
     """
     job = get_job(session, job_id).job
     sweep = get_sweep(session, job.sweep_id).sweep

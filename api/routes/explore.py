@@ -4,17 +4,20 @@ from http import HTTPStatus
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
+from fastapi.responses import JSONResponse
 
 from api.deps import DbSession, FitnessWeight, JobId, RowFilters, SweepId
 from api.explore_schemas import AnswersByImageOut, NeighbourOut, PointsOut
 from api.filters import FILTER_PARAMETERS
+from api.openapi import raises
 from services.answers import tally_answers
 from services.neighbours import find_neighbours
 from services.points import POINT_FIELDS, load_points
 from services.results import Selection
+from shared.errors import NoResultsError, NotComparableError
 from shared.ranking import FITNESS_WEIGHT
 
-router = APIRouter(prefix="/v1", tags=["explore"])
+router = APIRouter(prefix="/v1", tags=["results"])
 
 PointFields = Annotated[
     str,
@@ -24,7 +27,7 @@ PointFields = Annotated[
 
 @router.get(
     "/sweeps/{sweep_id}/points",
-    response_class=Response,
+    response_class=JSONResponse,
     responses={int(HTTPStatus.OK): {"model": PointsOut}},
     openapi_extra=FILTER_PARAMETERS,
 )
@@ -40,7 +43,7 @@ def list_points(
     return Response(PointsOut.json_of(sweep_id, points), media_type="application/json")
 
 
-@router.get("/jobs/{job_id}/answers")
+@router.get("/jobs/{job_id}/answers", responses=raises(NoResultsError, NotComparableError))
 def show_answers(job_id: JobId, session: DbSession) -> AnswersByImageOut:
     """Shows in how many trials each validation image was told rightly, and accuracy by class."""
     return AnswersByImageOut.of(tally_answers(session, job_id))
