@@ -12,8 +12,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 ASSETS = "/dashboard"
 FOLDER = Path(__file__).parent / "dashboard"
 # Scripts come from our own files alone. Plotly's WebGL (regl) writes its draw calls as functions,
-# which is all that 'unsafe-eval' is for: no code of ours makes code of text. Plotly positions what it
-# draws by style attributes; the hash is that of the one style element that it adds, for maps.
+# which is all that 'unsafe-eval' is for: no code of ours makes code of text. Plotly positions what
+# it draws by style attributes; the hash is that of the one style element that it adds, for maps.
 POLICY = "; ".join(
     (
         "default-src 'none'",

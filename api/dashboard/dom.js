@@ -112,7 +112,7 @@ export function stateBar(counts, thin = false) {
 }
 
 export function stateKeys(counts) {
-  return h("ul", { class: "keys" }, STATES.filter((state) => counts[state]).map((state) => h("li", { class: `key is-${state}` }, h("b", {}, count(counts[state])), state)))
+  return h("ul", { class: "keys" }, STATES.filter((state) => counts[state]).map((state) => h("li", { class: `key is-${state}` }, h("b", {}, count(counts[state])), ` ${state}`)))
 }
 
 /** A table: columns are [title, isNumber, cell of a row]; wide ones scroll by themselves. */

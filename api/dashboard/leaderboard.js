@@ -19,7 +19,6 @@ export class Leaderboard {
     this.selected = null
     this.place = 0
     this.compared = new Set()
-    this.onBest = () => {}
     this.body = h("div", { "aria-busy": "true" })
     this.note = h("span", { class: "muted small grow" })
     this.devices = h("span")
@@ -97,7 +96,6 @@ export class Leaderboard {
   }
 
   #show(page) {
-    if (!this.selected && !this.token && this.sort === "-accuracy" && !this.context.filters.texts.length) this.onBest(page.rows[0]?.accuracy)
     this.#showDevices(page)
     this.note.textContent = this.selected ? `${count(this.selected.length)} selected` : page.device.length ? `on ${page.device.join(", ")}` : ""
     this.body.replaceChildren(page.rows.length ? this.#table(page.rows) : emptyState("No network to rank", this.selected ? "Nothing lies within the selection." : "Networks appear here when they have completed and pass the filters above."))

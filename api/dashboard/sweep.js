@@ -19,9 +19,10 @@ export async function show(view, { path, params, signal }) {
   const context = { sweep, space: new Space(sweep.space), filters: new Filters(params), signal }
   const header = new Header(context)
   const panel = h("div", { class: "panel", role: "tabpanel", id: "panel", tabindex: "-1" })
-  const tabs = tabBar(params.get("tab") ?? "explore", (tab) => open(tab, panel, context, header))
+  const tabs = tabBar(params.get("tab") ?? "explore", (tab) => open(tab, panel, context))
   view.append(header.element, context.filters.element, tabs, panel)
-  await open(params.get("tab") ?? "explore", panel, context, header)
+  await open(params.get("tab") ?? "explore", panel, context)
+  header.askBest()
   if (sweep.status === "running" || sweep.status === "paused") follow(context, header)
   return sweep.name
 }
@@ -45,7 +46,7 @@ function tabBar(current, choose) {
 
 let closing = null
 
-async function open(tab, panel, context, header) {
+async function open(tab, panel, context) {
   closing?.abort()
   closing = new AbortController()
   const own = { ...context, signal: AbortSignal.any([closing.signal, context.signal]) }
@@ -55,14 +56,13 @@ async function open(tab, panel, context, header) {
   context.refresh = null
   if (tab === "effects") return void (await import("./effects.js")).showEffects(panel, own)
   if (tab === "workers") return void (await import("./workers.js")).showWorkers(panel, own)
-  explore(panel, own, context, header)
+  explore(panel, own, context)
 }
 
-function explore(panel, own, context, header) {
+function explore(panel, own, context) {
   const board = new Leaderboard(own)
   const scatter = new Scatter(own, (ids) => board.select(ids))
   board.columnOf = (field) => scatter.column(field)
-  board.onBest = (accuracy) => header.noteBest(accuracy)
   panel.append(scatter.element, board.element)
   const load = () => Promise.all([scatter.load(), scatter.selection ? null : board.load()])
   context.filters.onChange = () => { board.restart(); return load() }
@@ -120,6 +120,14 @@ class Header {
         [running ? "time left" : "took", running ? duration(sweep.eta_s) : duration(sweep.completed_at && (Date.parse(sweep.completed_at) - Date.parse(sweep.created_at)) / 1000)],
       ]),
       stateBar(sweep.counts), stateKeys(sweep.counts))
+  }
+
+  /** Asks for the best accuracy, which a filtered table or another tab does not tell. */
+  async askBest() {
+    const { sweep, signal } = this.context
+    if (!sweep.counts.completed) return
+    const board = await ask(`/v1/sweeps/${sweep.id}/leaderboard?page_size=1`, { signal }).catch(() => null) // the table says what is wrong
+    this.noteBest(board?.rows[0]?.accuracy)
   }
 
   noteBest(accuracy) {

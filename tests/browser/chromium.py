@@ -70,7 +70,10 @@ def _installed() -> str | None:
 def _run(command: list[str]) -> None:
     print("$", *command, file=sys.stderr)
     environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-    subprocess.run(command, env=environment, stdout=sys.stderr, check=False, timeout=600)
+    try:
+        subprocess.run(command, env=environment, stdout=sys.stderr, check=False, timeout=300)
+    except subprocess.TimeoutExpired as error:
+        print(error, file=sys.stderr)  # the next way may work
 
 
 if __name__ == "__main__":
