@@ -23,7 +23,7 @@ class Interval:
 
 
 class TrialInterval(NamedTuple):
-    """Standard error of a mean over trials, and its interval; None where one trial tells neither."""
+    """Standard error of a mean over trials, and its interval; None where one trial tells none."""
 
     error: float | None
     low: float | None
