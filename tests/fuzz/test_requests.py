@@ -53,10 +53,11 @@ def service(new_database: Callable[[str], Settings], broker_url: str) -> Iterato
     served = new_database("fuzz").model_copy(update=wanted)
     migrate(served)
     engine = make_engine(served)
-    with make_session_factory(engine).begin() as session:
+    with make_session_factory(engine)() as session:
         fill(session)
         key, _ = create_key(session, "made-up requests", Scope.ADMIN)
         revocable.append(create_key(session, "to be revoked", Scope.READ)[1]["prefix"])
+        session.commit()
     engine.dispose()
     with serving(served) as url:
         yield Service(url, {"Authorization": f"Bearer {key}"})
