@@ -5,13 +5,15 @@ import json
 import uuid
 from typing import Any
 
-from sqlalchemy import Row, RowMapping, text
+from sqlalchemy import Row, RowMapping
 from sqlalchemy.orm import Session
+
+from shared.db.queries.execution import sql
 
 
 def insert_worker(session: Session, worker: dict[str, Any]) -> None:
     """Adds a worker process: ``id hostname pid device_class device code_version datasets``."""
-    statement = text("""
+    statement = sql("""
         INSERT INTO workers (id, hostname, pid, device_class, device, code_version, datasets)
         VALUES (:id, :hostname, :pid, :device_class, :device, :code_version,
                 CAST(:datasets AS jsonb))
@@ -23,13 +25,13 @@ def update_worker_datasets(
     session: Session, worker_id: uuid.UUID, datasets: dict[str, list[str]]
 ) -> None:
     """Notes which datasets a worker can read, and the hashes of what it has loaded of each."""
-    statement = text("UPDATE workers SET datasets = CAST(:datasets AS jsonb) WHERE id = :id")
+    statement = sql("UPDATE workers SET datasets = CAST(:datasets AS jsonb) WHERE id = :id")
     session.execute(statement, {"id": worker_id, "datasets": json.dumps(datasets)})
 
 
 def update_worker_seen(session: Session, worker_id: uuid.UUID) -> None:
     """Notes that a worker is alive now."""
-    statement = text("UPDATE workers SET last_seen_at = clock_timestamp() WHERE id = :id")
+    statement = sql("UPDATE workers SET last_seen_at = clock_timestamp() WHERE id = :id")
     session.execute(statement, {"id": worker_id})
 
 
@@ -37,7 +39,7 @@ def update_worker_problem(
     session: Session, worker_id: uuid.UUID, sweep_id: int, problem: str | None
 ) -> None:
     """Notes what keeps a worker from working for a sweep, or that nothing does any more."""
-    statement = text("""
+    statement = sql("""
         UPDATE workers SET problem = :problem, last_seen_at = clock_timestamp(),
             problem_sweep_id = CASE WHEN :problem IS NOT NULL THEN :sweep_id END,
             problem_at = CASE WHEN :problem IS NOT NULL THEN clock_timestamp() END
@@ -48,7 +50,7 @@ def update_worker_problem(
 
 def update_worker_stopped(session: Session, worker_id: uuid.UUID) -> None:
     """Notes that a worker has ended in good order."""
-    statement = text("UPDATE workers SET stopped_at = clock_timestamp() WHERE id = :id")
+    statement = sql("UPDATE workers SET stopped_at = clock_timestamp() WHERE id = :id")
     session.execute(statement, {"id": worker_id})
 
 
@@ -60,7 +62,7 @@ def select_workers(
     Their ``gone_at`` is null; with ``gone_since`` those come too that went after that time. A
     problem is shown as long as the sweep runs that it concerns.
     """
-    statement = text("""
+    statement = sql("""
         SELECT w.id, w.hostname, w.pid, w.device_class, w.device, w.code_version, w.datasets,
             w.started_at, w.last_seen_at, w.gone_at, l.sweep_id, l.group_index, l.jobs,
             CASE WHEN s.id IS NOT NULL THEN w.problem END AS problem,
@@ -86,7 +88,7 @@ def find_environment(
     session: Session, fingerprint: str, sweep_id: int
 ) -> Row[int | None, str | None]:
     """Returns the id of an environment, if it is known, and the sweep's pinned dataset hash."""
-    statement = text("""
+    statement = sql("""
         SELECT e.id, s.dataset_hash
         FROM sweeps s LEFT JOIN environments e ON e.fingerprint = :fingerprint
         WHERE s.id = :sweep_id
@@ -101,7 +103,7 @@ def upsert_environment(session: Session, environment: dict[str, Any]) -> int:
     Look with ``find_environment`` first: to touch its row makes every completion on the same kind
     of device wait for the one before.
     """
-    statement = text("""
+    statement = sql("""
         INSERT INTO environments
             (code_version, device_class, device, dataset, dataset_hash, versions, fingerprint)
         VALUES (:code_version, :device_class, :device, :dataset, :dataset_hash,
@@ -114,4 +116,4 @@ def upsert_environment(session: Session, environment: dict[str, Any]) -> int:
 
 def select_one(session: Session) -> None:
     """Asks the database for nothing but an answer."""
-    session.execute(text("SELECT 1"))
+    session.execute(sql("SELECT 1"))
