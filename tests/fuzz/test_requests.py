@@ -36,7 +36,7 @@ schema = schemathesis.openapi.from_dict(
 )
 operations = sum(1 for _ in schema.get_all_operations())
 settings = hypothesis.settings(
-    max_examples=int(MINUTES * 60 * 50 / operations) or 10,
+    max_examples=int(MINUTES * 60 * 10 / operations) or 10,
     derandomize=not MINUTES,
     database=None,
     deadline=None,
