@@ -33,6 +33,7 @@ def answered(number: int, accuracy: float, images_per_s: float) -> TrialResult:
 
 def fill(session: Session) -> None:
     """Adds six sweeps with results, the first two complete, and commits."""
+    missed = replace(rejection(), trials=(answered(0, 0.02, 90.0),))
     for _ in (*UNTOUCHED, *OPEN):
         sweep_id = add_sweep(session)
         for group in range(GROUPS - (sweep_id in OPEN)):
@@ -41,7 +42,7 @@ def fill(session: Session) -> None:
                 success([answered(n, 0.1 * group + 0.01 * i, 100.0 + i) for n in job.trials])
                 for i, job in enumerate(held.jobs)
             ]
-            complete(session, held, [*outcomes[:-1], rejection()])
+            complete(session, held, [*outcomes[:-1], missed])
     fail_claim(session, claimed(session, OPEN[0], GROUPS - 1), error="broke", max_attempts=1)
     claim(session, OPEN[1], GROUPS - 1, worker_id=add_worker(session))
     session.commit()

@@ -6,14 +6,15 @@ each time with others.
 
 import os
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import hypothesis
 import pytest
+import requests
 import schemathesis
 from schemathesis import checks
+from schemathesis.config import SchemathesisConfig
 
 from api.app import create_app
 from services.keys import create_key
@@ -28,10 +29,14 @@ NOWHERE = 10**6
 revocable: list[str] = []  # the prefix of a key that requests may revoke
 ANSWER_S = 30
 
-schema = schemathesis.openapi.from_dict(create_app(Settings()).openapi())
+schema = schemathesis.openapi.from_dict(
+    create_app(Settings()).openapi(),
+    # every boundary of every parameter: two thousand requests, for which only a long run has time
+    config=SchemathesisConfig.from_dict({"phases": {"coverage": {"enabled": MINUTES > 0}}}),
+)
 operations = sum(1 for _ in schema.get_all_operations())
 settings = hypothesis.settings(
-    max_examples=int(MINUTES * 60 * 50 / operations) or 20,
+    max_examples=int(MINUTES * 60 * 10 / operations) or 10,
     derandomize=not MINUTES,
     database=None,
     deadline=None,
@@ -40,9 +45,10 @@ settings = hypothesis.settings(
 
 
 class Service(NamedTuple):
-    """Where the API is, and what lets a request in."""
+    """Where the API is, connections to it, and what lets a request in."""
 
     url: str
+    session: requests.Session
     headers: dict[str, str]
 
 
@@ -53,13 +59,15 @@ def service(new_database: Callable[[str], Settings], broker_url: str) -> Iterato
     served = new_database("fuzz").model_copy(update=wanted)
     migrate(served)
     engine = make_engine(served)
-    with make_session_factory(engine).begin() as session:
+    with make_session_factory(engine)() as session:
         fill(session)
         key, _ = create_key(session, "made-up requests", Scope.ADMIN)
         revocable.append(create_key(session, "to be revoked", Scope.READ)[1]["prefix"])
+        session.commit()
     engine.dispose()
-    with serving(served) as url:
-        yield Service(url, {"Authorization": f"Bearer {key}"})
+    with serving(served) as url, requests.Session() as session:
+        session.trust_env = False
+        yield Service(url, session, {"Authorization": f"Bearer {key}"})
 
 
 @schema.hook
@@ -96,18 +104,19 @@ def map_body(context: Any, body: Any) -> Any:
     return body
 
 
-begun: Counter[str] = Counter()
+begun: dict[str, float] = {}
 
 
 @schema.parametrize()
 @settings
 def test_no_request_gets_an_answer_that_is_not_described(case: Any, service: Service) -> None:
     name = case.operation.label
-    begun[name] = begun[name] or int(time.monotonic())
+    begun.setdefault(name, time.monotonic())
     if MINUTES and time.monotonic() - begun[name] > MINUTES * 60 / operations:
         return
     case.call_and_validate(
         base_url=service.url,
+        session=service.session,
         headers=service.headers,
         timeout=ANSWER_S,
         checks=[
@@ -118,5 +127,7 @@ def test_no_request_gets_an_answer_that_is_not_described(case: Any, service: Ser
             checks.response_schema_conformance,
             checks.negative_data_rejection,
             checks.ignored_auth,
+            # GET /v1/sweeps/preview is a sweep whose number is none, so another method is known
+            *([] if name.endswith("/preview") else [checks.unsupported_method]),
         ],
     )
