@@ -87,11 +87,6 @@ def page(browser: Browser) -> Iterator[Page]:
 @pytest.fixture(scope="session")
 def live_cluster() -> Iterator[Cluster]:
     """A cluster with a worker; sweep 1 has completed, sweep 2 is the same with another seed."""
-    import os
-
-    if os.environ.get("DASH_DEV"):
-        yield Cluster(Path("/tmp/dd2"))
-        return
     folder = Path(tempfile.mkdtemp(prefix="cs-"))
     folder.chmod(0o755)
     cluster = Cluster(folder)
