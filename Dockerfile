@@ -1,0 +1,77 @@
+# syntax=docker/dockerfile:1
+# Two images from one file: `api` (API, dispatcher, migrations; no torch) and `worker` (torch).
+# A base by digest: --build-arg PYTHON_IMAGE=python:3.13-slim@sha256:...
+ARG PYTHON_IMAGE=python:3.13-slim
+
+FROM ${PYTHON_IMAGE} AS base
+ENV PATH=/opt/convsweep/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    HOME=/tmp \
+    CONVSWEEP_DATA_DIR=/var/lib/convsweep \
+    CONVSWEEP_LOG_FORMAT=json
+RUN groupadd --gid 10001 convsweep \
+    && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin convsweep \
+    && install --directory --owner=10001 --group=10001 /var/lib/convsweep /run/convsweep
+
+FROM base AS build
+WORKDIR /src
+# outside of the environment, so that no pip is in the images' own
+ENV PIP_PYTHON=/opt/convsweep/bin/python PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
+RUN python -m venv --without-pip /opt/convsweep
+
+# What is installed depends on two files alone; code comes last, so that a change of it costs seconds.
+FROM build AS api-build
+RUN --mount=type=cache,target=/root/.cache/pip \
+    --mount=type=bind,source=pyproject.toml,target=pyproject.toml \
+    --mount=type=bind,source=constraints.txt,target=constraints.txt \
+    touch README.md && pip install -c constraints.txt '.[api]' && pip uninstall --yes convsweep
+COPY . .
+RUN --mount=type=cache,target=/root/.cache/pip pip install --no-deps .
+
+FROM build AS worker-build
+# Empty: PyPI's build for CUDA. https://download.pytorch.org/whl/cpu: a tenth of its size, no GPU.
+ARG TORCH_INDEX_URL=
+RUN --mount=type=cache,target=/root/.cache/pip \
+    --mount=type=bind,source=constraints.txt,target=constraints.txt \
+    pip install ${TORCH_INDEX_URL:+--index-url "$TORCH_INDEX_URL"} -c constraints.txt torch torchvision
+RUN --mount=type=cache,target=/root/.cache/pip \
+    --mount=type=bind,source=pyproject.toml,target=pyproject.toml \
+    --mount=type=bind,source=constraints.txt,target=constraints.txt \
+    touch README.md && pip install -c constraints.txt '.[worker]' && pip uninstall --yes convsweep
+COPY . .
+RUN --mount=type=cache,target=/root/.cache/pip pip install --no-deps .
+
+FROM base AS api
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="convsweep api" \
+      org.opencontainers.image.description="API, dispatcher and migrations of convsweep" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
+COPY --from=api-build /opt/convsweep /opt/convsweep
+USER 10001:10001
+EXPOSE 8000
+ENV CONVSWEEP_API_HOST=0.0.0.0
+HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --start-interval=1s --retries=3 \
+    CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/readyz', timeout=4)"]
+ENTRYPOINT ["convsweep"]
+CMD ["api"]
+
+FROM base AS worker
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="convsweep worker" \
+      org.opencontainers.image.description="Evaluates architectures for convsweep on a GPU" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
+COPY --from=worker-build /opt/convsweep /opt/convsweep
+USER 10001:10001
+EXPOSE 9100
+ENV CONVSWEEP_ALIVE_FILE=/tmp/alive \
+    CONVSWEEP_METRICS_HOST=0.0.0.0 \
+    CONVSWEEP_METRICS_PORT=9100
+# the file is touched with every heartbeat, also while the worker waits for a GPU
+HEALTHCHECK --interval=15s --timeout=5s --start-period=120s --start-interval=2s --retries=2 \
+    CMD ["sh", "-c", "test -n \"$(find \"$CONVSWEEP_ALIVE_FILE\" -newermt '-60 seconds')\""]
+ENTRYPOINT ["convsweep"]
+CMD ["worker"]
