@@ -1,4 +1,3 @@
-# syntax=docker/dockerfile:1
 # Two images from one file: `api` (API, dispatcher, migrations; no torch) and `worker` (torch).
 # A base by digest: --build-arg PYTHON_IMAGE=python:3.13-slim@sha256:...
 ARG PYTHON_IMAGE=python:3.13-slim
@@ -24,9 +23,15 @@ FROM build AS api-build
 RUN --mount=type=cache,target=/root/.cache/pip \
     --mount=type=bind,source=pyproject.toml,target=pyproject.toml \
     --mount=type=bind,source=constraints.txt,target=constraints.txt \
-    touch README.md && pip install -c constraints.txt '.[api]' && pip uninstall --yes convsweep
+    touch README.md && pip install --no-compile -c constraints.txt '.[api]' && pip uninstall --yes convsweep
+# Half of what the libraries bring serves other purposes: their tests, debugging symbols, Arrow's
+# network services, Plotly's Python (the page uses its JavaScript alone).
+COPY deploy/slim-environment /usr/local/bin/
+RUN apt-get update && apt-get install --yes --no-install-recommends binutils \
+    && slim-environment /opt/convsweep
 COPY . .
-RUN --mount=type=cache,target=/root/.cache/pip pip install --no-deps .
+RUN --mount=type=cache,target=/root/.cache/pip pip install --no-compile --no-deps . \
+    && PYTHONDONTWRITEBYTECODE=1 python -c "import api.app, pyarrow.parquet, matplotlib.pyplot, scipy.stats"
 
 FROM build AS worker-build
 # Empty: PyPI's build for CUDA. https://download.pytorch.org/whl/cpu: a tenth of its size, no GPU.
@@ -51,7 +56,8 @@ LABEL org.opencontainers.image.title="convsweep api" \
 COPY --from=api-build /opt/convsweep /opt/convsweep
 USER 10001:10001
 EXPOSE 8000
-ENV CONVSWEEP_API_HOST=0.0.0.0
+ENV CONVSWEEP_API_HOST=0.0.0.0 \
+    PYTHONPYCACHEPREFIX=/tmp/pycache
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --start-interval=1s --retries=3 \
     CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/readyz', timeout=4)"]
 ENTRYPOINT ["convsweep"]

@@ -39,6 +39,8 @@ def run_dispatcher(settings: Settings) -> None:
     pause_s = 0.0
     while not stopped.wait(pause_s):
         pause_s = settings.dispatch_interval_s
+        if settings.alive_file is not None:
+            settings.alive_file.touch()
         try:
             with session_factory.begin() as session:
                 taken_back = reap_expired_leases(session, max_attempts=settings.max_attempts)

@@ -153,7 +153,9 @@ def test_passwords_come_from_files_and_are_shown_nowhere(
     wanted = "postgresql+psycopg2://me:p%40ss%2Fw%3Ard@h:5/d?sslmode=require"
     assert settings.full_database_url == wanted
     assert settings.full_broker_url == "rediss://:geheim@h:6380/0?ssl_cert_reqs=required"
-    assert "geheim" not in f"{settings!r} {settings.model_dump_json()} {child_environment(settings)}"
+    assert (
+        "geheim" not in f"{settings!r} {settings.model_dump_json()} {child_environment(settings)}"
+    )
 
 
 def test_a_password_in_the_url_stays(tmp_path: Path) -> None:

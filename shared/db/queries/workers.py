@@ -41,6 +41,15 @@ def update_worker_problem(session: Session, worker_id: uuid.UUID, problem: str |
     session.execute(statement, {"id": worker_id, "problem": problem})
 
 
+def update_worker_device(session: Session, worker_id: uuid.UUID, device: str) -> None:
+    """Notes what a worker computes on, and that nothing keeps it from working."""
+    statement = text("""
+        UPDATE workers SET device = :device, problem = NULL, last_seen_at = clock_timestamp()
+        WHERE id = :id
+    """)
+    session.execute(statement, {"id": worker_id, "device": device})
+
+
 def update_worker_stopped(session: Session, worker_id: uuid.UUID) -> None:
     """Notes that a worker has ended in good order."""
     statement = text("UPDATE workers SET stopped_at = clock_timestamp() WHERE id = :id")
