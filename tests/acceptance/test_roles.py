@@ -79,6 +79,7 @@ def test_a_sweep_runs_with_one_role_for_each_process(
         killed.kill()  # the dispatcher takes its lease back
         site.start_worker(CONVSWEEP_DATABASE_URL=of("worker"))
         site.wait_completed(first)
+        assert broken(site.database, first) == []
         client.extend_sweep(first, trials=2)
         second = client.create_sweep(small_sweep(trials=1, seed=5))["id"]
         for action in ("pause", "resume", "cancel"):
@@ -88,7 +89,6 @@ def test_a_sweep_runs_with_one_role_for_each_process(
         assert client.importance(first)
         assert client.list_workers()
         assert "convsweep_database_up 1.0" in metrics(client)
-    assert broken(site.database, first) == []
     assert "permission denied" not in "".join(child.text() for child in site.children)
 
 
