@@ -5,7 +5,7 @@ import os
 import subprocess
 import time
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from sqlalchemy import Engine, create_engine
 
@@ -49,6 +49,22 @@ class Stack:
         files = [part for file in self.files for part in ("-f", file)]
         command = ("docker", "compose", "--env-file", "/dev/null", *files, *arguments)
         return run(*command, check=check, **self.environment).stdout
+
+    def exec(
+        self,
+        service: str,
+        *command: str,
+        stdin: IO[bytes] | None = None,
+        stdout: IO[bytes] | None = None,
+    ) -> None:
+        """Runs a command in a service's container, from or into files."""
+        files = [part for file in self.files for part in ("-f", file)]
+        compose = ("docker", "compose", "--env-file", "/dev/null", *files, "exec", "-T", service)
+        environment = os.environ | self.environment
+        subprocess.run(
+            [*compose, *command],
+            cwd=ROOT, env=environment, stdin=stdin, stdout=stdout, check=True,
+        )  # fmt: skip
 
     def up(self, *arguments: str) -> float:
         """Starts what does not run; returns after how many seconds all of it is healthy."""
