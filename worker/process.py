@@ -61,14 +61,7 @@ def run_worker(
     )
     session_factory = make_session_factory(engine)
     _register(session_factory, worker_id, found[0], settings)
-    heartbeat = Heartbeat(
-        make_session_factory(make_engine(settings, pool_size=1)),
-        worker_id,
-        lease_s=settings.lease_s,
-        progress_deadline_s=settings.progress_deadline_s,
-        alive_file=settings.alive_file,
-    )
-    heartbeat.start()
+    heartbeat = _start_heartbeat(settings, worker_id)
     try:
         device = place_worker(session_factory, worker_id, found, settings)
         if device is None:
@@ -88,7 +81,20 @@ def run_worker(
             workers.note_worker_stopped(session, worker_id)
 
 
+def _start_heartbeat(settings: Settings, worker_id: uuid.UUID) -> Heartbeat:
+    heartbeat = Heartbeat(
+        make_session_factory(make_engine(settings, pool_size=1)),
+        worker_id,
+        lease_s=settings.lease_s,
+        progress_deadline_s=settings.progress_deadline_s,
+        alive_file=settings.alive_file,
+    )
+    heartbeat.start()
+    return heartbeat
+
+
 def _serve(settings: Settings, executor: Executor, device: Device) -> int:
+    """Takes messages until told to stop; returns the exit status."""
     app = make_celery(settings)
     register_tasks(app, executor)
     log.info("worker_started", device=device.model)

@@ -2,8 +2,9 @@
 
 import uuid
 
-from sqlalchemy import text
 from sqlalchemy.orm import Session
+
+from shared.db.queries.execution import sql
 
 
 def take_slot(
@@ -13,7 +14,7 @@ def take_slot(
 
     Of two that ask at once the second waits for the first one's commit.
     """
-    statement = text("""
+    statement = sql("""
         INSERT INTO device_leases AS held (device_uuid, slot, worker_id, expires_at)
         VALUES (:device_uuid, :slot, :worker_id,
                 clock_timestamp() + make_interval(secs => :lease_s))
@@ -33,7 +34,7 @@ def renew_slot(session: Session, worker_id: uuid.UUID, lease_s: float) -> bool:
 
     One that is late keeps its device as long as nobody else has taken it.
     """
-    statement = text("""
+    statement = sql("""
         UPDATE device_leases SET expires_at = clock_timestamp() + make_interval(secs => :lease_s)
         WHERE worker_id = :worker_id RETURNING slot
     """)
@@ -43,5 +44,5 @@ def renew_slot(session: Session, worker_id: uuid.UUID, lease_s: float) -> bool:
 
 def delete_slot(session: Session, worker_id: uuid.UUID) -> None:
     """Frees a worker's device."""
-    statement = text("DELETE FROM device_leases WHERE worker_id = :worker_id")
+    statement = sql("DELETE FROM device_leases WHERE worker_id = :worker_id")
     session.execute(statement, {"worker_id": worker_id})
