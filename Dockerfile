@@ -73,8 +73,8 @@ LABEL org.opencontainers.image.title="convsweep api" \
 USER 10001:10001
 EXPOSE 8000
 ENV CONVSWEEP_API_HOST=0.0.0.0
-HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --start-interval=1s --retries=3 \
-    CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/readyz', timeout=4)"]
+HEALTHCHECK --interval=10s --timeout=10s --start-period=180s --start-interval=2s --retries=3 \
+    CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/readyz', timeout=8)"]
 ENTRYPOINT ["convsweep"]
 CMD ["api"]
 
@@ -107,7 +107,7 @@ ENV CONVSWEEP_ALIVE_FILE=/tmp/alive \
     CONVSWEEP_METRICS_HOST=0.0.0.0 \
     CONVSWEEP_METRICS_PORT=9100
 # the file is touched with every heartbeat, also while the worker waits for a GPU
-HEALTHCHECK --interval=15s --timeout=5s --start-period=120s --start-interval=2s --retries=2 \
+HEALTHCHECK --interval=15s --timeout=10s --start-period=180s --start-interval=2s --retries=3 \
     CMD ["sh", "-c", "test -n \"$(find \"$CONVSWEEP_ALIVE_FILE\" -newermt '-60 seconds')\""]
 ENTRYPOINT ["convsweep"]
 CMD ["worker"]

@@ -69,7 +69,7 @@ class Stack:
     def up(self, *arguments: str) -> float:
         """Starts what does not run; returns after how many seconds all of it is healthy."""
         started = time.monotonic()
-        self.compose("up", "--detach", "--wait", "--wait-timeout", "180", "--no-build", *arguments)
+        self.compose("up", "--detach", "--wait", "--wait-timeout", "600", "--no-build", *arguments)
         return time.monotonic() - started
 
     def containers(self, service: str) -> list[dict[str, Any]]:
