@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test test-faults test-compose env certificates check format bench clean
+.PHONY: demo test test-faults test-compose fuzz examples env certificates check format bench clean
 
 demo: .venv/installed-demo
 	$(BIN)/convsweep demo
@@ -27,6 +27,15 @@ env:
 # make certificates HOST=db.example.org: for a second host; see docs/deployment.md
 certificates:
 	deploy/make-certificates $(HOST)
+
+# made-up requests for so many minutes, each time others
+MINUTES ?= 10
+fuzz: .venv/installed-dev
+	FUZZ_MINUTES=$(MINUTES) $(BIN)/python -m pytest --timeout 0 tests/fuzz
+
+# the answers that the API's description shows as examples
+examples: .venv/installed-dev
+	RECORD_EXAMPLES=1 $(BIN)/python -m pytest tests/integration/test_openapi.py -k recorded
 
 bench: .venv/installed-bench
 	$(BIN)/python -m bench.queue --json

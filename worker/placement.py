@@ -84,7 +84,7 @@ def _say_waiting(
         "CONVSWEEP_WORKERS_PER_DEVICE lets more of them share a GPU."
     )
     with session_factory.begin() as session:
-        workers.note_worker_problem(session, worker_id, problem)
+        workers.note_worker_waiting(session, worker_id, problem)
     log.warning("waiting_for_device", problem=problem)
 
 
