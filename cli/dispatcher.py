@@ -4,6 +4,7 @@ import signal
 import threading
 from collections.abc import Callable
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from pathlib import Path
 from types import FrameType
 
 import structlog
@@ -44,7 +45,10 @@ def run_dispatcher(settings: Settings) -> None:
     dispatch = _Dispatch(settings, make_session_factory(engine))
     log.info("dispatcher_started", backlog=settings.backlog)
     with ThreadPoolExecutor() as pool:
-        duties = [pool.submit(_repeat, duty, stopped) for duty in (dispatch.reap, dispatch.send)]
+        duties = [
+            pool.submit(_repeat, duty, stopped, settings.alive_file)
+            for duty in (dispatch.reap, dispatch.send)
+        ]
         wait(duties, return_when=FIRST_EXCEPTION)
         stopped.set()
     for duty in duties:
@@ -85,9 +89,11 @@ class _Dispatch:
             return send_hints(session, self._hints, backlog=backlog, resend_s=resend_s)
 
 
-def _repeat(duty: Callable[[], float], stopped: threading.Event) -> None:
+def _repeat(duty: Callable[[], float], stopped: threading.Event, alive_file: Path | None) -> None:
     pause_s = 0.0
     while not stopped.wait(pause_s):
+        if alive_file is not None:
+            alive_file.touch()
         try:
             pause_s = duty()
         except (SQLAlchemyError, BrokerError) as error:

@@ -6,6 +6,7 @@ import typer
 
 from cli import (
     analysis_commands,
+    backup_commands,
     cluster_commands,
     data_commands,
     demo,
@@ -57,6 +58,8 @@ for command in (
     cluster_commands.dispatcher,
     cluster_commands.worker,
     cluster_commands.migrate,
+    backup_commands.backup,
+    backup_commands.restore,
 ):
     app.command()(command)
 

@@ -147,6 +147,11 @@ class Supervisor:
                 "api_port": self._settings.api_port or _free_port(),
                 "database_url": self._servers.start_postgres(),
                 "broker_url": self._servers.start_valkey(),
+                # these servers ask for none
+                "database_password": None,
+                "database_password_file": None,
+                "broker_password": None,
+                "broker_password_file": None,
             }
         )
         subprocess.run(

@@ -132,6 +132,7 @@ def _parquet(export: _Export) -> Iterator[bytes]:
     with pa.parquet.ParquetWriter(sink, schema) as writer:
         for table in _row_groups(export, schema):
             writer.write_table(table)
+            del table  # or it would be there while the next one is made
             yield sink.take()
     yield sink.take()
 
@@ -142,10 +143,16 @@ def _row_groups(export: _Export, schema: pa.Schema) -> Iterator[pa.Table]:
     for chunk in export.chunks(export_queries.copy_csv):
         waiting.append(_table(chunk, schema))
         if sum(table.num_rows for table in waiting) >= ROW_GROUP_ROWS:
-            yield pa.concat_tables(waiting)
-            waiting.clear()
+            yield _take(waiting)
     if waiting:
-        yield pa.concat_tables(waiting)
+        yield _take(waiting)
+
+
+def _take(waiting: list[pa.Table]) -> pa.Table:
+    """Returns all tables as one, which alone holds their rows from then on."""
+    table = pa.concat_tables(waiting)
+    waiting.clear()
+    return table
 
 
 def _table(chunk: bytes, schema: pa.Schema) -> pa.Table:

@@ -57,6 +57,16 @@ def note_worker_problem(
     worker_queries.update_worker_problem(session, worker_id, sweep_id, problem)
 
 
+def note_worker_waiting(session: Session, worker_id: uuid.UUID, problem: str) -> None:
+    """Notes what keeps a worker from all work; ``note_worker_device`` clears it."""
+    worker_queries.update_worker_waiting(session, worker_id, problem)
+
+
+def note_worker_device(session: Session, worker_id: uuid.UUID, device: str) -> None:
+    """Notes which device model a worker computes on, and that nothing keeps it from working."""
+    worker_queries.update_worker_device(session, worker_id, device)
+
+
 def note_worker_datasets(
     session: Session, worker_id: uuid.UUID, datasets: dict[str, list[str]]
 ) -> None:

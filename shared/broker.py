@@ -30,7 +30,7 @@ def connect_broker(settings: Settings, timeout_s: float) -> "Redis":
     from redis.retry import Retry
 
     return Redis.from_url(
-        client_url(settings.broker_url),
+        client_url(settings.full_broker_url),
         socket_timeout=timeout_s,
         socket_connect_timeout=timeout_s,
         retry=Retry(NoBackoff(), 0),

@@ -15,7 +15,7 @@ def make_celery(settings: Settings) -> Celery:
     A message is only a hint, so none is ever acknowledged: losing it costs time, never a result,
     because the jobs table is the truth.
     """
-    app = Celery("convsweep", broker=settings.broker_url, set_as_current=False)
+    app = Celery("convsweep", broker=settings.full_broker_url, set_as_current=False)
     app.conf.update(
         accept_content=["json"],
         task_serializer="json",

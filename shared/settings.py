@@ -4,7 +4,7 @@ import os
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -27,6 +27,18 @@ class Settings(BaseSettings):
     )
     broker_url: str = Field(
         default="redis://127.0.0.1:6379/0", description="Where Redis or Valkey is."
+    )
+    database_password: SecretStr | None = Field(
+        default=None, description="Password for a database URL that has none."
+    )
+    database_password_file: Path | None = Field(
+        default=None, description="A file that holds that password."
+    )
+    broker_password: SecretStr | None = Field(
+        default=None, description="Password for a broker URL that has none."
+    )
+    broker_password_file: Path | None = Field(
+        default=None, description="A file that holds that password."
     )
     data_dir: Path = Field(
         default=Path("~/.convsweep"), description="Datasets, and the embedded cluster's files."
@@ -67,6 +79,9 @@ class Settings(BaseSettings):
         default=0, description="Where a worker serves its metrics; 0 for nowhere."
     )
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    workers_per_device: Annotated[int, Field(ge=1, le=64)] = Field(
+        default=1, description="Workers that share a GPU; more than one measure no throughput."
+    )
     memory_budget: Annotated[int, Field(ge=64 * 2**20)] | None = Field(
         default=None, description="Bytes for activations; default 4 GiB or half the device."
     )
@@ -87,6 +102,9 @@ class Settings(BaseSettings):
     dispatch_interval_s: Seconds = 0.25
     resend_s: Seconds = Field(
         default=15.0, description="A hint without a claim is sent again after this."
+    )
+    alive_file: Path | None = Field(
+        default=None, description="Worker and dispatcher touch it while they are well."
     )
     log_format: Literal["console", "json"] = "console"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -125,6 +143,25 @@ class Settings(BaseSettings):
     def _expanded(cls, path: Path) -> Path:
         return path.expanduser().resolve()
 
+    @field_validator("database_password_file", "broker_password_file")
+    @classmethod
+    def _readable(cls, path: Path | None) -> Path | None:
+        if path is not None:
+            read_secret(path)
+        return path
+
+    @property
+    def full_database_url(self) -> str:
+        """The database's URL with its password, wherever that comes from; never to be logged."""
+        password = _secret(self.database_password, self.database_password_file)
+        return _with_password(self.database_url, password)
+
+    @property
+    def full_broker_url(self) -> str:
+        """The broker's URL with its password, wherever that comes from; never to be logged."""
+        password = _secret(self.broker_password, self.broker_password_file)
+        return _with_password(self.broker_url, password)
+
     @field_validator("database_url")
     @classmethod
     def _driver_named(cls, url: str) -> str:
@@ -141,6 +178,35 @@ class Settings(BaseSettings):
         if not url.startswith(("redis://", "rediss://", "redis+socket://")):
             raise ValueError("must start with redis://, rediss:// or redis+socket://")
         return url
+
+
+def read_secret(path: Path) -> str:
+    """Returns the one line that a file of a secret holds.
+
+    Raises:
+        ValueError: the file cannot be read, or holds nothing.
+    """
+    try:
+        secret = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} cannot be read: {error}") from error
+    if not secret:
+        raise ValueError(f"{path} is empty")
+    return secret
+
+
+def _secret(value: SecretStr | None, path: Path | None) -> str | None:
+    if value is not None:
+        return value.get_secret_value()
+    return None if path is None else read_secret(path)
+
+
+def _with_password(url: str, password: str | None) -> str:
+    parts = urlsplit(url)
+    if password is None or parts.password is not None or not parts.netloc:
+        return url
+    user, _, host = parts.netloc.rpartition("@")
+    return parts._replace(netloc=f"{user}:{quote(password, safe='')}@{host}").geturl()
 
 
 @lru_cache(maxsize=1)
@@ -164,8 +230,11 @@ def child_environment(settings: Settings) -> dict[str, str]:
     The user's own key is left out: no process of the cluster needs it.
     """
     own = {"api_key", "api_key_file"}
-    values = settings.model_dump(mode="json", exclude_none=True, exclude=own)
-    inherited = dict(os.environ)
-    for name in own:
-        inherited.pop(f"CONVSWEEP_{name.upper()}", None)
-    return inherited | {f"CONVSWEEP_{name.upper()}": str(value) for name, value in values.items()}
+    values = settings.model_dump(exclude_none=True, exclude=own)
+    names = {f"CONVSWEEP_{name.upper()}" for name in Settings.model_fields}
+    inherited = {name: value for name, value in os.environ.items() if name not in names}
+    return inherited | {f"CONVSWEEP_{name.upper()}": _plain(values[name]) for name in values}
+
+
+def _plain(value: object) -> str:
+    return value.get_secret_value() if isinstance(value, SecretStr) else str(value)

@@ -26,21 +26,37 @@ class Device:
     uuid: str | None = None  # of a GPU, as its driver writes it
 
 
-def open_device(name: str, memory_budget_bytes: int | None = None) -> Device:
-    """Returns the device called ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+def list_devices(
+    name: str, memory_budget_bytes: int | None = None, workers_per_device: int = 1
+) -> list[Device]:
+    """Returns the devices that ``name`` allows: ``cpu``, ``cuda:N``, or all GPUs for ``cuda``.
+
+    ``auto`` means all GPUs, or the processor where there is none. Never empty. Workers that share
+    a device share its memory.
 
     Raises:
         DeviceUnavailableError: this machine has no such device.
     """
     wanted = ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
     if wanted == "cpu":
-        return _open_cpu(memory_budget_bytes)
+        return [_open_cpu(memory_budget_bytes)]
     if not torch.cuda.is_available():
         raise DeviceUnavailableError(
             f"Device {name} was asked for, but PyTorch finds no CUDA device here. "
             "Check nvidia-smi and the driver, or use --device cpu."
         )
-    return _open_cuda(torch.device(wanted), memory_budget_bytes)
+    index = torch.device(wanted).index
+    indices = range(torch.cuda.device_count()) if index is None else [index]
+    return [_open_cuda(index, memory_budget_bytes, workers_per_device) for index in indices]
+
+
+def open_device(name: str, memory_budget_bytes: int | None = None) -> Device:
+    """Returns the first device that ``name`` allows.
+
+    Raises:
+        DeviceUnavailableError: this machine has no such device.
+    """
+    return list_devices(name, memory_budget_bytes)[0]
 
 
 def _open_cpu(memory_budget_bytes: int | None) -> Device:
@@ -54,8 +70,7 @@ def _open_cpu(memory_budget_bytes: int | None) -> Device:
     )
 
 
-def _open_cuda(device: torch.device, memory_budget_bytes: int | None) -> Device:
-    index = device.index or 0
+def _open_cuda(index: int, memory_budget_bytes: int | None, workers_per_device: int) -> Device:
     if index >= torch.cuda.device_count():
         raise DeviceUnavailableError(
             f"Device cuda:{index} was asked for; this machine has {torch.cuda.device_count()}."
@@ -65,12 +80,13 @@ def _open_cuda(device: torch.device, memory_budget_bytes: int | None) -> Device:
         "cuda": str(torch.version.cuda),
         "cudnn": str(torch.backends.cudnn.version()),  # type: ignore[no-untyped-call]
     }
+    fair_share = properties.total_memory // 2 // workers_per_device
     return Device(
         torch_device=torch.device("cuda", index),
         device_class="cuda",
         model=properties.name,
         versions=versions,
-        memory_budget_bytes=memory_budget_bytes or properties.total_memory // 2,
+        memory_budget_bytes=memory_budget_bytes or fair_share,
         lock_path=_lock_path(f"cuda-{properties.uuid}"),
         uuid=f"GPU-{properties.uuid}",
     )

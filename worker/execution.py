@@ -78,11 +78,17 @@ class Executor:
         self._settings = settings
         self._session_factory = session_factory
         self._device = device
-        self._worker_id = worker_id
+        self.worker_id = worker_id
         self._heartbeat = heartbeat
         self.should_stop = should_stop
         self._evaluate = evaluate
-        self._readiness = Readiness(session_factory, worker_id, device, settings.data_dir)
+        self._readiness = Readiness(
+            session_factory,
+            worker_id,
+            device,
+            settings.data_dir,
+            shares_device=device.uuid is not None and settings.workers_per_device > 1,
+        )
         self._claim_limits: dict[int, int] = {}  # by sweep, once its jobs' cost is known
         self.metrics = WorkerMetrics(str(worker_id), device)
 
@@ -129,7 +135,7 @@ class Executor:
                     session,
                     sweep_id=sweep_id,
                     group=group,
-                    worker_id=self._worker_id,
+                    worker_id=self.worker_id,
                     lease_s=self._settings.lease_s,
                     limit=self._claim_limit(sweep_id),
                     token=token,

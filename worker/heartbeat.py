@@ -4,12 +4,14 @@ import os
 import threading
 import time
 import uuid
+from collections.abc import Callable
+from pathlib import Path
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
-from services import leases, workers
+from services import device_leases, leases, workers
 from shared.errors import StaleLeaseError
 
 log = structlog.get_logger(__name__)
@@ -33,12 +35,15 @@ class Heartbeat(threading.Thread):
         *,
         lease_s: float,
         progress_deadline_s: float,
+        alive_file: Path | None = None,
     ) -> None:
         super().__init__(name="heartbeat", daemon=True)
         self._session_factory = session_factory
         self._worker_id = worker_id
         self._lease_s = lease_s
         self._progress_deadline_s = progress_deadline_s
+        self._alive_file = alive_file
+        self._on_device_lost: Callable[[], None] | None = None
         self._stopped = threading.Event()
         self._token: uuid.UUID | None = None
         self._lost: uuid.UUID | None = None
@@ -52,6 +57,10 @@ class Heartbeat(threading.Thread):
     def drop(self) -> None:
         """Stops renewing."""
         self._token = None
+
+    def hold_device(self, on_lost: Callable[[], None]) -> None:
+        """Starts renewing the worker's device; ``on_lost`` is called when another has it."""
+        self._on_device_lost = on_lost
 
     def progress(self) -> None:
         """Notes that the work moves on."""
@@ -73,7 +82,9 @@ class Heartbeat(threading.Thread):
 
     def run(self) -> None:
         structlog.contextvars.bind_contextvars(worker_id=str(self._worker_id))
+        self._show_life()
         while not self._stopped.wait(self._lease_s / 4):
+            self._show_life()
             try:
                 self._beat()
             except SQLAlchemyError as error:
@@ -92,9 +103,24 @@ class Heartbeat(threading.Thread):
             os._exit(HUNG_STATUS)
         with self._session_factory.begin() as session:
             workers.note_worker_seen(session, self._worker_id)
+            self._renew_device(session)
             if token is None:
                 return
             try:
                 leases.renew_lease(session, token, self._lease_s)
             except StaleLeaseError:
                 self._lost = token
+
+    def _renew_device(self, session: Session) -> None:
+        if self._on_device_lost is None:
+            return
+        try:
+            device_leases.renew_device(session, self._worker_id, self._lease_s)
+        except StaleLeaseError as error:
+            log.critical("device_lost", error=error.message)
+            self._on_device_lost()
+            self._on_device_lost = None
+
+    def _show_life(self) -> None:
+        if self._alive_file is not None:
+            self._alive_file.touch()

@@ -38,11 +38,14 @@ class Readiness:
         worker_id: uuid.UUID,
         device: Device,
         data_dir: Path,
+        *,
+        shares_device: bool = False,
     ) -> None:
         self._session_factory = session_factory
         self._worker_id = worker_id
         self._device = device
         self._data_dir = data_dir
+        self._shares_device = shares_device
         self._terms: dict[int, Terms] = {}
         self._loaded: dict[Protocol, Dataset] = {}
         self._advertised = available_datasets(data_dir)
@@ -72,7 +75,11 @@ class Readiness:
             )
             return None
         self._clear_problem(sweep_id)
-        return Ready(terms.protocol, dataset)
+        return Ready(self._measurable(terms.protocol), dataset)
+
+    def _measurable(self, protocol: Protocol) -> Protocol:
+        """Returns the protocol without timing where others compute on this device meanwhile."""
+        return protocol.model_copy(update={"timing": None}) if self._shares_device else protocol
 
     def note_problem(self, sweep_id: int, problem: str) -> None:
         """Notes what keeps this worker from working for a sweep; the same once."""
@@ -107,6 +114,12 @@ class Readiness:
             raise DeviceUnavailableError(
                 f"The sweep wants a {protocol.device_class} device; this worker has "
                 f"{self._device.model}. Start a worker on such a device."
+            )
+
+        if self._shares_device and protocol.gates.min_throughput is not None:
+            raise DeviceUnavailableError(
+                "The sweep has a gate on throughput, which cannot be measured on a shared device. "
+                "Start a worker with CONVSWEEP_WORKERS_PER_DEVICE=1."
             )
 
     def _load(self, protocol: Protocol) -> Dataset:

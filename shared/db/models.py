@@ -151,6 +151,21 @@ class Lease(Base):
     outcome: Mapped[str | None]
 
 
+class DeviceLease(Base):
+    """A GPU, or a share of one, that a worker has to itself while it renews this."""
+
+    __tablename__ = "device_leases"
+    __table_args__ = (
+        CheckConstraint("slot >= 0", name="device_leases_slot"),
+        UniqueConstraint("worker_id", name="device_leases_worker"),
+    )
+
+    device_uuid: Mapped[str] = mapped_column(primary_key=True)
+    slot: Mapped[int] = mapped_column(SmallInteger, primary_key=True)
+    worker_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("workers.id"))
+    expires_at: Mapped[dt.datetime]
+
+
 class Environment(Base):
     """Where trials were measured: code, device, library versions, dataset by content."""
 

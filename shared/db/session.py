@@ -31,7 +31,7 @@ def make_engine(
             and replaced where it is dead. More than 0 only for callers that try again themselves.
     """
     engine = create_engine(
-        settings.database_url,
+        settings.full_database_url,
         pool_size=pool_size,
         max_overflow=0,
         pool_timeout=5,

@@ -71,6 +71,11 @@ class Postgres:
         return f"postgresql+psycopg2://postgres@127.0.0.1:{port or self.port}/{database}"
 
     @property
+    def bin_path(self) -> Path:
+        """Where the server's own programs are."""
+        return Path(self._server.bin_path)
+
+    @property
     def pid(self) -> int:
         """The postmaster's pid."""
         return int((self._folder / "postmaster.pid").read_text().split()[0])

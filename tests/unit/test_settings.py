@@ -5,6 +5,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from pydantic import SecretStr
 
 from shared.errors import InvalidInputError
 from shared.settings import Settings, child_environment, get_settings
@@ -137,3 +138,46 @@ def test_origins_are_listed_with_commas() -> None:
     settings = Settings(cors_origins="https://a.example,http://localhost:5173")
     assert settings.allowed_origins == {"https://a.example", "http://localhost:5173"}
     assert Settings().allowed_origins == frozenset()
+
+
+def test_passwords_come_from_files_and_are_shown_nowhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "database").write_text("p@ss/w:rd\n")
+    (tmp_path / "broker").write_text("geheim\n")
+    monkeypatch.setenv("CONVSWEEP_DATABASE_URL", "postgresql://me@h:5/d?sslmode=require")
+    monkeypatch.setenv("CONVSWEEP_DATABASE_PASSWORD_FILE", str(tmp_path / "database"))
+    monkeypatch.setenv("CONVSWEEP_BROKER_URL", "rediss://h:6380/0?ssl_cert_reqs=required")
+    monkeypatch.setenv("CONVSWEEP_BROKER_PASSWORD_FILE", str(tmp_path / "broker"))
+    settings = get_settings()
+    wanted = "postgresql+psycopg2://me:p%40ss%2Fw%3Ard@h:5/d?sslmode=require"
+    assert settings.full_database_url == wanted
+    assert settings.full_broker_url == "rediss://:geheim@h:6380/0?ssl_cert_reqs=required"
+    assert (
+        "geheim" not in f"{settings!r} {settings.model_dump_json()} {child_environment(settings)}"
+    )
+
+
+def test_a_password_in_the_url_stays(tmp_path: Path) -> None:
+    (tmp_path / "other").write_text("other")
+    settings = Settings(
+        database_url="postgresql://u:p@h/d", database_password_file=tmp_path / "other"
+    )
+    assert settings.full_database_url == "postgresql+psycopg2://u:p@h/d"
+
+
+def test_passwords_reach_child_processes_as_they_are() -> None:
+    settings = Settings(broker_url="redis://h:1/0", broker_password=SecretStr("geheim"))
+    assert child_environment(settings)["CONVSWEEP_BROKER_PASSWORD"] == "geheim"
+
+
+@pytest.mark.parametrize("content", [None, "", "\n"])
+def test_a_secret_without_content_is_refused_by_the_name_of_its_variable(
+    content: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if content is not None:
+        (tmp_path / "secret").write_text(content)
+    monkeypatch.setenv("CONVSWEEP_DATABASE_PASSWORD_FILE", str(tmp_path / "secret"))
+    with pytest.raises(InvalidInputError, match=str(tmp_path / "secret")) as caught:
+        get_settings()
+    assert caught.value.field == "CONVSWEEP_DATABASE_PASSWORD_FILE"

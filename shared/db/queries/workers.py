@@ -48,6 +48,26 @@ def update_worker_problem(
     session.execute(statement, {"id": worker_id, "problem": problem, "sweep_id": sweep_id})
 
 
+def update_worker_waiting(session: Session, worker_id: uuid.UUID, problem: str) -> None:
+    """Notes what keeps a worker from all work, whatever the sweep."""
+    statement = sql("""
+        UPDATE workers SET problem = :problem, problem_sweep_id = NULL,
+            problem_at = clock_timestamp(), last_seen_at = clock_timestamp()
+        WHERE id = :id
+    """)
+    session.execute(statement, {"id": worker_id, "problem": problem})
+
+
+def update_worker_device(session: Session, worker_id: uuid.UUID, device: str) -> None:
+    """Notes what a worker computes on, and that nothing keeps it from working."""
+    statement = sql("""
+        UPDATE workers SET device = :device, problem = NULL, problem_sweep_id = NULL,
+            problem_at = NULL, last_seen_at = clock_timestamp()
+        WHERE id = :id
+    """)
+    session.execute(statement, {"id": worker_id, "device": device})
+
+
 def update_worker_stopped(session: Session, worker_id: uuid.UUID) -> None:
     """Notes that a worker has ended in good order."""
     statement = sql("UPDATE workers SET stopped_at = clock_timestamp() WHERE id = :id")
@@ -60,13 +80,14 @@ def select_workers(
     """Returns workers seen lately, each with the group it holds now, if any.
 
     Their ``gone_at`` is null; with ``gone_since`` those come too that went after that time. A
-    problem is shown as long as the sweep runs that it concerns.
+    problem is shown as long as the sweep runs that it concerns, or where it concerns none.
     """
     statement = sql("""
         SELECT w.id, w.hostname, w.pid, w.device_class, w.device, w.code_version, w.datasets,
             w.started_at, w.last_seen_at, w.gone_at, l.sweep_id, l.group_index, l.jobs,
-            CASE WHEN s.id IS NOT NULL THEN w.problem END AS problem,
-            CASE WHEN s.id IS NOT NULL THEN w.problem_at END AS problem_at
+            CASE WHEN s.id IS NOT NULL OR w.problem_sweep_id IS NULL THEN w.problem END AS problem,
+            CASE WHEN s.id IS NOT NULL OR w.problem_sweep_id IS NULL THEN w.problem_at END
+                AS problem_at
         FROM (
             SELECT *, coalesce(stopped_at, CASE WHEN last_seen_at <= clock_timestamp() - silence
                                                 THEN last_seen_at + silence END) AS gone_at

@@ -1,0 +1,60 @@
+"""What each kind of process may do in the database, where it has a role of its own.
+
+``deploy/postgres/roles.sql`` makes the roles. Where they are not there nothing is granted: the
+embedded cluster has one owner of everything.
+"""
+
+from sqlalchemy import Connection, text
+
+from shared.db.models import Base
+from shared.db.session import make_engine
+from shared.settings import get_settings
+
+Grants = dict[str, dict[str, frozenset[str]]]
+
+EVERY_TABLE = frozenset(Base.metadata.tables)
+# whoever changes jobs moves the counts that a trigger keeps, with the rights of whoever it is
+COUNTED = frozenset({"sweeps", "sweep_progress", "sweep_environments", "groups", "jobs", "leases"})
+RESULTS = frozenset({"trials", "environments", "workers", "dataset_labels"})
+
+GRANTS: Grants = {
+    "convsweep_api": {
+        "SELECT": EVERY_TABLE,
+        "INSERT": COUNTED - {"leases"} | {"attempts", "api_keys"},
+        "UPDATE": COUNTED | {"api_keys"},
+    },
+    "convsweep_dispatcher": {
+        "SELECT": COUNTED | {"attempts"},
+        "INSERT": frozenset({"attempts", "sweep_environments"}),
+        "UPDATE": COUNTED,
+    },
+    "convsweep_worker": {
+        "SELECT": COUNTED | RESULTS | {"attempts", "device_leases"},
+        "INSERT": RESULTS | {"attempts", "leases", "sweep_environments", "device_leases"},
+        "UPDATE": COUNTED | {"environments", "workers", "device_leases"},
+        "DELETE": frozenset({"device_leases"}),
+    },
+}
+
+
+def grant_roles(connection: Connection) -> list[str]:
+    """Gives the roles that are there exactly what they need; returns their names."""
+    found = connection.execute(
+        text("SELECT rolname FROM pg_roles WHERE rolname = ANY(:names)"), {"names": list(GRANTS)}
+    )
+    roles = sorted(found.scalars())
+    for role in roles:
+        # names are our own, from this file
+        connection.execute(text(f"REVOKE ALL ON ALL TABLES IN SCHEMA public FROM {role}"))
+        for privilege, tables in GRANTS[role].items():
+            names = ", ".join(sorted(tables))
+            connection.execute(text(f"GRANT {privilege} ON {names} TO {role}"))
+    return roles
+
+
+def grant_in_database() -> None:
+    """Grants in the settings' database, all at once or nothing."""
+    engine = make_engine(get_settings(), pool_size=1)
+    with engine.begin() as connection:
+        grant_roles(connection)
+    engine.dispose()

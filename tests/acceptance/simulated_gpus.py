@@ -1,0 +1,20 @@
+"""A worker on a machine with the GPUs that SIMULATED_GPUS lists; it computes on the processor.
+
+The list is what PyTorch would find; all else is the real worker.
+"""
+
+import json
+import os
+from dataclasses import replace
+
+from shared.settings import get_settings
+from worker.device import open_device
+from worker.process import run_worker
+
+if __name__ == "__main__":
+    processor = open_device("cpu")
+    gpus = [
+        replace(processor, uuid=uuid, device_class="cuda", model="a simulated GPU")
+        for uuid in json.loads(os.environ["SIMULATED_GPUS"])
+    ]
+    raise SystemExit(run_worker(get_settings(), devices=gpus))
