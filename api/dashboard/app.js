@@ -2,6 +2,7 @@
 
 import { announce, emptyState, h } from "./dom.js"
 import { here } from "./route.js"
+import { trustPlotlyAlone } from "./trust.js"
 
 const VIEWS = {
   sweeps: (path) => (path.length > 1 ? import("./sweep.js") : import("./sweeps.js")),
@@ -65,5 +66,6 @@ document.getElementById("skip").addEventListener("click", (event) => {
 })
 dark.addEventListener("change", applyTheme)
 window.addEventListener("hashchange", show)
+trustPlotlyAlone()
 applyTheme()
 show()

@@ -2,7 +2,7 @@
 
 import { ask, askColumns } from "./api.js"
 import { count, emptyState, fieldName, h, percent, s, significant } from "./dom.js"
-import { color, colorscale, diverging, draw, layout } from "./plot.js"
+import { color, colorscale, diverging, draw, hasWebgl, layout } from "./plot.js"
 import { here, setParams } from "./route.js"
 
 const TARGETS = ["accuracy", "train_accuracy", "throughput", "fit_seconds", "fitness"]
@@ -86,6 +86,7 @@ async function correlations(context, body) {
 }
 
 async function parallel(context, target, body) {
+  if (!hasWebgl()) return [emptyState("This browser cannot draw them", "Parallel coordinates need WebGL and trusted types, as current browsers have. The API draws the same picture: open plots/parallel.svg of this sweep.")]
   const measured = [...new Set([...(context.sweep.protocol.timing ? ["throughput"] : []), "accuracy", target])]
   const points = await askColumns(`/v1/sweeps/${context.sweep.id}/points?${context.filters.query({ fields: [...measured, "ratio"].join(",") })}`, { signal: context.signal })
   if (points.id.length < 2) return [emptyState("Not enough results yet", "Two networks are needed to draw lines between axes.")]

@@ -1,5 +1,7 @@
 // Plotly, loaded when first needed, in the page's own colours.
 
+import { mayWriteDrawCalls } from "./trust.js"
+
 let loading = null
 
 /** @returns {Promise<any>} Plotly */
@@ -18,9 +20,9 @@ function load() {
   })
 }
 
-/** Says whether this browser draws by WebGL, which tens of thousands of points need. */
+/** Says whether Plotly can draw by WebGL here, which tens of thousands of points need. */
 export function hasWebgl() {
-  return document.createElement("canvas").getContext("webgl") !== null
+  return mayWriteDrawCalls() && document.createElement("canvas").getContext("webgl") !== null
 }
 
 export const color = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim()

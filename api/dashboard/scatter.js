@@ -25,7 +25,7 @@ export class Scatter {
     this.selection = parseSelection(params.get("select"))
     this.mode = matchMedia("(max-width: 640px)").matches ? "off" : "select"
     this.columns = new Map()
-    this.type = hasWebgl() ? "scattergl" : "scatter"
+    this.type = null
     this.chart = h("div", { class: "chart", role: "img", "aria-describedby": "scatter-words" })
     this.empty = h("div", { hidden: true })
     this.words = h("p", { class: "muted small", id: "scatter-words", "aria-live": "polite" })
@@ -41,7 +41,9 @@ export class Scatter {
     this.columns.clear()
     const wanted = [...new Set(Object.values(this.axes))].filter((field) => POINT_FIELDS.includes(field))
     try {
-      const [points] = await Promise.all([this.#fetch(wanted), plotly()])
+      const coming = Promise.all([this.#fetch(wanted), plotly()])
+      this.type ??= hasWebgl() ? "scattergl" : "scatter" // while the points are on their way
+      const [points] = await coming
       if (turn !== this.turn || this.context.signal.aborted) return
       this.points = points
       this.context.filters.complain(null)
@@ -130,7 +132,8 @@ export class Scatter {
       selected: { marker: { opacity: 1 } }, unselected: { marker: { opacity: 0.08 } },
     }
     const front = this.front ? paretoFront(x, y, BETTER[this.axes.x], BETTER[this.axes.y]) : []
-    const line = { type: this.type, mode: "lines+markers", name: "Pareto front", hoverinfo: "skip", x: front.map((place) => x[place]), y: front.map((place) => y[place]),
+    // as SVG: a WebGL line has more shaders to compile than all points together
+    const line = { type: "scatter", mode: "lines+markers", name: "Pareto front", hoverinfo: "skip", x: front.map((place) => x[place]), y: front.map((place) => y[place]),
       line: { color: color("ink"), width: 1.5 }, marker: { size: size + 3, color: "rgba(0,0,0,0)", line: { color: color("ink"), width: 1.5 } } }
     return [points, line]
   }

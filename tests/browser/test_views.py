@@ -94,10 +94,24 @@ def test_everything_comes_from_here_and_no_script_is_inline(
         part for part in answer.headers["content-security-policy"].split("; ")
         if part.startswith("script-src")
     )  # fmt: skip
-    assert "unsafe-inline" not in scripts
-    assert "http" not in scripts
+    assert scripts == "script-src 'self' 'trusted-types-eval'"
     expect(page.locator(READY["sweep"])).to_be_visible()
     assert {url for url in asked if not url.startswith((f"{site}/", "data:", "blob:"))} == set()
+
+
+def test_text_becomes_neither_code_nor_markup_but_plotly_draws(
+    page: Page, addresses: dict[str, str]
+) -> None:
+    visit(page, addresses, "sweep")
+    refused = page.evaluate("""() => new Promise(done => setTimeout(() => {
+        const elsewhere = document.createElement("script")
+        done([
+            () => eval("1"), () => new Function("return 1")(), () => new Function("a", "return a"),
+            () => { document.createElement("p").innerHTML = "<b>bold</b>" },
+            () => { elsewhere.src = "/docs" }, () => { elsewhere.text = "1" },
+        ].map(attempt => { try { attempt() } catch (error) { return error.name } }))
+    }))""")
+    assert refused == ["EvalError"] * 3 + ["TypeError"] * 3
 
 
 def test_the_keyboard_alone_opens_a_network(page: Page, addresses: dict[str, str]) -> None:
