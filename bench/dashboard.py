@@ -78,7 +78,7 @@ def first_scatter_s(page: Page, address: str, points: int) -> float:
     page.goto("about:blank")
     page.goto(address, wait_until="commit")
     page.wait_for_function(
-        f"document.querySelector('.chart[data-points=\"{points}\"] .gl-canvas') !== null",
+        f"document.querySelector('.chart[data-points=\"{points}\"] canvas') !== null",
         polling="raf",
     )
     # since the navigation began; two frames later what was drawn can be seen

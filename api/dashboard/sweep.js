@@ -5,7 +5,6 @@ import { confirmed, askExtension } from "./dialog.js"
 import { announce, count, duration, figures, h, moment, percent, pill, significant, stateBar, stateKeys } from "./dom.js"
 import { Filters } from "./filters.js"
 import { Leaderboard } from "./leaderboard.js"
-import { plotly } from "./plot.js"
 import { setParams } from "./route.js"
 import { Scatter } from "./scatter.js"
 import { Space } from "./space.js"
@@ -14,7 +13,6 @@ const REFRESH_MS = 4000
 const TABS = [["explore", "Explore"], ["effects", "What matters"], ["workers", "Workers"]]
 
 export async function show(view, { path, params, signal }) {
-  plotly()
   const sweep = await ask(`/v1/sweeps/${encodeURIComponent(path[1])}`, { signal })
   const context = { sweep, space: new Space(sweep.space), filters: new Filters(params), signal }
   const header = new Header(context)

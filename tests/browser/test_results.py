@@ -33,7 +33,7 @@ def jobs(rows: list[Json]) -> list[str]:
 
 def drag(page: Page, *ways: tuple[float, float]) -> None:
     """Drags over the chart, from place to place as shares of its plotting area."""
-    area = page.locator(f"{CHART} .nsewdrag").bounding_box()
+    area = page.locator(f"{CHART} .plane").bounding_box()
     assert area is not None
     places = [(area["x"] + x * area["width"], area["y"] + y * area["height"]) for x, y in ways]
     page.mouse.move(*places[0])
@@ -142,11 +142,9 @@ def test_a_wrong_filter_is_named_and_one_that_nothing_passes_says_so(page: Page,
 
 def test_hovering_shows_the_architecture_and_a_click_opens_it(page: Page, site: str) -> None:
     open_sweep(page, site)
-    place = page.evaluate("""() => {
-        const chart = document.querySelector(".chart"), [trace] = chart._fullData
-        const { xaxis, yaxis } = chart._fullLayout, box = chart.getBoundingClientRect()
-        return [box.x + xaxis._offset + xaxis.d2p(trace.x[0]), box.y + yaxis._offset + yaxis.d2p(trace.y[0])]
-    }""")  # noqa: E501
+    box = page.locator(f"{CHART} circle.front").first.bounding_box()  # around a point
+    assert box is not None
+    place = (box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     page.mouse.move(place[0] - 1, place[1])
     page.mouse.move(*place, steps=3)
     card = page.locator(".hovercard")

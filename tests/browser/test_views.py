@@ -24,7 +24,7 @@ VIEWS = {
 READY = {
     "sweeps": "article .bar",
     "new": ".figures",
-    "sweep": ".chart[data-points] .gl-canvas >> nth=0",
+    "sweep": ".chart[data-points] canvas",
     "effects": ".parcoords",
     "sweep-workers": "tbody tr",
     "workers": "tbody tr",
