@@ -85,7 +85,7 @@ export class Leaderboard {
     const file = (form) => h("button", { type: "button", on: { click: (event) => this.#export(form, event.target) } }, form === "jsonl" ? "JSON Lines" : form === "csv" ? "CSV" : "Parquet")
     return h("div", { class: "row" }, h("h2", {}, "Leaderboard"), this.note, this.devices, this.compare,
       copyButton("Copy link", () => location.href),
-      h("span", { class: "segments", role: "group", "aria-label": "Download these results" }, ["csv", "jsonl", "parquet"].map(file)))
+      h("span", { class: "segments", role: "group", "aria-label": "Download everything that passes the filters", title: "Everything that passes the filters" }, ["csv", "jsonl", "parquet"].map(file)))
   }
 
   async #export(form, button) {
