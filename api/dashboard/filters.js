@@ -61,7 +61,7 @@ export class Filters {
 
   #changed() {
     this.complain(null)
-    setParams({ where: this.texts, page_token: null, select: null })
+    setParams({ where: this.texts, page_token: null })
     this.#show()
     this.onChange()
   }

@@ -52,10 +52,10 @@ def browser() -> Iterator[Browser]:
 
 
 @contextmanager
-def opened(browser: Browser, *, refused: str = "", **options: Any) -> Iterator[Page]:
+def opened(browser: Browser, *, expected: tuple[str, ...] = (), **options: Any) -> Iterator[Page]:
     """A tab that must end without an error of its own or in its console.
 
-    ``refused`` is the status of requests that the test means to be refused: Chromium notes those.
+    ``expected`` are words in what Chromium notes of what the test means to go wrong.
     """
     options = {"viewport": {"width": 1360, "height": 900}, "color_scheme": "light"} | options
     context = browser.new_context(**options)
@@ -65,9 +65,8 @@ def opened(browser: Browser, *, refused: str = "", **options: Any) -> Iterator[P
     errors: list[str] = []
 
     def note(message: ConsoleMessage) -> None:
-        told = f"status of {refused}" if refused else NETWORK_CHANGED
-        expected = told in message.text or NETWORK_CHANGED in message.text
-        if message.type == "error" and not expected:
+        meant = any(words in message.text for words in (*expected, NETWORK_CHANGED))
+        if message.type == "error" and not meant:
             errors.append(message.text)
 
     page.on("console", note)

@@ -148,7 +148,7 @@ def test_a_key_is_asked_for_once_and_kept_for_the_tab(
     with sessions.begin() as session:
         key, _ = create_key(session, "page", Scope.WRITE)
     guarded = migrated.model_copy(update={"api_keys": "required"})
-    with serving(guarded) as url, opened(browser, refused="401") as page:
+    with serving(guarded) as url, opened(browser, expected=("status of 401",)) as page:
         page.goto(f"{url}/#/sweeps")
         field = page.get_by_label("API key")
         field.fill("csw_wrong")

@@ -35,6 +35,16 @@ READY = {
     "compare-nothing": ".state",
 }
 
+# what injected text would try; each tells the name of the error that stops it
+ATTEMPTS = """() => new Promise(done => setTimeout(() => {
+    const script = document.createElement("script")
+    done([
+        () => eval("1"), () => new Function("return 1")(), () => new Function("a", "return a"),
+        () => { document.createElement("p").innerHTML = "<b>bold</b>" },
+        () => { script.src = "/docs" }, () => { script.text = "1" },
+    ].map(attempt => { try { attempt() } catch (error) { return error.name } }))
+}))"""
+
 
 @pytest.fixture(scope="session")
 def addresses(site: str, leaders: list[Json], invalid_job: int) -> dict[str, str]:
@@ -100,17 +110,11 @@ def test_everything_comes_from_here_and_no_script_is_inline(
 
 
 def test_text_becomes_neither_code_nor_markup_but_plotly_draws(
-    page: Page, addresses: dict[str, str]
+    browser: Browser, addresses: dict[str, str]
 ) -> None:
-    visit(page, addresses, "sweep")
-    refused = page.evaluate("""() => new Promise(done => setTimeout(() => {
-        const elsewhere = document.createElement("script")
-        done([
-            () => eval("1"), () => new Function("return 1")(), () => new Function("a", "return a"),
-            () => { document.createElement("p").innerHTML = "<b>bold</b>" },
-            () => { elsewhere.src = "/docs" }, () => { elsewhere.text = "1" },
-        ].map(attempt => { try { attempt() } catch (error) { return error.name } }))
-    }))""")
+    with opened(browser, expected=("Content Security Policy", "Trusted")) as page:
+        visit(page, addresses, "effects")
+        refused = page.evaluate(ATTEMPTS)
     assert refused == ["EvalError"] * 3 + ["TypeError"] * 3
 
 
@@ -132,7 +136,7 @@ def test_the_keyboard_alone_opens_a_network(page: Page, addresses: dict[str, str
 
 
 def test_what_is_not_there_says_what_to_do(browser: Browser, site: str) -> None:
-    with opened(browser, refused="404") as page:
+    with opened(browser, expected=("status of 404",)) as page:
         page.goto(f"{site}/#/sweeps/999")
         expect(page.get_by_role("alert")).to_contain_text("There is no sweep 999")
         page.get_by_role("link", name="All sweeps").click()
