@@ -4,8 +4,8 @@ Real embedded Postgres, a real uvicorn process, a real Chromium that draws by so
 the published space whose 46,656 networks all have results, made inside Postgres. The first scatter
 is there when all of its points are drawn, from opening the address in a browser with empty caches;
 a page change, when the next rows are in the table; the tab's memory is that of its process, used by
-itself alone (USS), after both. ``processor_s`` is what browser and API compute for a first scatter: it
-tells two ways apart on a machine that is busy with other things.
+itself alone (USS), after both. ``processor_s`` is what browser and API compute for a first scatter,
+which tells two ways apart on a machine that is busy with other things.
 """
 
 import json
