@@ -56,7 +56,15 @@ def _fetched() -> str | None:
         path = playwright.chromium.executable_path
     if not Path(path).is_file():
         _run([sys.executable, "-m", "playwright", "install", "chromium"])
-    return path if Path(path).is_file() else None
+    return path if _starts(path) else None
+
+
+def _starts(path: str) -> bool:
+    """Says whether there is one and the machine has the libraries that it needs."""
+    if not Path(path).is_file():
+        return False
+    told = subprocess.run([path, "--version"], capture_output=True, check=False, timeout=60)
+    return told.returncode == 0
 
 
 def _installed() -> str | None:
