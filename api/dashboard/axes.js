@@ -75,8 +75,8 @@ export class Axes {
     const text = (more, words) => s("text", more, words)
     const grid = (one) => s("line", { class: "grid", ...one })
     this.back.replaceChildren(
-      ...ticks(x.range, this.across / 110).flatMap((value) => [grid({ x1: this.x(value), x2: this.x(value), y1: this.top, y2: bottom }), text({ x: this.x(value), y: bottom + 17, "text-anchor": "middle" }, x.format(value))]),
-      ...ticks(y.range, this.up / 60).flatMap((value) => [grid({ x1: this.left, x2: right, y1: this.y(value), y2: this.y(value) }), text({ x: this.left - 8, y: this.y(value) + 4, "text-anchor": "end" }, y.format(value))]),
+      ...ticks(x.range, Math.max(3, this.across / 110)).flatMap((value) => [grid({ x1: this.x(value), x2: this.x(value), y1: this.top, y2: bottom }), text({ x: this.x(value), y: bottom + 17, "text-anchor": "middle" }, x.format(value))]),
+      ...ticks(y.range, Math.max(3, this.up / 60)).flatMap((value) => [grid({ x1: this.left, x2: right, y1: this.y(value), y2: this.y(value) }), text({ x: this.left - 8, y: this.y(value) + 4, "text-anchor": "end" }, y.format(value))]),
       text({ class: "title", x: this.left + this.across / 2, y: bottom + 38, "text-anchor": "middle" }, x.title),
       text({ class: "title", transform: `translate(13 ${this.top + this.up / 2}) rotate(-90)`, "text-anchor": "middle" }, y.title),
       ...this.#bar(color, stops, right + BAR.away))
