@@ -86,7 +86,7 @@ async function correlations(context, body) {
 }
 
 async function parallel(context, target, body) {
-  if (!hasWebgl()) return [emptyState("This browser cannot draw them", "Parallel coordinates need WebGL and trusted types, as current browsers have. The API draws the same picture: open plots/parallel.svg of this sweep.")]
+  if (!hasWebgl()) return [emptyState("This browser cannot draw them", "Parallel coordinates need WebGL. The API draws the same picture: open plots/parallel.svg of this sweep.")]
   const measured = [...new Set([...(context.sweep.protocol.timing ? ["throughput"] : []), "accuracy", target])]
   const points = await askColumns(`/v1/sweeps/${context.sweep.id}/points?${context.filters.query({ fields: [...measured, "ratio"].join(",") })}`, { signal: context.signal })
   if (points.id.length < 2) return [emptyState("Not enough results yet", "Two networks are needed to draw lines between axes.")]

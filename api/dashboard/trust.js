@@ -12,9 +12,3 @@ export function trustPlotlyAlone() {
     createHTML: (text) => (text === "" ? text : null), // to empty an element
   })
 }
-
-/** Says whether Plotly may write draw calls here; browsers without trusted types do not let it. */
-export function mayWriteDrawCalls() {
-  try { return new Function("g0", '"use strict";return g0')(true) }
-  catch { return false }
-}

@@ -30,7 +30,7 @@ def test_a_sweep_is_described_started_and_watched_until_it_ends(
     editor.fill('{"space": ')
     expect(page.get_by_role("alert")).to_contain_text("This is no JSON yet")
     expect(page.get_by_role("button", name="Start this sweep")).to_be_disabled()
-    body = sweep_body(seed=7)
+    body = sweep_body(seed=7, trials=1)
     body["name"] = "From the page"
     editor.fill(json.dumps(body))
     expect(page.get_by_text("128", exact=True)).to_be_visible()

@@ -20,7 +20,7 @@ _POINTS = ".chart[data-points] canvas"
 READY = {
     "dashboard-sweep": _POINTS,
     "dashboard-dark": _POINTS,
-    "dashboard-effects": ".parcoords .y-axis",
+    "dashboard-effects": ".parcoords",
     "dashboard-network": "section[aria-label=Neighbours] tbody",
     "dashboard-phone": _POINTS,
 }
@@ -34,12 +34,7 @@ def test_a_picture_of_a_main_view(
     folder = Path(os.environ.get("SCREENSHOTS", tmp_path))
     with opened(browser, color_scheme=scheme, viewport={"width": width, "height": height}) as page:
         page.goto(f"{site}/{place.format(best=leaders[0]['id'])}")
-        ready = (
-            "section[aria-label=Neighbours] tbody"
-            if "jobs" in place
-            else ".chart[data-points] canvas"
-        )
-        expect(page.locator(ready).first).to_be_visible()
+        expect(page.locator(READY[name]).first).to_be_visible()
         page.wait_for_timeout(1000)  # until everything is drawn
         page.screenshot(path=folder / f"{name}.png")
     assert (folder / f"{name}.png").stat().st_size > 20_000
