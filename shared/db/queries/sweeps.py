@@ -153,7 +153,7 @@ def select_rate(session: Session, sweep_id: int) -> float | None:
         SELECT sum(jobs) / nullif(extract(epoch FROM clock_timestamp() - min(claimed_at)), 0)
         FROM (
             SELECT jobs, claimed_at FROM leases
-            WHERE sweep_id = :sweep_id AND outcome = 'completed'
+            WHERE sweep_id = :sweep_id AND outcome = 'completed' AND group_index IS NOT NULL
               AND ended_at > clock_timestamp() - interval '10 minutes'
             ORDER BY ended_at DESC LIMIT 64
         ) recent
