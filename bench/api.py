@@ -39,7 +39,7 @@ REQUESTS = {
 }
 UNDER_WRITES = ("leaderboard", "leaderboard_by_layer", "deep_page", "status")
 WRITES_PER_S = 2000
-DEEP_PAGES = 12  # of 1,000 rows each, before the deep page
+DEEP_PAGES = 40  # of a 300th of all rows, 1,000 at most, before the deep page
 WARM_UP = 5
 
 
@@ -92,23 +92,23 @@ def writing(settings: Settings, sweep: int, first: int, groups: int) -> Iterator
     rate.append(float(writer.communicate()[0]))
 
 
-def deep_token(client: httpx.Client, base: str) -> str:
+def deep_token(client: httpx.Client, base: str, rows: int) -> str:
     """Returns a token of a place many pages down."""
-    token = ""
+    token, size = "", min(1000, rows // 300)
     for _ in range(DEEP_PAGES):
         place = f"&page_token={token}" if token else ""
-        page = client.get(f"{base}/leaderboard?{FILTERED}&page_size=1000{place}").json()
-        token = page["next_page_token"] or token
+        answer = client.get(f"{base}/leaderboard?{FILTERED}&page_size={size}{place}")
+        token = answer.raise_for_status().json()["next_page_token"]
     return token
 
 
 def measure_sweep(
-    client: httpx.Client, settings: Settings, sweep: int, groups: int, seconds: float
+    client: httpx.Client, settings: Settings, sweep: int, groups: int, rows: int, seconds: float
 ) -> dict[str, float]:
     """Returns every figure of one sweep, first of requests alone, then beside a writer."""
     base = f"/v1/sweeps/{sweep}"
     paths = {name: base + path for name, path in REQUESTS.items()}
-    paths["deep_page"] = paths["deep_page"].format(token=deep_token(client, base))
+    paths["deep_page"] = paths["deep_page"].format(token=deep_token(client, base, rows))
     found: dict[str, float] = {}
     for name, path in paths.items():
         latencies = measure(client, path, seconds)
@@ -182,7 +182,7 @@ def main(
             sweep, groups = add_sweep(client, engine, size, pending)
             settle(settings)
             note(f"{size} rows are there after {time.perf_counter() - started:.0f} s")
-            figures = measure_sweep(client, settings, sweep, groups, seconds)
+            figures = measure_sweep(client, settings, sweep, groups, size, seconds)
             found |= {f"{size}.{name}": value for name, value in figures.items()}
             found |= measure_export(client, sweep)
         engine.dispose()

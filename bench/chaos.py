@@ -1,9 +1,10 @@
-"""``python -m bench.chaos --minutes 10 --seed 1``: a sweep under random faults.
+"""``python -m bench.chaos --minutes 10 --seed 1``: sweeps under random faults.
 
-The same sweep runs twice on the same servers: undisturbed, then while workers, dispatcher, broker,
-Postgres and their connections are killed, stopped and emptied by a seeded plan. Prints JSON:
-``rate_share`` is the disturbed run's share of the undisturbed rate; ``lost`` counts jobs without
-the result that the undisturbed run has, ``duplicates`` those that were completed more than once.
+Workers, dispatcher, broker, Postgres and their connections are killed, stopped and emptied by a
+seeded plan while sweeps run: a fault of a random kind every 20 s on average. Copies of the same
+sweep run on the same servers without faults before and after. Prints JSON: ``rate_share`` is the
+jobs per second under faults over those without, both runs without taken together; ``lost`` counts
+jobs without the result that they have undisturbed, ``duplicates`` those completed more than once.
 """
 
 import argparse
@@ -17,23 +18,28 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from sqlalchemy.exc import OperationalError
 
 from shared.settings import Settings
 from tests.acceptance.faults import Broker, Child, Postgres, Site
-from tests.acceptance.invariants import answers, broken, differing
+from tests.acceptance.invariants import Answers, answers, broken, differing
 from tests.conftest import migrate
+from worker.engine.digits import read_digits
 
 LEASE_S = 5.0
 RESEND_S = 3.0
 MEAN_GAP_S = 20.0
-REVIVAL_S = 1.0
+REVIVAL_S = 0.5  # as the supervisor of `convsweep up` looks
+DATASET, INPUT_SHAPE = "pictures", (3, 24, 24)
 IMAGES = 200
 SHORT = 8  # channels of the sweep that says how long one takes
+SWEEP_S = 45.0  # what one of the equal sweeps takes, roughly
 LIMIT_S = 4 * 3600.0
 
 Json = dict[str, Any]
@@ -45,15 +51,24 @@ def sweep_of(channels: int) -> Json:
     return {
         "space": {"layers": [layer, layer]},
         "protocol": {
-            "dataset": "digits",
+            "dataset": DATASET,
             "train_images": IMAGES,
             "validation_images": IMAGES,
-            "input_shape": [1, 24, 24],
+            "input_shape": [*INPUT_SHAPE],
             "trials": 3,
             "timing": None,
             "gates": {"max_ratio": None},
         },
     }
+
+
+def write_pictures(data_dir: Path) -> None:
+    """Writes the digits as a file, as people bring their own images."""
+    data_dir.mkdir(parents=True)
+    train, test = read_digits(INPUT_SHAPE)
+    train_x, test_x = ((255 * split.images).astype(np.uint8) for split in (train, test))
+    path = data_dir / f"{DATASET}.npz"
+    np.savez(path, train_x=train_x, train_y=train.labels, test_x=test_x, test_y=test.labels)
 
 
 class Fleet:
@@ -96,7 +111,7 @@ class Chaos:
     def __init__(
         self, site: Site, fleet: Fleet, postgres: Postgres, broker: Broker, seed: int, gap_s: float
     ) -> None:
-        self._site, self._fleet = site, fleet
+        self._site, self.fleet = site, fleet
         self._postgres, self._broker = postgres, broker
         self._random, self._gap_s = random.Random(seed), gap_s
         self._ended = threading.Event()
@@ -127,10 +142,10 @@ class Chaos:
         self._ended.set()
 
     def _worker(self) -> Child:
-        return self._random.choice(self._fleet.workers)
+        return self._random.choice(self.fleet.workers)
 
     def _kill_dispatcher(self) -> None:
-        self._fleet.dispatcher.kill()
+        self.fleet.dispatcher.kill()
 
     def _stop_worker(self) -> None:
         worker = self._worker()
@@ -155,51 +170,51 @@ class Chaos:
         self._postgres.start()
 
 
-def completed(site: Site, wanted: Json) -> tuple[int, float]:
-    """Runs a sweep to its end; returns its id and the seconds that it took."""
-    sweep_id = site.add_sweep(wanted)
+def completed(site: Site, channels: int, sweeps: int = 1) -> tuple[list[int], float]:
+    """Runs equal sweeps side by side to their end; returns their ids and the seconds they took."""
+    ids = [site.add_sweep(sweep_of(channels)) for _ in range(sweeps)]
     started = time.monotonic()
     while time.monotonic() - started < LIMIT_S:
         time.sleep(0.1)
         with suppress(OperationalError):  # Postgres may be away just now
-            if site.status(sweep_id) == "completed":
-                return sweep_id, time.monotonic() - started
-    raise TimeoutError(f"Sweep {sweep_id} has not ended after {LIMIT_S:.0f} s.\n{site.logs()}")
+            if all(site.status(one) == "completed" for one in ids):
+                return ids, time.monotonic() - started
+    raise TimeoutError(f"Sweeps {ids} have not ended after {LIMIT_S:.0f} s.\n{site.logs()}")
 
 
-def compare(site: Site, undisturbed: int, disturbed: int) -> Json:
-    """Returns what the second of two equal sweeps has lost, doubled or answered otherwise."""
-    wanted, found = answers(site.database, undisturbed), answers(site.database, disturbed)
-    lost = {architecture for architecture, _ in wanted.keys() - found.keys()}
+def compare(site: Site, undisturbed: Answers, disturbed: list[int]) -> Json:
+    """Returns what the disturbed sweeps have lost, doubled or answered otherwise."""
+    found = [answers(site.database, one) for one in disturbed]
     [again] = site.rows(
         """
         SELECT count(*) AS jobs FROM (
             SELECT job_id FROM attempts JOIN jobs ON jobs.id = job_id
-            WHERE sweep_id = :id AND outcome IN ('completed', 'invalid', 'rejected')
+            WHERE sweep_id = ANY(:ids) AND outcome IN ('completed', 'invalid', 'rejected')
             GROUP BY job_id HAVING count(*) > 1
         ) twice
         """,
-        id=disturbed,
+        ids=disturbed,
     )
     [retried] = site.rows(
-        "SELECT count(*) AS jobs FROM jobs WHERE sweep_id = :id AND attempt > 1", id=disturbed
+        "SELECT count(*) AS jobs FROM jobs WHERE sweep_id = ANY(:ids) AND attempt > 1",
+        ids=disturbed,
     )
     return {
-        "lost": len(lost),
+        "lost": sum(len({key[0] for key in undisturbed.keys() - one.keys()}) for one in found),
         "duplicates": again.jobs,
         "retried": retried.jobs,
-        "broken": broken(site.database, disturbed),
-        "differing_images": differing(found, wanted, IMAGES),
+        "broken": [fault for one in disturbed for fault in broken(site.database, one)],
+        "differing_images": max(differing(one, undisturbed, IMAGES) for one in found),
     }
 
 
 def run(
     folder: Path, *, minutes: float, seed: int, workers: int = 2, gap_s: float = MEAN_GAP_S
 ) -> Json:
-    """Runs the sweep twice, with ``folder`` for everything, and returns the figures.
+    """Runs sweeps without and with faults, with ``folder`` for everything; returns the figures.
 
     Args:
-        minutes: how long the undisturbed sweep should take, roughly.
+        minutes: how long the disturbed sweeps would take undisturbed, roughly.
         gap_s: seconds between two faults, on average.
     """
     postgres, broker = Postgres(folder / "pg"), Broker(folder / "valkey")
@@ -210,11 +225,13 @@ def run(
         lease_s=LEASE_S,
         resend_s=RESEND_S,
     )
+    write_pictures(settings.data_dir)
     migrate(settings)
     site = Site(folder, settings, postgres.url())
     fleet = Fleet(site, workers)
     try:
-        return run_twice(site, Chaos(site, fleet, postgres, broker, seed, gap_s), minutes)
+        chaos = Chaos(site, fleet, postgres, broker, seed, gap_s)
+        return measure(site, chaos, minutes) | {"mean_gap_s": gap_s}
     finally:
         fleet.stop()
         site.close()
@@ -222,24 +239,36 @@ def run(
         postgres.stop("immediate")
 
 
-def run_twice(site: Site, chaos: Chaos, minutes: float) -> Json:
-    """Sizes the sweep by a short one and runs it without and with faults."""
-    completed(site, sweep_of(1))  # the workers have started
-    _, short_s = completed(site, sweep_of(SHORT))
-    channels = max(SHORT, round(SHORT * math.sqrt(minutes * 60 / short_s)))
-    undisturbed, calm_s = completed(site, sweep_of(channels))
-    faults = threading.Thread(target=chaos.run, daemon=True)
-    faults.start()
-    disturbed, chaotic_s = completed(site, sweep_of(channels))
-    chaos.stop()
-    faults.join()
+def measure(site: Site, chaos: Chaos, minutes: float) -> Json:
+    """Sizes a sweep by a short one, then runs copies of it without, with and without faults."""
+    completed(site, 1)  # the workers have started
+    _, short_s = completed(site, SHORT)
+    channels = max(SHORT, round(SHORT * math.sqrt(min(SWEEP_S, 60 * minutes) / short_s)))
+    reference = 2 if minutes > 2 else 1
+    [undisturbed, *_], before_s = completed(site, channels, reference)
+    copies = max(1, round(60 * minutes * reference / before_s))
+    with ThreadPoolExecutor() as pool:
+        faults = pool.submit(chaos.run)
+        try:
+            disturbed, chaotic_s = completed(site, channels, copies)
+        finally:
+            chaos.stop()
+        faults.result()
+    site.wait_registered(*chaos.fleet.workers)
+    _, after_s = completed(site, channels, reference)
+    jobs = 16 * channels**2
+    calm_rate = 2 * reference * jobs / (before_s + after_s)
     return {
         "faults": chaos.done.total(),
-        "jobs": 4 * channels * 4 * channels,
-        "rate_share": round(calm_s / chaotic_s, 3),
-        **compare(site, undisturbed, disturbed),
-        "undisturbed_s": round(calm_s, 1),
+        "jobs": copies * jobs,
+        "rate_share": round(copies * jobs / chaotic_s / calm_rate, 3),
+        **compare(site, answers(site.database, undisturbed), disturbed),
         "disturbed_s": round(chaotic_s, 1),
+        "jobs_per_s": {
+            "before": round(reference * jobs / before_s, 1),
+            "disturbed": round(copies * jobs / chaotic_s, 1),
+            "after": round(reference * jobs / after_s, 1),
+        },
         "kinds": dict(sorted(chaos.done.items())),
     }
 
@@ -247,16 +276,25 @@ def run_twice(site: Site, chaos: Chaos, minutes: float) -> Json:
 def main() -> None:
     """Reads the options, runs, prints."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--minutes", type=float, default=10, help="length of the undisturbed run")
+    parser.add_argument("--minutes", type=float, default=10, help="of work under faults")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--gap", type=float, default=MEAN_GAP_S, help="seconds between faults")
+    parser.add_argument("--json", action="store_true", help="on one line")
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="cs-"))
     try:
-        figures = run(folder, minutes=options.minutes, seed=options.seed, workers=options.workers)
+        figures = run(
+            folder,
+            minutes=options.minutes,
+            seed=options.seed,
+            workers=options.workers,
+            gap_s=options.gap,
+        )
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    print(json.dumps(figures | {"seed": options.seed, "workers": options.workers}, indent=2))
+    figures |= {"seed": options.seed, "workers": options.workers}
+    print(json.dumps(figures, indent=None if options.json else 2))
 
 
 if __name__ == "__main__":

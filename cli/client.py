@@ -50,6 +50,10 @@ class Client:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Gives the connections back; leaving the context does it too."""
         self._http.close()
 
     def preview(self, wanted: Json) -> Json:

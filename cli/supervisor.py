@@ -74,11 +74,11 @@ class Child:
             )
 
     def revive(self, settings: Settings) -> bool:
-        """Starts the process again if it has died, later each time; says whether it did."""
+        """Starts the process again if it has died, first at once, later each time; says whether."""
         if self.process is not None and self.process.poll() is not None:
             if time.monotonic() - self.started > STEADY_S:
                 self.failures = 0
-            wait_s = min(30.0, 2.0**self.failures)
+            wait_s = min(30.0, 2.0**self.failures - 1)
             log.warning(
                 "process_died", name=self.name, status=self.process.returncode, wait_s=wait_s
             )

@@ -64,15 +64,16 @@ def get_terms(session: Session, sweep_id: int) -> Terms:
 
 def architecture_of(job: Job | Row[Any]) -> Architecture:
     """Returns the architecture that a row with a job's columns describes."""
-    columns = (
+    layers = zip(
         job.channels,
         job.kernel_size,
         job.stride,
         job.dilation,
         job.padding,
         job.activation,
+        strict=True,
     )
-    return Architecture(tuple(LayerConfig(*values) for values in zip(*columns, strict=True)))
+    return Architecture(tuple(map(LayerConfig._make, layers)))
 
 
 def claim_group(

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from sqlalchemy.orm import Session
 
-from services.analysis import correlate_results, estimate_main_effects
+from services.analysis import Correlations, correlate_results, estimate_main_effects
 from services.drawing import (
     Axis,
     draw_correlations,
@@ -21,6 +21,7 @@ from services.results import Selection, Target, load_results
 from services.statistics.correlation import CorrelationMethod
 from services.statistics.pareto import pareto_front
 from services.sweeps import get_sweep
+from shared.errors import NoResultsError
 
 mpl.rcParams["svg.hashsalt"] = "convsweep"  # names of parts, otherwise different every time
 DPI = 140
@@ -74,6 +75,7 @@ def draw_plot(
         figure = _scatter(session, sweep_id, selection)
     elif kind is PlotKind.CORRELATIONS:
         correlations = correlate_results(session, sweep_id, selection, method)
+        _check_variety(correlations)
         figure = draw_correlations(correlations, _name(session, sweep_id))
     elif kind is PlotKind.EFFECTS:
         effects = estimate_main_effects(session, sweep_id, selection, target)
@@ -83,6 +85,14 @@ def draw_plot(
     file = io.BytesIO()
     figure.savefig(file, format=file_format.value, dpi=DPI, metadata=_METADATA[file_format])
     return file.getvalue()
+
+
+def _check_variety(found: Correlations) -> None:
+    if np.isfinite(np.diag(found.coefficients)).sum() < 2:
+        raise NoResultsError(
+            f"Over these {found.coverage.used} networks fewer than two columns vary: "
+            "there is no correlation to draw."
+        )
 
 
 def _scatter(session: Session, sweep_id: int, selection: Selection) -> Figure:

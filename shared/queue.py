@@ -39,11 +39,12 @@ def make_celery(settings: Settings) -> Celery:
         broker_connection_max_retries=None,
         broker_connection_timeout=5,
         broker_transport_options={
-            "socket_timeout": 10,
+            "socket_timeout": 5,
             "socket_connect_timeout": 5,
             "socket_keepalive": True,
             "retry_on_timeout": True,
             "health_check_interval": 5,
+            "max_retries": 0,  # whoever sends tries again by itself, and has more to do meanwhile
         },
     )
     return app

@@ -1,13 +1,12 @@
 """The device that a worker computes on: choosing it, describing it, how much memory it may take."""
 
+import importlib.metadata
 import platform
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-import sklearn
 import torch
-import torchvision
 
 from shared.errors import DeviceUnavailableError
 
@@ -81,8 +80,8 @@ def _versions() -> dict[str, str]:
     return {
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "torchvision": torchvision.__version__,
-        "scikit-learn": sklearn.__version__,
+        # asked of the installation: to import them takes longer than all the rest of the start
+        **{name: importlib.metadata.version(name) for name in ("torchvision", "scikit-learn")},
     }
 
 

@@ -36,7 +36,7 @@ from worker.readiness import Readiness, Ready
 
 log = structlog.get_logger(__name__)
 
-COMPLETION_RETRY_S = 2.0
+COMPLETION_RETRY_S = 0.5
 GIVE_WAY_S = 1.0
 FIRST_CLAIM_JOBS = 4  # what a job of a sweep costs here is not known before
 
@@ -80,7 +80,7 @@ class Executor:
         self._device = device
         self._worker_id = worker_id
         self._heartbeat = heartbeat
-        self._should_stop = should_stop
+        self.should_stop = should_stop
         self._evaluate = evaluate
         self._readiness = Readiness(session_factory, worker_id, device, settings.data_dir)
         self._claim_limits: dict[int, int] = {}  # by sweep, once its jobs' cost is known
@@ -106,7 +106,7 @@ class Executor:
         if ready is None:
             self._give_way(sweep_id, group)
             return
-        while not self._should_stop():
+        while not self.should_stop():
             claim = self._claim(sweep_id, group)
             if claim is None:
                 return
@@ -193,7 +193,7 @@ class Executor:
     def _on_progress(self) -> None:
         self._heartbeat.progress()
         self._heartbeat.check()
-        if self._should_stop():
+        if self.should_stop():
             raise HandBack
 
     def _environment(self, dataset: Dataset) -> Environment:

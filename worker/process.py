@@ -6,6 +6,7 @@ import uuid
 from contextlib import suppress
 
 import structlog
+from celery import Celery
 from celery.worker import state
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
@@ -66,21 +67,26 @@ def run_worker(settings: Settings, evaluate: Evaluate = evaluate_group) -> int:
     log.info("worker_started", device=device.model)
     try:
         serve_metrics(executor.metrics, settings)
-        celery_worker = app.Worker(
-            pool="solo",
-            concurrency=1,
-            hostname=f"{worker_id}@{socket.gethostname()}",
-            without_gossip=True,
-            without_mingle=True,
-            loglevel=settings.log_level.upper(),
-        )
-        celery_worker.start()
-        return int(celery_worker.exitcode or 0)
+        return _consume(app, worker_id, settings)
     finally:
         heartbeat.stop()
         # without the note the worker counts as gone two minutes after its last beat
         with suppress(OperationalError, InterfaceError), session_factory.begin() as session:
             workers.note_worker_stopped(session, worker_id)
+
+
+def _consume(app: Celery, worker_id: uuid.UUID, settings: Settings) -> int:
+    """Takes messages until told to stop; returns the exit status."""
+    celery_worker = app.Worker(
+        pool="solo",
+        concurrency=1,
+        hostname=f"{worker_id}@{socket.gethostname()}",
+        without_gossip=True,
+        without_mingle=True,
+        loglevel=settings.log_level.upper(),
+    )
+    celery_worker.start()
+    return int(celery_worker.exitcode or 0)
 
 
 def _try_lock(device: Device) -> None:

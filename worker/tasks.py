@@ -1,5 +1,6 @@
 """The Celery task: checks a message and hands it on."""
 
+import time
 from typing import Annotated, Any
 
 import structlog
@@ -13,6 +14,9 @@ from shared.queue import EVALUATE_GROUP
 from worker.execution import Executor
 
 log = structlog.get_logger(__name__)
+
+DATABASE_RETRY_S = 0.5
+KEEP_HINT_S = 60.0
 
 
 class Hint(BaseModel):
@@ -36,12 +40,28 @@ def register_tasks(app: Celery, executor: Executor) -> None:
             log.warning("message_refused", error=str(error).splitlines()[0])
             return
         try:
-            executor.execute_group(hint.sweep_id, hint.group)
+            _execute(executor, hint)
         except DevicePoisonedError as error:
             log.critical("device_poisoned", error=error.message)
             raise WorkerShutdown(1) from error
+
+    app.task(evaluate_group, name=EVALUATE_GROUP, ignore_result=True, typing=False)
+
+
+def _execute(executor: Executor, hint: Hint) -> None:
+    """Does what a hint is about, and keeps the hint for a while where Postgres is away.
+
+    Given up at once, it would come again after the resend time alone, and all that wait in the
+    queue would go the same way within a moment.
+    """
+    deadline = time.monotonic() + KEEP_HINT_S
+    while True:
+        try:
+            executor.execute_group(hint.sweep_id, hint.group)
+            return
         except (OperationalError, InterfaceError) as error:
             # the jobs stay in Postgres, and their group is hinted again
             log.warning("database_unavailable", error=str(error).splitlines()[0])
-
-    app.task(evaluate_group, name=EVALUATE_GROUP, ignore_result=True, typing=False)
+        if executor.should_stop() or time.monotonic() > deadline:
+            return
+        time.sleep(DATABASE_RETRY_S)

@@ -7,6 +7,7 @@ import numpy as np
 
 from services.statistics import BoolArray, IntArray
 from services.statistics.intervals import CONFIDENCE, Interval
+from shared.errors import NotComparableError
 
 EXACT_BELOW = 25  # images on which the two differ
 RESAMPLES = 10_000
@@ -43,10 +44,10 @@ def unpack_bits(bits: bytes, images: int) -> BoolArray:
     """Returns per image whether the answer was right, from bits, most significant first.
 
     Raises:
-        ValueError: there are fewer bits than images.
+        NotComparableError: these are not the answers to so many images.
     """
-    if 8 * len(bits) < images:
-        raise ValueError(f"{8 * len(bits)} bits are not {images} images")
+    if len(bits) != -(-images // 8):
+        raise NotComparableError(f"{len(bits)} bytes are not the answers to {images} images.")
     return np.unpackbits(np.frombuffer(bits, np.uint8), count=images).astype(bool)
 
 

@@ -181,7 +181,11 @@ class Proxy:
         with suppress(OSError):
             while True:
                 client, _ = self._listener.accept()
-                server = socket.create_connection(("127.0.0.1", self._target))
+                try:
+                    server = socket.create_connection(("127.0.0.1", self._target))
+                except ConnectionRefusedError:
+                    client.close()
+                    continue
                 self._ends += [client, server]
                 for way in ((client, server), (server, client)):
                     values = (*way, self._flows)

@@ -3,7 +3,7 @@
 The plan is JSON in FAULT_PLAN: ``pace_s`` (seconds that a job takes on top), ``poison`` (layers as
 [kernel_size, stride, dilation]; the last one is where it fails), ``fault`` (see ``_fail``),
 ``times`` (how often at most). The failure comes out of PyTorch's convolution, as a device's would;
-all of our own code is the real one.
+what it means the engine decides as for a CUDA device, and all of our own code is the real one.
 """
 
 import json
@@ -20,16 +20,18 @@ from torch import Tensor
 from torch.nn import functional
 
 from shared.architecture import Architecture
-from shared.errors import DevicePoisonedError
 from shared.protocol import Protocol
 from shared.results import JobOutcome
 from shared.settings import get_settings
 from worker.engine.datasets import Dataset
+from worker.engine.faults import classify
 from worker.engine.tree import evaluate_group
 from worker.process import run_worker
 
 PLAN: dict[str, Any] = json.loads(os.environ["FAULT_PLAN"])
 POISON = [tuple(layer) for layer in PLAN.get("poison", [])]
+CUDA = torch.device("cuda")
+ILLEGAL_ACCESS = "CUDA error: an illegal memory access was encountered"
 _armed = threading.Event()
 _failures: list[float] = []
 _convolve: Callable[..., Tensor] = functional.conv2d
@@ -47,8 +49,17 @@ def _fail(fault: str) -> None:
         time.sleep(3600)
     if fault == "out_of_memory":
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+    if fault == "no_host_memory":
+        torch.empty(2**60, dtype=torch.uint8)
     if fault == "illegal_access":
-        raise DevicePoisonedError("CUDA error: an illegal memory access was encountered")
+        classify(torch.AcceleratorError(ILLEGAL_ACCESS), CUDA)
+    if fault == "vanished":
+        torch.cuda.synchronize = _no_device  # type: ignore[assignment]
+        classify(torch.AcceleratorError("CUDA error: unknown error"), CUDA)
+
+
+def _no_device(_device: object = None) -> None:
+    raise torch.AcceleratorError("CUDA error: no CUDA-capable device is detected")
 
 
 def _faulty_convolution(images: Tensor, weight: Tensor, *arguments: Any, **named: Any) -> Tensor:

@@ -10,10 +10,11 @@ import pytest
 from shared.broker import QUEUE_NAME
 from shared.queue import EVALUATE_GROUP, HintQueue, make_celery
 from tests.acceptance.conftest import small_sweep
-from tests.acceptance.faults import Broker, Proxy, Site, measured
+from tests.acceptance.faults import LEASE_S, Broker, Proxy, Site, measured
 from tests.acceptance.invariants import Answers, check
 
 PACE_S = 0.07
+TOTAL = 64
 IMAGES = 100
 
 
@@ -63,6 +64,27 @@ def test_a_broker_restart_needs_no_restart_of_a_worker(
     check(site.database, sweep_id, undisturbed, IMAGES)
 
 
+@pytest.mark.parametrize("fault", [pytest.param("stopped", marks=pytest.mark.faults), "silent"])
+def test_while_the_broker_is_away_lost_jobs_are_taken_back_as_ever(
+    site: Site, broker: Broker, undisturbed: Answers, fault: str
+) -> None:
+    sweep_id = site.add_sweep(small_sweep())
+    with Proxy(broker.port) as proxy:
+        site.start_dispatcher(CONVSWEEP_BROKER_URL=broker.url(proxy.port))
+        victim = site.start_worker({"pace_s": PACE_S})
+        site.wait_running(sweep_id)
+        broker.stop() if fault == "stopped" else proxy.silence()
+        victim.kill()
+        killed = time.monotonic()
+        taken_back = "SELECT FROM attempts WHERE outcome = 'expired'"
+        site.wait(lambda: bool(site.rows(taken_back)), "the reaper", LEASE_S + 3)
+        measured(f"jobs taken back with the broker {fault}", time.monotonic() - killed)
+        broker.start() if fault == "stopped" else proxy.open()
+        site.start_worker()
+        site.wait_completed(sweep_id)
+    check(site.database, sweep_id, undisturbed, IMAGES)
+
+
 @pytest.mark.faults
 @pytest.mark.parametrize("cut", ["partitioned", "half_open"])
 def test_a_broker_that_falls_silent_is_found_again_without_a_restart(
@@ -81,10 +103,10 @@ def test_a_broker_that_falls_silent_is_found_again_without_a_restart(
         else:
             proxy.strand()
         healed = time.monotonic()
-        site.wait_completed(sweep_id)
         again = site.add_sweep(small_sweep())
         site.wait(lambda: site.finished(again) > 0, "progress", 60)
         measured(f"work after a broker was {cut}", time.monotonic() - healed)
+        site.wait_completed(sweep_id)
         site.wait_completed(again)
         assert worker.alive
     for one in (sweep_id, again):
@@ -99,17 +121,20 @@ def test_a_full_broker_stops_hints_and_nothing_else(
     sweep_id = site.add_sweep(small_sweep())
     client = broker.client()
     client.config_set("maxmemory-policy", "noeviction")
+    dispatcher = site.start_dispatcher(CONVSWEEP_BACKLOG="1")
+    worker = site.start_worker({"pace_s": PACE_S})
+    site.wait_running(sweep_id)
     client.config_set("maxmemory", 1)
-    dispatcher = site.start_dispatcher()
-    worker = site.start_worker({"pace_s": PACE_S / 4})
     site.wait(lambda: "dispatch_failed" in dispatcher.text(), "a refused hint")
-    site.wait(lambda: len(site.rows("SELECT FROM workers")) == 1, "a worker")
-    assert dispatcher.alive
+    site.wait(lambda: site.counts(sweep_id)["running"] == 0, "the end of the groups underway")
+    stopped = site.finished(sweep_id)
+    assert 0 < stopped < TOTAL
     client.config_set("maxmemory", 0)
     freed = time.monotonic()
-    site.wait(lambda: site.finished(sweep_id) > 0, "progress", 60)
+    site.wait(lambda: site.finished(sweep_id) > stopped, "progress", 60)
     measured("work after a full broker has room again", time.monotonic() - freed)
     site.wait_completed(sweep_id)
+    assert site.attempts(sweep_id) == {1}
     assert dispatcher.alive
     assert worker.alive
     check(site.database, sweep_id, undisturbed, IMAGES)

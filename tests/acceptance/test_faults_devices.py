@@ -48,28 +48,37 @@ def test_an_architecture_that_always_takes_its_worker_with_it_fails_and_its_sibl
 
 
 @pytest.mark.faults
-def test_a_device_damaged_once_costs_one_attempt_and_no_result(
-    site: Site, undisturbed: Answers
+@pytest.mark.parametrize(
+    ("fault", "cause"),
+    [("illegal_access", "illegal memory access"), ("vanished", "cuda is unusable")],
+)
+def test_a_device_damaged_or_lost_once_costs_one_attempt_and_no_result(
+    site: Site, undisturbed: Answers, fault: str, cause: str
 ) -> None:
     sweep_id = site.add_sweep(small_sweep())
     site.start_dispatcher()
-    damaged = site.start_worker({"poison": POISON, "fault": "illegal_access"})
+    damaged = site.start_worker({"poison": POISON, "fault": fault})
     site.wait(lambda: not damaged.alive, "the end of the damaged worker")
     assert damaged.process.returncode != 0
     site.start_worker()
     site.wait_completed(sweep_id)
     check(site.database, sweep_id, undisturbed, IMAGES)
     [record] = site.rows("SELECT DISTINCT error FROM attempts WHERE outcome = 'failed'")
-    assert "illegal memory access" in record.error
+    assert cause in record.error
 
 
+@pytest.mark.parametrize(
+    "fault", ["out_of_memory", pytest.param("no_host_memory", marks=pytest.mark.faults)]
+)
 def test_a_device_out_of_memory_for_a_moment_costs_nothing(
-    site: Site, undisturbed: Answers
+    site: Site, undisturbed: Answers, fault: str
 ) -> None:
     sweep_id = site.add_sweep(small_sweep())
     site.start_dispatcher()
-    site.start_worker({"poison": POISON, "fault": "out_of_memory", "times": 2})
+    site.start_worker({"poison": POISON, "fault": fault, "times": 2})
     site.wait_completed(sweep_id)
+    assert failures(site, sweep_id) == []
+    assert site.attempts(sweep_id) == {1}
     check(site.database, sweep_id, undisturbed, IMAGES)
 
 

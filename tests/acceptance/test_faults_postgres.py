@@ -38,7 +38,9 @@ def test_a_postgres_restart_is_survived_by_every_process(
     site: Site, postgres: Postgres, undisturbed: Answers
 ) -> None:
     sweep_id = site.add_sweep(small_sweep())
-    children = [site.start_dispatcher(), site.start_worker({"pace_s": PACE_S})]
+    # a hint that got lost would not come again in the time of this test
+    dispatcher = site.start_dispatcher(CONVSWEEP_RESEND_S="3600")
+    children = [dispatcher, site.start_worker({"pace_s": PACE_S})]
     site.wait_running(sweep_id)
     postgres.stop("fast")
     time.sleep(2)

@@ -25,10 +25,11 @@ def deviation(config: LayerConfig, height: int, width: int) -> float:
     images = torch.rand(3, 5, height, width, generator=generator)
     weight = torch.randn(config.channels, 5, *[config.kernel_size] * 2, generator=generator)
     geometry = (config.stride, config.padding, config.dilation)
-    exact = functional.conv2d(images.double(), weight.double(), None, *geometry)
+    bias = torch.randn(config.channels, generator=generator)
+    exact = functional.conv2d(images.double(), weight.double(), bias.double(), *geometry)
     plan = Plan(config, (5, height, width))
     images = images.contiguous(memory_format=torch.channels_last)
-    found = convolve(transform(images, plan), transform_kernel(weight, plan), plan)
+    found = convolve(transform(images, plan), transform_kernel(weight, plan), bias, plan)
     assert found.shape == exact.shape
     return float((found - exact).abs().max() / exact.abs().max())
 

@@ -50,14 +50,15 @@ def _random_job(
     accuracy = choose.randrange(10, 40) / 100 if measured else None
     timed = measured and choose.random() < 0.8
     throughput = choose.randrange(1, 60) * 37.7 if timed else None
+    trials = 3 if done else choose.randrange(4) if measured else 0
     return {
         "id": job_id,
         "status": status,
         "reason": {"rejected": "accuracy_below_minimum", "failed": "non_finite"}.get(status),
         "error": 'it said "no",\nthen: ü \\ \t' if status == "failed" else None,
-        "trials_done": 3 if done else choose.randrange(3) if measured else 0,
+        "trials_done": trials,
         "accuracy": accuracy,
-        "accuracy_sd": choose.random() / 10 if measured else None,
+        "accuracy_sd": choose.random() / 10 if trials > 1 else None,
         "train_accuracy": choose.random() if measured else None,
         "throughput": throughput,
         "throughput_max": throughput and throughput * 1.01,

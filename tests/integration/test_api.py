@@ -196,25 +196,6 @@ def test_job_shows_its_layers_its_trials_and_where_they_were_measured(
     assert job["protocol"]["trials"] == job["trials_done"] == 2
 
 
-def test_scatter_plot_is_a_png_whatever_the_sweep_is_called(
-    api: httpx.Client, session: Session
-) -> None:
-    for name in ("plain", r"$\frac$ and $x^$", "a_b^c"):
-        sweep_id = api.post("/v1/sweeps", json=SMALL | {"name": name}).json()["id"]
-        complete(session, claimed(session, sweep_id))
-        answer = api.get(f"/v1/sweeps/{sweep_id}/plots/scatter.png")
-        assert answer.status_code == 200, name
-        assert answer.headers["content-type"] == "image/png"
-        assert answer.content.startswith(b"\x89PNG\r\n\x1a\n")
-
-
-def test_scatter_plot_of_nothing_measured_is_a_conflict(
-    api: httpx.Client, session: Session
-) -> None:
-    answer = api.get(f"/v1/sweeps/{add_sweep(session)}/plots/scatter.png")
-    assert_problem(answer, 409, "conflict")
-
-
 def test_workers_are_listed_with_what_they_hold(api: httpx.Client, session: Session) -> None:
     sweep_id = add_sweep(session)
     idle = add_worker(session)

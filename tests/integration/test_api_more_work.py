@@ -160,6 +160,7 @@ def test_workers_are_listed_with_their_datasets(api: httpx.Client, session: Sess
     assert worker["id"] == str(worker_id)
     assert worker["datasets"] == {"digits": ["ab"], "mine": []}
     assert worker["code_version"] == "1"
+    assert (worker["device_class"], worker["device"]) == ("cpu", "a processor")
 
 
 def test_sweep_says_which_content_its_dataset_has(api: httpx.Client, session: Session) -> None:

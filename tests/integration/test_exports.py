@@ -111,9 +111,9 @@ def test_an_export_is_the_table(api: httpx.Client, session: Session) -> None:
         for name in ("channels", "kernel_size", "stride", "dilation", "padding", "activation"):
             assert [row[f"{name}_0"], row[f"{name}_1"]] == job[name]
         interval = mean_interval(job["accuracy"], job["accuracy_sd"], job["trials_done"])
-        assert (row["accuracy_se"], row["accuracy_low"], row["accuracy_high"]) == pytest.approx(
-            tuple(interval)
-        ) or job["trials_done"] < 2
+        for name, value in interval._asdict().items():
+            field = {"error": "accuracy_se"}.get(name, f"accuracy_{name}")
+            assert row[field] == (None if value is None else pytest.approx(value))
 
 
 def test_trials_are_exported_one_per_row(api: httpx.Client, session: Session) -> None:
@@ -191,18 +191,19 @@ def add_many(session: Session, rows: int) -> int:
 def test_an_export_keeps_to_constant_memory(
     form: ExportFormat, sessions: SessionFactory, session: Session
 ) -> None:
-    rows = 150_000
+    rows = 250_000
     sweep_id = add_many(session, rows)
     process, received, pieces = psutil.Process(), 0, 0
-    for _ in export_rows(sessions, sweep_id, parse_filters([("parameters", "..3000")]), form=form):
-        pass  # what is loaded once is loaded
+    some = parse_filters([("parameters", f"..{ROW_GROUP_ROWS + 5000}")])
+    for _ in export_rows(sessions, sweep_id, some, form=form):
+        pass  # what a quarter of the rows takes, all of them may take
     before = peak = process.memory_info().rss
     for piece in export_rows(sessions, sweep_id, form=form):
         received, pieces = received + len(piece), pieces + 1
         peak = max(peak, process.memory_info().rss)
     assert pieces > 2
-    assert received > (10 if form is ExportFormat.PARQUET else 25) * 2**20
-    limit = 16 * CHUNK_BYTES if form is ExportFormat.PARQUET else 5 * CHUNK_BYTES
+    assert received > (15 if form is ExportFormat.PARQUET else 40) * 2**20
+    limit = 5 * CHUNK_BYTES
     assert peak - before < limit, f"{(peak - before) / 2**20:.0f} MiB for {received / 2**20:.0f}"
 
 

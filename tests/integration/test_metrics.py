@@ -47,9 +47,9 @@ def families(exposition: str) -> dict[str, Metric]:
 
 
 def values(exposition: str) -> Values:
-    """Returns every sample by its name and the values of its labels."""
+    """Returns every sample by its name and the values of its labels, in the labels' order."""
     return {
-        (sample.name, *sample.labels.values()): sample.value
+        (sample.name, *(value for _, value in sorted(sample.labels.items()))): sample.value
         for family in text_string_to_metric_families(exposition)
         for sample in family.samples
     }
@@ -96,8 +96,8 @@ def test_the_api_shows_the_cluster_as_the_database_has_it(
     assert shown["convsweep_database_up",] == shown["convsweep_broker_up",] == 1
     assert shown["convsweep_sweeps", "running"] == shown["convsweep_sweeps", "paused"] == 1
     for status, count in {"completed": 4, "running": 4, "pending": 4, "failed": 0}.items():
-        assert shown["convsweep_sweep_jobs", str(first), status] == count
-    assert shown["convsweep_sweep_jobs", str(second), "pending"] == GROUPS * GROUP_SIZE
+        assert shown["convsweep_sweep_jobs", status, str(first)] == count
+    assert shown["convsweep_sweep_jobs", "pending", str(second)] == GROUPS * GROUP_SIZE
     assert shown["convsweep_jobs", "pending"] == 4 + GROUPS * GROUP_SIZE
     assert shown["convsweep_groups_pending",] == 1  # those of the paused sweep rest
     assert shown["convsweep_groups_hinted",] == shown["convsweep_queue_hints",] == 1
@@ -221,8 +221,8 @@ def test_workers_of_one_machine_take_ports_one_after_the_other() -> None:
         assert found[1] > found[0]
         for number, at in enumerate(found):
             text = httpx.get(f"http://127.0.0.1:{at}/metrics").text
-            (info,) = [key for key in values(text) if key[0] == "convsweep_worker_info"]
-            assert info[1] == str(number)
+            (info,) = families(text)["convsweep_worker_info"].samples
+            assert info.labels["worker_id"] == str(number)
     finally:
         for server, thread in filter(None, servers):
             server.shutdown()

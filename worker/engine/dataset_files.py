@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from torchvision import datasets
 
 from shared.errors import DatasetCorruptError, DatasetMissingError, InvalidInputError
 
@@ -51,18 +50,24 @@ class _Public(NamedTuple):
     open: Callable[[Path, bool, bool], Any]
 
 
+def _torchvision() -> Any:
+    from torchvision import datasets  # takes seconds, and few sweeps need it
+
+    return datasets
+
+
 FETCHABLE: dict[str, _Public] = {
     "stl10": _Public(
         "STL-10: photographs of 10 classes; train split, test split for validation.",
         "stl10_binary", 5000, 8000, (3, 96, 96),
-        lambda root, train, fetch: datasets.STL10(
+        lambda root, train, fetch: _torchvision().STL10(
             str(root), split="train" if train else "test", download=fetch
         ),
     ),
     "cifar10": _Public(
         "CIFAR-10: small photographs of 10 classes; test split for validation.",
         "cifar-10-batches-py", 50_000, 10_000, (3, 32, 32),
-        lambda root, train, fetch: datasets.CIFAR10(str(root), train=train, download=fetch),
+        lambda root, train, fetch: _torchvision().CIFAR10(str(root), train=train, download=fetch),
     ),
 }  # fmt: skip
 

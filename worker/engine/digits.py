@@ -2,7 +2,6 @@
 
 import numpy as np
 import torch
-from sklearn.datasets import load_digits
 from torch.nn import functional
 
 from worker.engine.dataset_files import DatasetInfo, Split
@@ -30,6 +29,8 @@ def read_digits(input_shape: tuple[int, int, int]) -> tuple[Split, Split]:
 
     They are shuffled once by a fixed seed, scaled bilinearly to H x W and repeated on C channels.
     """
+    from sklearn.datasets import load_digits  # takes seconds, and few sweeps need it
+
     bundle = load_digits()
     order = np.random.RandomState(_SHUFFLE_SEED).permutation(IMAGES)
     channels, height, width = input_shape

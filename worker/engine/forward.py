@@ -98,7 +98,7 @@ class Forward:
         if plan.grid not in spectra:
             spectra.clear()  # siblings on the same grid follow each other
             spectra[plan.grid] = transform(images, plan)
-        return activate(convolve(spectra[plan.grid], weight, plan).add_(bias[:, None, None]))
+        return activate(convolve(spectra[plan.grid], weight, bias, plan))
 
     def run(self, siblings: Sequence[Node], images: Tensor, chunk: slice, sink: Sink) -> None:
         """Sends a chunk of images depth first through subtrees that it feeds.

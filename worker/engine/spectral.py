@@ -25,8 +25,10 @@ from torch.nn import functional
 from shared.architecture import LayerConfig, output_size
 from worker.engine.nodes import FLOAT_BYTES, Shape
 
-SLOWDOWN = 1.7  # a direct convolution's FLOPs per second over these products' (Zen 3, AVX2)
-SLOWDOWN_AVX512 = 3.0  # PyTorch's products leave AVX-512 unused on some processors
+SLOWDOWN = 2.0  # a direct convolution's FLOPs per second over these products' (Zen 3, AVX2)
+SLOWDOWN_AVX512 = 3.5  # PyTorch's products leave AVX-512 unused on some processors
+TRANSFORM_SLOWDOWN = 2.0  # a product's over a transform's, most of which is memory traffic
+TRANSFORMED_TOGETHER = 8  # images whose transform stays in the caches
 
 
 class Grid(NamedTuple):
@@ -167,7 +169,8 @@ def choose_spectral(plans: Iterable[Plan]) -> list[Plan]:
     for alike in by_grid.values():
         gains = {p: p.direct_flops() - slowdown * p.convolution_flops() for p in alike}
         cheaper = [plan for plan in alike if gains[plan] > 0]
-        if sum(gains[p] for p in cheaper) > slowdown * alike[0].transform_flops():
+        transform_cost = slowdown * TRANSFORM_SLOWDOWN * alike[0].transform_flops()
+        if sum(gains[p] for p in cheaper) > transform_cost:
             chosen += cheaper
     return chosen
 
@@ -190,14 +193,25 @@ def transform(images: Tensor, plan: Plan) -> Tensor:
     below = rows.cells * period - height - padding
     if padding or right or below:
         images = functional.pad(images, (padding, right, padding, below))
+    shape = (columns.half, rows.cells, count, plan.phases, 2, channels)
+    spectra = images.new_empty(shape)
+    for start in range(0, count, TRANSFORMED_TOGETHER):
+        piece = slice(start, start + TRANSFORMED_TOGETHER)
+        _transform_piece(images[piece], plan, spectra[:, :, piece])
+    return spectra
+
+
+def _transform_piece(images: Tensor, plan: Plan, spectra: Tensor) -> None:
+    rows, columns, period = plan.rows, plan.columns, plan.grid.period
+    count, channels = images.shape[:2]
     cut = images.permute(0, 2, 3, 1)
     cut = cut.reshape(count, rows.cells, period, columns.cells, period, channels)
     maps = cut.permute(1, 3, 0, 2, 4, 5).reshape(rows.cells, columns.cells, -1)
     across = _forward_columns(columns.cells, images.dtype)
     half = torch.matmul(across, maps).view(rows.cells * 2, -1)
     full = torch.mm(_forward_rows(rows.cells, images.dtype), half)
-    spectra = full.view(2, rows.cells, columns.half, count, plan.phases, channels)
-    return spectra.permute(2, 1, 3, 4, 0, 5).contiguous()
+    full = full.view(2, rows.cells, columns.half, count, plan.phases, channels)
+    spectra.copy_(full.permute(2, 1, 3, 4, 0, 5))
 
 
 def transform_kernel(weight: Tensor, plan: Plan) -> Tensor:
@@ -222,12 +236,12 @@ def transform_kernel(weight: Tensor, plan: Plan) -> Tensor:
     return kernel.flatten(3, 5)
 
 
-def convolve(spectra: Tensor, kernel: Tensor, plan: Plan) -> Tensor:
-    """Returns the convolution, without bias, of activations known by their spectra.
+def convolve(spectra: Tensor, kernel: Tensor, bias: Tensor, plan: Plan) -> Tensor:
+    """Returns the convolution of activations known by their spectra.
 
-    ``spectra`` are those of ``transform``, ``kernel`` that of ``transform_kernel``. float32
-    (m, channels, H', W') in channels last layout, equal to ``torch.nn.functional.conv2d`` but for
-    rounding.
+    ``spectra`` are those of ``transform``, ``kernel`` that of ``transform_kernel``, ``bias``
+    (channels,). float32 (m, channels, H', W') in channels last layout, equal to
+    ``torch.nn.functional.conv2d`` but for rounding.
     """
     frequencies, cells, count = spectra.shape[:3]
     maps = count * plan.maps_out
@@ -243,6 +257,8 @@ def convolve(spectra: Tensor, kernel: Tensor, plan: Plan) -> Tensor:
     for v in range(frequencies):
         for part in range(2):
             torch.bmm(factors[v], kernel[part, v], out=product[part])
+        if v == 0:  # a constant lives where both frequencies are zero
+            product[0, 0] += bias * (cells * plan.columns.cells)
         torch.mm(up, product.view(2 * cells, -1), out=partly[:, v])
     across = _backward_columns(width, plan.columns.cells, cells, spectra.dtype)
     back = torch.matmul(across, partly.view(height, 2 * frequencies, -1))

@@ -2,10 +2,17 @@
 
 import io
 from collections.abc import Iterable
+from functools import cache
 from typing import Any
 
-from sqlalchemy import CursorResult, Result, Select
+from sqlalchemy import CursorResult, Result, Select, TextClause, text
 from sqlalchemy.orm import Session
+
+
+@cache
+def sql(statement: str) -> TextClause:
+    """Returns a statement as SQLAlchemy runs it; its parameters are looked for once per process."""
+    return text(statement)
 
 
 def affected_rows(result: Result[Any]) -> int:

@@ -45,12 +45,9 @@ def architecture_rows(
         environment_ids: whose results; None takes all.
         t_quantiles: of Student's t for 2, 3, ... trials.
     """
-    error = Job.accuracy_sd / func.sqrt(Job.trials_done, type_=Float)
-    quantiles = select(cast(literal(list(t_quantiles), ARRAY(Float)), ARRAY(Float)))
-    reach = quantiles.scalar_subquery()[Job.trials_done - 1]
-    columns = [
+    columns: list[Any] = [
         Job.id.label("job_id"),
-        func.encode(Job.architecture_hash, "hex").label("architecture"),
+        _hex(Job.architecture_hash).label("architecture"),
         *_layer_columns(depth),
         Job.status,
         Job.reason,
@@ -60,9 +57,7 @@ def architecture_rows(
         Job.trials_done.label("trials"),
         Job.accuracy,
         Job.accuracy_sd,
-        error.label("accuracy_se"),
-        (Job.accuracy - reach * error).label("accuracy_low"),
-        (Job.accuracy + reach * error).label("accuracy_high"),
+        *_interval_columns(t_quantiles),
         Job.accuracy_min,
         Job.accuracy_max,
         Job.train_accuracy,
@@ -83,6 +78,17 @@ def architecture_rows(
     return statement.order_by(Job.id)
 
 
+def _interval_columns(t_quantiles: Sequence[float]) -> list[ColumnElement[Any]]:
+    error = Job.accuracy_sd / func.sqrt(func.nullif(Job.trials_done, 0), type_=Float)
+    quantiles = select(cast(literal(list(t_quantiles), ARRAY(Float)), ARRAY(Float)))
+    reach = quantiles.scalar_subquery()[Job.trials_done - 1]
+    return [
+        error.label("accuracy_se"),
+        (Job.accuracy - reach * error).label("accuracy_low"),
+        (Job.accuracy + reach * error).label("accuracy_high"),
+    ]
+
+
 def trial_rows(
     sweep_id: int,
     depth: int,
@@ -95,9 +101,9 @@ def trial_rows(
     Args:
         environment_ids: where the trials themselves were measured; None takes all.
     """
-    columns = [
+    columns: list[Any] = [
         Job.id.label("job_id"),
-        func.encode(Job.architecture_hash, "hex").label("architecture"),
+        _hex(Job.architecture_hash).label("architecture"),
         *_layer_columns(depth),
         Job.status,
         Trial.trial,
@@ -109,7 +115,7 @@ def trial_rows(
         Trial.throughput_source,
         Trial.fit_s.label("fit_seconds"),
         Trial.weights_seed,
-        func.encode(Trial.correct_bits, "hex").label("correct_bits"),
+        _hex(Trial.correct_bits).label("correct_bits"),
         Trial.attempt,
         Environment.device,
         Environment.code_version,
@@ -145,6 +151,10 @@ def _layer_columns(depth: int) -> Iterable[ColumnElement[Any]]:
     for layer in range(depth):
         for name in LayerConfig._fields:
             yield getattr(Job, name)[layer + 1].label(f"{name}_{layer}")
+
+
+def _hex(column: Any) -> ColumnElement[str]:
+    return func.encode(column, literal("hex", Text), type_=Text)
 
 
 def _iso(column: Any) -> ColumnElement[str]:

@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import Row, text
+from sqlalchemy import Row
 from sqlalchemy.orm import Session
+
+from shared.db.queries.execution import sql
 
 LONG_AGO = "epoch"  # Postgres's own word for the first moment of 1970
 DISPATCH_LOCK = 6_202_611_231  # any number; the same for every dispatcher
@@ -11,7 +13,7 @@ DISPATCH_LOCK = 6_202_611_231  # any number; the same for every dispatcher
 
 def lock_dispatch(session: Session) -> bool:
     """Takes the turn to send hints until the transaction ends; False while another has it."""
-    statement = text("SELECT pg_try_advisory_xact_lock(:key)")
+    statement = sql("SELECT pg_try_advisory_xact_lock(:key)")
     return bool(session.execute(statement, {"key": DISPATCH_LOCK}).scalar_one())
 
 
@@ -23,7 +25,7 @@ def mark_groups_hinted(session: Session, *, limit: int, resend_s: float) -> list
     that sweeps side by side take turns. The commit does not wait for the disk: a mark that a crash
     of Postgres forgets repeats a hint.
     """
-    statement = text("""
+    statement = sql("""
         SET LOCAL synchronous_commit = off;
         WITH wanted AS (
             SELECT g.sweep_id, g.index FROM groups g JOIN sweeps s ON s.id = g.sweep_id
@@ -60,7 +62,7 @@ def defer_hints(session: Session, groups: Sequence[tuple[int, int]]) -> None:
 def _set_hinted_at(
     session: Session, groups: Sequence[tuple[int, int]], hinted_at: str | None
 ) -> None:
-    statement = text("""
+    statement = sql("""
         UPDATE groups SET hinted_at = CAST(:hinted_at AS timestamptz)
         FROM unnest(CAST(:sweeps AS bigint[]), CAST(:indices AS int[])) AS u(sweep_id, index)
         WHERE groups.sweep_id = u.sweep_id AND groups.index = u.index
@@ -72,7 +74,7 @@ def _set_hinted_at(
 
 def clear_hints_of_sweep(session: Session, sweep_id: int) -> None:
     """Forgets that a sweep's groups with pending jobs were hinted, so that they are at once."""
-    statement = text("""
+    statement = sql("""
         UPDATE groups SET hinted_at = NULL
         WHERE sweep_id = :sweep_id AND pending > 0 AND hinted_at IS NOT NULL
     """)

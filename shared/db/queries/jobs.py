@@ -5,11 +5,11 @@ import uuid
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Row, select, text
+from sqlalchemy import Row, select
 from sqlalchemy.orm import Session
 
 from shared.db.models import Environment, Job, Trial
-from shared.db.queries.execution import affected_rows, copy_rows
+from shared.db.queries.execution import affected_rows, copy_rows, sql
 from shared.status import JobStatus
 
 _JOB_COLUMNS = (
@@ -44,7 +44,7 @@ def claim_jobs(
     The commit does not wait for the disk: a claim that a crash of Postgres forgets leaves its jobs
     pending, and its results are refused. That costs time, never a result.
     """
-    statement = text("""
+    statement = sql("""
         SET LOCAL synchronous_commit = off;
         WITH sweep AS (
             SELECT id FROM sweeps WHERE id = :sweep_id AND status = 'running' FOR SHARE
@@ -100,7 +100,7 @@ def complete_jobs(
         trials: ``job_id`` and the columns of ``trials`` but for environment, attempt and time;
             ``correct_bits`` in hexadecimal.
     """
-    statement = text("""
+    statement = sql("""
         WITH outcome AS (
             SELECT * FROM jsonb_to_recordset(CAST(:jobs AS jsonb))
                 AS o(id bigint, status text, reason text, error text)
@@ -168,7 +168,7 @@ def complete_jobs(
 
 def release_jobs(session: Session, token: uuid.UUID) -> int:
     """Hands back what ``token`` still holds, without burning the attempt; returns how many."""
-    statement = text("""
+    statement = sql("""
         WITH held AS (
             SELECT id, attempt, lease_token FROM jobs
             WHERE lease_token = :token AND status = 'running' ORDER BY id FOR UPDATE
@@ -198,7 +198,7 @@ def release_lost_jobs(
     They are pending again, or failed with ``error`` after their last attempt. The attempt is
     recorded as ``outcome``, ``failed`` or ``expired``.
     """
-    statement = text("""
+    statement = sql("""
         WITH held AS (
             SELECT id, attempt, lease_token FROM jobs
             WHERE lease_token = ANY(:tokens) AND status = 'running' ORDER BY id FOR UPDATE
@@ -228,7 +228,7 @@ def release_lost_jobs(
 
 def cancel_jobs(session: Session, sweep_id: int) -> int:
     """Cancels every unfinished job of a sweep; late results find their lease gone."""
-    statement = text("""
+    statement = sql("""
         WITH unfinished AS (
             SELECT id, attempt, lease_token FROM jobs
             WHERE sweep_id = :sweep_id AND status IN ('pending', 'running')
@@ -250,7 +250,7 @@ def cancel_jobs(session: Session, sweep_id: int) -> int:
 
 def retry_failed_jobs(session: Session, sweep_id: int) -> int:
     """Makes a sweep's failed jobs pending again with a fresh attempt counter; returns how many."""
-    statement = text("""
+    statement = sql("""
         UPDATE jobs SET status = 'pending', attempt = 0, reason = NULL, error = NULL,
                         finished_at = NULL
         WHERE sweep_id = :sweep_id AND status = 'failed'
@@ -264,7 +264,7 @@ def extend_jobs(session: Session, sweep_id: int, trials: int) -> int:
     Completed jobs become pending with a fresh attempt counter. Jobs that run at this moment, and
     those that have or want as many trials already, stay as they are.
     """
-    statement = text("""
+    statement = sql("""
         UPDATE jobs SET trials_target = :trials,
             attempt = CASE WHEN status = 'completed' THEN 0 ELSE attempt END,
             finished_at = NULL, status = 'pending'
@@ -280,7 +280,7 @@ def extend_leaders(session: Session, sweep_id: int, trials: int, top: int) -> in
 
     They become pending with a fresh attempt counter; those with as many trials stay as they are.
     """
-    statement = text("""
+    statement = sql("""
         WITH leaders AS (
             SELECT id FROM jobs WHERE sweep_id = :sweep_id AND status = 'completed'
             ORDER BY accuracy DESC NULLS LAST, id LIMIT :top FOR UPDATE

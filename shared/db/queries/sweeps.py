@@ -9,7 +9,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from shared.db.models import Sweep, SweepProgress
-from shared.db.queries.execution import affected_rows, copy_rows
+from shared.db.queries.execution import affected_rows, copy_rows, sql
 from shared.status import JobStatus, SweepStatus
 
 Counts = dict[JobStatus, int]
@@ -133,7 +133,7 @@ def update_finished_sweeps(session: Session, sweep_id: int | None = None) -> int
     holds, such as a cancellation that waits for the caller's lease, is passed over. The progress
     row is locked too, so that it is judged as it is now and not as it was before a retry.
     """
-    statement = text("""
+    statement = sql("""
         WITH finished AS (
             SELECT s.id FROM sweeps s JOIN sweep_progress p ON p.sweep_id = s.id
             WHERE s.id = coalesce(:sweep_id, s.id) AND s.status IN ('running', 'paused')

@@ -5,10 +5,10 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import RowMapping, text
+from sqlalchemy import RowMapping
 from sqlalchemy.orm import Session
 
-from shared.db.queries.execution import affected_rows
+from shared.db.queries.execution import affected_rows, sql
 
 _EPOCH_COLUMNS = (
     "epoch int, train_loss float8, train_accuracy float8, validation_loss float8, "
@@ -18,7 +18,7 @@ _EPOCH_COLUMNS = (
 
 def mark_trainings_hinted(session: Session, *, limit: int, resend_s: float) -> list[int]:
     """Returns up to ``limit`` trainings that want a hint, oldest first, and notes they get one."""
-    statement = text("""
+    statement = sql("""
         WITH chosen AS (
             SELECT id FROM trainings
             WHERE status = 'pending' AND (hinted_at IS NULL
@@ -33,7 +33,7 @@ def mark_trainings_hinted(session: Session, *, limit: int, resend_s: float) -> l
 
 def find_training_terms(session: Session, training_id: int) -> RowMapping | None:
     """Returns what a worker must know of a training: the network, recipe, protocol, images."""
-    statement = text("""
+    statement = sql("""
         SELECT t.id, t.sweep_id, t.recipe, t.status, s.protocol, e.dataset_hash,
             j.channels, j.kernel_size, j.stride, j.dilation, j.padding, j.activation
         FROM trainings t JOIN sweeps s ON s.id = t.sweep_id JOIN jobs j ON j.id = t.job_id
@@ -47,7 +47,7 @@ def claim_training(
     session: Session, training_id: int, *, worker_id: uuid.UUID, token: uuid.UUID, lease_s: float
 ) -> bool:
     """Leases a pending training; False where it is not pending or somebody holds it now."""
-    statement = text("""
+    statement = sql("""
         WITH claimable AS (
             SELECT id, sweep_id FROM trainings WHERE id = :id AND status = 'pending'
             FOR UPDATE SKIP LOCKED
@@ -80,10 +80,10 @@ def begin_training(
     held = _lock_held(session, token)
     if held is None:
         return False
-    session.execute(text("DELETE FROM training_epochs WHERE training_id = :id"), {"id": held})
+    session.execute(sql("DELETE FROM training_epochs WHERE training_id = :id"), {"id": held})
     if epochs:
         _insert_epochs(session, held, epochs)
-    statement = text("""
+    statement = sql("""
         UPDATE trainings SET epochs_done = :done, environment_id = :environment_id,
             parameters = :parameters, note = coalesce(:note, note)
         WHERE id = :id
@@ -105,13 +105,13 @@ def append_epoch(session: Session, token: uuid.UUID, epoch: dict[str, Any]) -> b
     if held is None:
         return False
     _insert_epochs(session, held, [epoch])
-    statement = text("UPDATE trainings SET epochs_done = :epoch WHERE id = :id")
+    statement = sql("UPDATE trainings SET epochs_done = :epoch WHERE id = :id")
     session.execute(statement, {"id": held, "epoch": epoch["epoch"]})
     return True
 
 
 def _lock_held(session: Session, token: uuid.UUID) -> int | None:
-    statement = text("""
+    statement = sql("""
         SELECT id FROM trainings WHERE lease_token = :token AND status = 'running' FOR UPDATE
     """)
     held: int | None = session.execute(statement, {"token": token}).scalar_one_or_none()
@@ -119,7 +119,7 @@ def _lock_held(session: Session, token: uuid.UUID) -> int | None:
 
 
 def _insert_epochs(session: Session, training_id: int, epochs: Sequence[dict[str, Any]]) -> None:
-    statement = text(f"""
+    statement = sql(f"""
         INSERT INTO training_epochs
         SELECT :id, e.* FROM jsonb_to_recordset(CAST(:epochs AS jsonb)) AS e({_EPOCH_COLUMNS})
     """)  # noqa: S608
@@ -128,13 +128,13 @@ def _insert_epochs(session: Session, training_id: int, epochs: Sequence[dict[str
 
 def note_training(session: Session, token: uuid.UUID, note: str) -> None:
     """Notes something about the training that ``token`` holds."""
-    statement = text("UPDATE trainings SET note = :note WHERE lease_token = :token")
+    statement = sql("UPDATE trainings SET note = :note WHERE lease_token = :token")
     session.execute(statement, {"token": token, "note": note})
 
 
 def complete_training(session: Session, token: uuid.UUID, weights: str | None) -> bool:
     """Ends the training that ``token`` holds, all epochs done; False where it holds none."""
-    statement = text("""
+    statement = sql("""
         UPDATE trainings SET status = 'completed', lease_token = NULL, weights = :weights,
             error = NULL, finished_at = clock_timestamp()
         WHERE lease_token = :token AND status = 'running'
@@ -144,7 +144,7 @@ def complete_training(session: Session, token: uuid.UUID, weights: str | None) -
 
 def release_training(session: Session, token: uuid.UUID) -> int:
     """Hands back the training that ``token`` holds, its attempt unburnt, to be hinted at once."""
-    statement = text("""
+    statement = sql("""
         UPDATE trainings SET status = 'pending', attempt = attempt - 1, lease_token = NULL,
             hinted_at = NULL
         WHERE lease_token = :token AND status = 'running'
@@ -159,7 +159,7 @@ def release_lost_trainings(
 
     They are pending again, or failed with ``error`` after their last attempt.
     """
-    statement = text("""
+    statement = sql("""
         UPDATE trainings SET lease_token = NULL, hinted_at = NULL, error = :error,
             status = CASE WHEN attempt < :max_attempts THEN 'pending' ELSE 'failed' END,
             finished_at = CASE WHEN attempt < :max_attempts THEN NULL ELSE clock_timestamp() END

@@ -4,10 +4,10 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import RowMapping, text
+from sqlalchemy import RowMapping
 from sqlalchemy.orm import Session
 
-from shared.db.queries.execution import affected_rows
+from shared.db.queries.execution import affected_rows, sql
 
 _SUMMARY = """
     SELECT t.*, j.channels AS searched_channels, j.kernel_size, j.stride, j.dilation, j.padding,
@@ -41,7 +41,7 @@ def insert_trainings(session: Session, rows: Sequence[dict[str, Any]]) -> int:
 
     A job has one training per recipe: those that are there already stay as they are.
     """
-    statement = text("""
+    statement = sql("""
         INSERT INTO trainings (sweep_id, job_id, recipe, recipe_hash, epochs)
         SELECT r.sweep_id, r.job_id, r.recipe, r.recipe_hash, r.epochs
         FROM ROWS FROM (jsonb_to_recordset(CAST(:rows AS jsonb)) AS
@@ -57,7 +57,7 @@ def select_trainings_of(
     session: Session, keys: Sequence[tuple[int, str]]
 ) -> list[RowMapping]:
     """Returns the trainings of these (job_id, recipe_hash), by id."""
-    statement = text(_SUMMARY + """
+    statement = sql(_SUMMARY + """
         JOIN unnest(CAST(:jobs AS bigint[]), CAST(:hashes AS text[])) AS k(job_id, recipe_hash)
             ON k.job_id = t.job_id AND k.recipe_hash = t.recipe_hash
         ORDER BY t.id
@@ -70,7 +70,7 @@ def select_trainings(
     session: Session, sweep_id: int, *, status: str | None, after_id: int, limit: int
 ) -> list[RowMapping]:
     """Returns a sweep's trainings with their results so far, by id from just after ``after_id``."""
-    statement = text(_SUMMARY + """
+    statement = sql(_SUMMARY + """
         WHERE t.sweep_id = :sweep_id AND t.id > :after_id
           AND (CAST(:status AS text) IS NULL OR t.status = :status)
         ORDER BY t.id LIMIT :limit
@@ -81,13 +81,13 @@ def select_trainings(
 
 def find_training(session: Session, training_id: int) -> RowMapping | None:
     """Returns one training with its results so far."""
-    statement = text(_SUMMARY + "WHERE t.id = :id")
+    statement = sql(_SUMMARY + "WHERE t.id = :id")
     return session.execute(statement, {"id": training_id}).mappings().one_or_none()
 
 
 def count_trainings(session: Session, sweep_id: int) -> dict[str, int]:
     """Returns how many trainings a sweep has in each state; states without any are left out."""
-    statement = text("""
+    statement = sql("""
         SELECT status, count(*) AS n FROM trainings WHERE sweep_id = :sweep_id GROUP BY status
     """)
     return {row.status: row.n for row in session.execute(statement, {"sweep_id": sweep_id})}
@@ -95,7 +95,7 @@ def count_trainings(session: Session, sweep_id: int) -> dict[str, int]:
 
 def select_epochs(session: Session, training_ids: Sequence[int]) -> list[RowMapping]:
     """Returns the epochs of trainings, by training and epoch."""
-    statement = text("""
+    statement = sql("""
         SELECT * FROM training_epochs WHERE training_id = ANY(:ids) ORDER BY training_id, epoch
     """)
     return list(session.execute(statement, {"ids": list(training_ids)}).mappings())
@@ -118,11 +118,11 @@ def move_trainings(
         sweep_id = :sweep_id AND status = ANY(:sources)
         AND (CAST(:training_id AS bigint) IS NULL OR id = :training_id)
     """
-    end = text(f"""
+    end = sql(f"""
         UPDATE leases SET ended_at = clock_timestamp(), outcome = :outcome
         WHERE ended_at IS NULL AND token IN (SELECT lease_token FROM trainings WHERE {chosen})
     """)  # noqa: S608
-    move = text(f"""
+    move = sql(f"""
         UPDATE trainings SET status = :target, lease_token = NULL, hinted_at = NULL,
             attempt = 0, error = NULL,
             finished_at = CASE WHEN :target = 'cancelled' THEN clock_timestamp() END

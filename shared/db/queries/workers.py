@@ -4,13 +4,15 @@ import json
 import uuid
 from typing import Any
 
-from sqlalchemy import Row, RowMapping, text
+from sqlalchemy import Row, RowMapping
 from sqlalchemy.orm import Session
+
+from shared.db.queries.execution import sql
 
 
 def insert_worker(session: Session, worker: dict[str, Any]) -> None:
     """Adds a worker process: ``id hostname pid device_class device code_version datasets``."""
-    statement = text("""
+    statement = sql("""
         INSERT INTO workers (id, hostname, pid, device_class, device, code_version, datasets)
         VALUES (:id, :hostname, :pid, :device_class, :device, :code_version,
                 CAST(:datasets AS jsonb))
@@ -22,19 +24,19 @@ def update_worker_datasets(
     session: Session, worker_id: uuid.UUID, datasets: dict[str, list[str]]
 ) -> None:
     """Notes which datasets a worker can read, and the hashes of what it has loaded of each."""
-    statement = text("UPDATE workers SET datasets = CAST(:datasets AS jsonb) WHERE id = :id")
+    statement = sql("UPDATE workers SET datasets = CAST(:datasets AS jsonb) WHERE id = :id")
     session.execute(statement, {"id": worker_id, "datasets": json.dumps(datasets)})
 
 
 def update_worker_seen(session: Session, worker_id: uuid.UUID) -> None:
     """Notes that a worker is alive now."""
-    statement = text("UPDATE workers SET last_seen_at = clock_timestamp() WHERE id = :id")
+    statement = sql("UPDATE workers SET last_seen_at = clock_timestamp() WHERE id = :id")
     session.execute(statement, {"id": worker_id})
 
 
 def update_worker_problem(session: Session, worker_id: uuid.UUID, problem: str | None) -> None:
     """Notes what keeps a worker from working, or that nothing does any more."""
-    statement = text("""
+    statement = sql("""
         UPDATE workers SET problem = :problem, last_seen_at = clock_timestamp()
         WHERE id = :id AND problem IS DISTINCT FROM :problem
     """)
@@ -43,13 +45,13 @@ def update_worker_problem(session: Session, worker_id: uuid.UUID, problem: str |
 
 def update_worker_stopped(session: Session, worker_id: uuid.UUID) -> None:
     """Notes that a worker has ended in good order."""
-    statement = text("UPDATE workers SET stopped_at = clock_timestamp() WHERE id = :id")
+    statement = sql("UPDATE workers SET stopped_at = clock_timestamp() WHERE id = :id")
     session.execute(statement, {"id": worker_id})
 
 
 def select_workers(session: Session, *, seen_within_s: float) -> list[RowMapping]:
     """Returns workers seen lately, each with the group it holds now, if any."""
-    statement = text("""
+    statement = sql("""
         SELECT w.*, l.sweep_id, l.group_index, l.jobs, l.claimed_at
         FROM workers w
         LEFT JOIN LATERAL (
@@ -67,7 +69,7 @@ def find_environment(
     session: Session, fingerprint: str, sweep_id: int
 ) -> Row[int | None, str | None]:
     """Returns the id of an environment, if it is known, and the sweep's pinned dataset hash."""
-    statement = text("""
+    statement = sql("""
         SELECT e.id, s.dataset_hash
         FROM sweeps s LEFT JOIN environments e ON e.fingerprint = :fingerprint
         WHERE s.id = :sweep_id
@@ -82,7 +84,7 @@ def upsert_environment(session: Session, environment: dict[str, Any]) -> int:
     Look with ``find_environment`` first: to touch its row makes every completion on the same kind
     of device wait for the one before.
     """
-    statement = text("""
+    statement = sql("""
         INSERT INTO environments
             (code_version, device_class, device, dataset, dataset_hash, versions, fingerprint)
         VALUES (:code_version, :device_class, :device, :dataset, :dataset_hash,
@@ -95,4 +97,4 @@ def upsert_environment(session: Session, environment: dict[str, Any]) -> int:
 
 def select_one(session: Session) -> None:
     """Asks the database for nothing but an answer."""
-    session.execute(text("SELECT 1"))
+    session.execute(sql("SELECT 1"))

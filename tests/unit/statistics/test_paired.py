@@ -15,6 +15,7 @@ from services.statistics.paired import (
     mcnemar,
     unpack_bits,
 )
+from shared.errors import NotComparableError
 
 
 def answers(
@@ -54,14 +55,14 @@ def test_several_trials_of_an_image_count_as_one_image() -> None:
 
 
 def test_clustered_statistic_is_near_its_null_distribution() -> None:
-    """Over 2,000 pairs of equally good networks p-values are near uniform."""
+    """Over 2,000 pairs of equally good networks p-values are near uniform, on the safe side."""
     random = np.random.default_rng(3)
     skill = random.random(400)  # images are easy or hard for both
     p_values = [
         mcnemar(differences(*(random.random((2, 3, 400)) < skill))).p_value for _ in range(2000)
     ]
     for level in (0.05, 0.2, 0.5):
-        assert np.mean(np.array(p_values) < level) == pytest.approx(level, abs=0.03)
+        assert level - 0.06 < np.mean(np.array(p_values) < level) < level + 0.02
 
 
 def test_bootstrap_interval_is_scipys_percentile_interval() -> None:
@@ -91,5 +92,5 @@ def test_answers_are_counted_over_trials_and_images() -> None:
 
 def test_bits_are_read_most_significant_first_without_the_padding() -> None:
     assert unpack_bits(bytes([0b10100000, 0b01111111]), 10).nonzero()[0].tolist() == [0, 2, 9]
-    with pytest.raises(ValueError, match="8 bits are not 9 images"):
+    with pytest.raises(NotComparableError, match="1 bytes are not the answers to 9 images"):
         unpack_bits(b"\xff", 9)
