@@ -14,7 +14,7 @@ from api.errors import register_error_handlers
 from api.guard import Guard
 from api.metrics import RequestTimes, make_registry
 from api.requests import RequestLog
-from api.routes import analysis, exports, health, keys, results, sweeps, system
+from api.routes import analysis, exports, health, keys, results, sweeps, system, trainings
 from shared.db.session import make_engine, make_session_factory
 from shared.settings import Settings, get_settings
 from shared.version import code_version
@@ -43,13 +43,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redoc_url=None,
     )
     app.state.session_factory = make_session_factory(engine)
+    app.state.trainings_dir = settings.trainings
     app.state.metrics = make_registry(settings, app.state.session_factory)
     _stand_before(app, settings)
     register_error_handlers(app)
     serve_docs(app)
     app.include_router(health.router)
     secured = [Security(key_scheme)] if settings.api_keys == "required" else []
-    for routes in (sweeps, results, exports, analysis, keys, system):
+    for routes in (sweeps, results, exports, analysis, trainings, keys, system):
         app.include_router(routes.router, dependencies=secured)
     return app
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -40,7 +40,9 @@ class Recipe(BaseModel):
     learning_rate: Positive = Field(default=3e-4, description="AdamW's, at its greatest.")
     weight_decay: Annotated[float, Field(strict=True, ge=0, le=1e3, allow_inf_nan=False)] = 0.01
     warmup_epochs: Annotated[int, Field(strict=True, ge=0, le=MAX_EPOCHS)] = Field(
-        default=5, description="The rate rises linearly for so long, then falls as a cosine."
+        default=5,
+        description="The rate rises linearly for so long, then falls as a cosine; a twentieth of "
+        "fewer than 100 epochs where left out.",
     )
     augment: Augment = Augment.TRIVIAL_WIDE
     train_images: Annotated[int, Field(strict=True, ge=2)] | None = Field(
@@ -61,9 +63,18 @@ class Recipe(BaseModel):
     checkpoint_epochs: Annotated[int, Field(strict=True, ge=1, le=MAX_EPOCHS)] = 5
     seed: Annotated[int, Field(strict=True, ge=0, lt=2**63)] = 0
 
+    @model_validator(mode="before")
+    @classmethod
+    def _short_warm_up(cls, given: Any) -> Any:
+        """Gives short trainings a warm-up of a twentieth unless they ask for one."""
+        epochs = given.get("epochs") if isinstance(given, dict) else None
+        if isinstance(epochs, int) and "warmup_epochs" not in given:
+            return given | {"warmup_epochs": min(5, epochs // 20)}
+        return given
+
     @model_validator(mode="after")
     def _some_time_at_full_rate(self) -> "Recipe":
-        if self.warmup_epochs >= self.epochs and self.warmup_epochs > 0:
+        if self.warmup_epochs >= self.epochs:
             raise ValueError("warmup_epochs: must be fewer than epochs")
         return self
 
@@ -114,7 +125,10 @@ class ByIds(_Selection):
     """These completed jobs."""
 
     by: Literal["ids"]
-    job_ids: Annotated[list[Annotated[int, Field(strict=True, ge=1, lt=2**63)]], Field(min_length=1, max_length=10_000)]
+    job_ids: Annotated[
+        list[Annotated[int, Field(strict=True, ge=1, lt=2**63)]],
+        Field(min_length=1, max_length=10_000),
+    ]
 
 
 class ByRank(_Selection):

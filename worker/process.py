@@ -26,6 +26,7 @@ from worker.heartbeat import Heartbeat
 from worker.metrics import serve_metrics
 from worker.readiness import available_datasets
 from worker.tasks import register_tasks
+from worker.training import Trainer
 
 log = structlog.get_logger(__name__)
 
@@ -63,7 +64,11 @@ def run_worker(settings: Settings, evaluate: Evaluate = evaluate_group) -> int:
         settings, session_factory, device, worker_id, heartbeat, _should_stop, evaluate
     )
     app = make_celery(settings)
-    register_tasks(app, executor)
+    trainer = Trainer(
+        settings, session_factory, device, worker_id, heartbeat, _should_stop,
+        executor.readiness, executor.metrics,
+    )  # fmt: skip
+    register_tasks(app, executor, trainer)
     log.info("worker_started", device=device.model)
     try:
         serve_metrics(executor.metrics, settings)

@@ -10,10 +10,17 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from services import leases, workers
 from services.leases import Terms
+from services.training_leases import TrainingTerms
 from shared.errors import DatasetError, DatasetMismatchError, DeviceUnavailableError
 from shared.protocol import DeviceClass, Protocol
 from worker.device import Device
-from worker.engine.datasets import Dataset, list_datasets, load_dataset
+from worker.engine.datasets import (
+    Dataset,
+    TrainingImages,
+    list_datasets,
+    load_dataset,
+    load_training_images,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -45,6 +52,7 @@ class Readiness:
         self._data_dir = data_dir
         self._terms: dict[int, Terms] = {}
         self._loaded: dict[Protocol, Dataset] = {}
+        self._training_images: dict[object, TrainingImages] = {}
         self._advertised = available_datasets(data_dir)
         self._problem: str | None = None
 
@@ -71,6 +79,40 @@ class Readiness:
             return None
         self.note_problem(None)
         return Ready(terms.protocol, dataset)
+
+    def prepare_training(self, terms: TrainingTerms) -> TrainingImages | None:
+        """Returns the images that a training needs; None where this worker cannot serve it.
+
+        The reason is noted with the worker, and cleared as soon as it can.
+        """
+        protocol, recipe = terms.protocol, terms.recipe
+        key = (
+            protocol.dataset,
+            protocol.input_shape,
+            recipe.train_images,
+            recipe.validation_images,
+        )
+        try:
+            self._check_device(protocol)
+            if key not in self._training_images:
+                self._training_images.clear()  # whole splits are large
+                self._training_images[key] = load_training_images(
+                    self._data_dir, protocol, recipe.train_images, recipe.validation_images
+                )
+            images = self._training_images[key]
+            if terms.dataset_hash is not None:
+                leases.check_dataset_hash(
+                    terms.sweep_id, images.name, images.content_hash, terms.dataset_hash
+                )
+        except (DatasetError, DeviceUnavailableError) as error:
+            self._training_images.pop(key, None)  # somebody may put the right file there
+            self.note_problem(error.message)
+            return None
+        except (RuntimeError, MemoryError, OSError) as error:
+            self.note_problem(f"Dataset {protocol.dataset!r} cannot be loaded whole: {error}")
+            return None
+        self.note_problem(None)
+        return images
 
     def note_problem(self, problem: str | None) -> None:
         """Notes what keeps this worker from working, or that nothing does; the same once."""

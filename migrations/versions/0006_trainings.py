@@ -81,12 +81,8 @@ def upgrade() -> None:
         sa.Column("seconds", sa.Float(), nullable=False),
         sa.Column("images_per_s", sa.Float(), nullable=True),
         sa.CheckConstraint("epoch > 0", name="training_epochs_epoch"),
-        sa.CheckConstraint(
-            "train_accuracy BETWEEN 0 AND 1", name="training_epochs_train_accuracy"
-        ),
-        sa.CheckConstraint(
-            "validation_accuracy BETWEEN 0 AND 1", name="training_epochs_accuracy"
-        ),
+        sa.CheckConstraint("train_accuracy BETWEEN 0 AND 1", name="training_epochs_train_accuracy"),
+        sa.CheckConstraint("validation_accuracy BETWEEN 0 AND 1", name="training_epochs_accuracy"),
         sa.ForeignKeyConstraint(["training_id"], ["trainings.id"], ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("training_id", "epoch"),
     )

@@ -135,12 +135,18 @@ def load_training_images(
         validation = _select(name, "validation", validation, validation_images)
     for split in (train, validation):
         _check_split(name, split, protocol, classes)
-    tensors = [
-        torch.from_numpy(np.array(part))
-        for split in (train, validation)
-        for part in (split.images, split.labels.astype(np.int64))
-    ]
-    return TrainingImages(name, *tensors, classes, _content_hash(train, validation))
+    return TrainingImages(
+        name,
+        *_stored(train),
+        *_stored(validation),
+        classes=classes,
+        content_hash=_content_hash(train, validation),
+    )
+
+
+def _stored(split: Split) -> tuple[Tensor, Tensor]:
+    """Returns images as they are stored, and labels."""
+    return torch.from_numpy(np.array(split.images)), torch.from_numpy(split.labels.astype(np.int64))
 
 
 def list_datasets(data_dir: Path) -> list[DatasetInfo]:

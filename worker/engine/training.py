@@ -40,7 +40,8 @@ def build_trainable(
     """Returns convolutions with their activations, ``Flatten`` and ``Linear(features, classes)``.
 
     On the CPU, as PyTorch initialises such a network, drawn from the recipe's seed. The
-    architecture has the recipe's channels already. Maps images (N, C, H, W) in [0, 1] to scores (N, classes).
+    architecture has the recipe's channels already. Maps images (N, C, H, W) in [0, 1] to scores
+    (N, classes).
     """
     modules: list[nn.Module] = []
     channels = input_shape[0]
@@ -93,7 +94,7 @@ class Training:
         self._device = device
         shape = tuple(images.train_images.shape[1:])
         network = build_trainable(architecture, shape, images.classes, recipe)  # type: ignore[arg-type]
-        self.network = network.to(device=device, memory_format=self._memory_format)
+        self.network = network.to(device).to(memory_format=self._memory_format)
         self._optimizer = torch.optim.AdamW(
             self.network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
         )

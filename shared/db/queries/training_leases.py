@@ -5,7 +5,7 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import RowMapping
+from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
 from shared.db.queries.execution import affected_rows, sql
@@ -31,7 +31,7 @@ def mark_trainings_hinted(session: Session, *, limit: int, resend_s: float) -> l
     return sorted(session.execute(statement, {"limit": limit, "resend_s": resend_s}).scalars())
 
 
-def find_training_terms(session: Session, training_id: int) -> RowMapping | None:
+def find_training_terms(session: Session, training_id: int) -> Row[Any] | None:
     """Returns what a worker must know of a training: the network, recipe, protocol, images."""
     statement = sql("""
         SELECT t.id, t.sweep_id, t.recipe, t.status, s.protocol, e.dataset_hash,
@@ -40,7 +40,7 @@ def find_training_terms(session: Session, training_id: int) -> RowMapping | None
         LEFT JOIN environments e ON e.id = t.environment_id
         WHERE t.id = :id
     """)
-    return session.execute(statement, {"id": training_id}).mappings().one_or_none()
+    return session.execute(statement, {"id": training_id}).one_or_none()
 
 
 def claim_training(

@@ -4,13 +4,13 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import RowMapping
+from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
 from shared.db.queries.execution import affected_rows, sql
 
 _SUMMARY = """
-    SELECT t.*, j.channels AS searched_channels, j.kernel_size, j.stride, j.dilation, j.padding,
+    SELECT t.*, j.channels, j.kernel_size, j.stride, j.dilation, j.padding,
         j.activation, j.architecture_hash, j.accuracy AS probe_accuracy,
         j.parameters AS searched_parameters, j.flops, j.ratio,
         e.device, e.device_class, e.dataset_hash, e.code_version, e.versions,
@@ -53,36 +53,40 @@ def insert_trainings(session: Session, rows: Sequence[dict[str, Any]]) -> int:
     return affected_rows(session.execute(statement, {"rows": json.dumps(list(rows))}))
 
 
-def select_trainings_of(
-    session: Session, keys: Sequence[tuple[int, str]]
-) -> list[RowMapping]:
+def select_trainings_of(session: Session, keys: Sequence[tuple[int, str]]) -> list[Row[Any]]:
     """Returns the trainings of these (job_id, recipe_hash), by id."""
-    statement = sql(_SUMMARY + """
+    statement = sql(
+        _SUMMARY
+        + """
         JOIN unnest(CAST(:jobs AS bigint[]), CAST(:hashes AS text[])) AS k(job_id, recipe_hash)
             ON k.job_id = t.job_id AND k.recipe_hash = t.recipe_hash
         ORDER BY t.id
-    """)
+    """
+    )
     values = {"jobs": [job for job, _ in keys], "hashes": [digest for _, digest in keys]}
-    return list(session.execute(statement, values).mappings())
+    return list(session.execute(statement, values))
 
 
 def select_trainings(
     session: Session, sweep_id: int, *, status: str | None, after_id: int, limit: int
-) -> list[RowMapping]:
+) -> list[Row[Any]]:
     """Returns a sweep's trainings with their results so far, by id from just after ``after_id``."""
-    statement = sql(_SUMMARY + """
+    statement = sql(
+        _SUMMARY
+        + """
         WHERE t.sweep_id = :sweep_id AND t.id > :after_id
           AND (CAST(:status AS text) IS NULL OR t.status = :status)
         ORDER BY t.id LIMIT :limit
-    """)
+    """
+    )
     values = {"sweep_id": sweep_id, "status": status, "after_id": after_id, "limit": limit}
-    return list(session.execute(statement, values).mappings())
+    return list(session.execute(statement, values))
 
 
-def find_training(session: Session, training_id: int) -> RowMapping | None:
+def find_training(session: Session, training_id: int) -> Row[Any] | None:
     """Returns one training with its results so far."""
     statement = sql(_SUMMARY + "WHERE t.id = :id")
-    return session.execute(statement, {"id": training_id}).mappings().one_or_none()
+    return session.execute(statement, {"id": training_id}).one_or_none()
 
 
 def count_trainings(session: Session, sweep_id: int) -> dict[str, int]:
@@ -93,12 +97,12 @@ def count_trainings(session: Session, sweep_id: int) -> dict[str, int]:
     return {row.status: row.n for row in session.execute(statement, {"sweep_id": sweep_id})}
 
 
-def select_epochs(session: Session, training_ids: Sequence[int]) -> list[RowMapping]:
+def select_epochs(session: Session, training_ids: Sequence[int]) -> list[Row[Any]]:
     """Returns the epochs of trainings, by training and epoch."""
     statement = sql("""
         SELECT * FROM training_epochs WHERE training_id = ANY(:ids) ORDER BY training_id, epoch
     """)
-    return list(session.execute(statement, {"ids": list(training_ids)}).mappings())
+    return list(session.execute(statement, {"ids": list(training_ids)}))
 
 
 def move_trainings(
