@@ -189,7 +189,7 @@ class Client:
         return self._json("GET", f"/v1/trainings/{training_id}")
 
     def steer_trainings(self, sweep_id: int, action: str) -> int:
-        """Does ``pause``, ``resume``, ``cancel`` or ``retry`` to all of a sweep's; returns how many."""
+        """Does ``pause``, ``resume``, ``cancel`` or ``retry`` to all that can; returns how many."""
         answer = self._json("POST", f"/v1/sweeps/{sweep_id}/trainings/{action}")
         return int(answer["changed"])
 

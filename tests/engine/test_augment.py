@@ -115,11 +115,12 @@ def test_operations_magnitudes_and_signs_are_uniform() -> None:
 def test_the_distribution_is_that_of_torchvision(monkeypatch: pytest.MonkeyPatch) -> None:
     """Records what torchvision itself draws 4,000 times: same mean magnitude per operation."""
     seen: dict[str, list[float]] = {name: [] for name in OPERATIONS}
-    monkeypatch.setattr(
-        v2.TrivialAugmentWide,
-        "_apply_image_or_video_transform",
-        lambda _, image, name, magnitude, **_more: seen[name].append(magnitude) or image,
-    )
+
+    def record(_: object, image: Tensor, name: str, magnitude: float, **_more: object) -> Tensor:
+        seen[name].append(magnitude)
+        return image
+
+    monkeypatch.setattr(v2.TrivialAugmentWide, "_apply_image_or_video_transform", record)
     with torch.random.fork_rng():
         torch.manual_seed(3)
         for _ in range(4_000):

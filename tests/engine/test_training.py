@@ -123,7 +123,7 @@ def test_a_shared_device_reports_no_rate() -> None:
 def test_a_loss_that_is_no_number_is_an_error() -> None:
     training = Training(tiny(), recipe(), digits(64, 64), CPU)
     with torch.no_grad():
-        training.network[0].bias.fill_(math.nan)
+        next(training.network.parameters()).fill_(math.nan)
     with pytest.raises(NonFiniteError, match="epoch 1"):
         training.run_epoch(lambda: None)
 

@@ -298,9 +298,10 @@ def test_trainings_take_no_more_than_half_of_the_hints(site: Site, session: Sess
 def test_trainings_are_paused_resumed_and_cancelled(site: Site) -> None:
     sweep_id = site.add_sweep()
     site.ask(sweep_id, {"by": "rank", "count": 2})
-    with site.factory.begin() as session:
+    with site.factory() as session:
         worker_id, token = add_worker(session), uuid.uuid4()
         claim_training(session, 1, worker_id=worker_id, token=token, lease_s=60)
+        session.commit()
     assert site.client.steer_trainings(sweep_id, "pause") == 2
     assert site.scalar("SELECT count(*) FROM leases WHERE ended_at IS NULL") == 0
     site.worker().train(1)
