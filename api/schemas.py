@@ -7,10 +7,10 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from sqlalchemy import Row
 
-from services.intervals import mean_interval
 from services.keys import MAX_LIFETIME_DAYS, MAX_NAME
 from services.leaderboard import JobDetail, LeaderPage
 from services.leases import architecture_of
+from services.statistics.intervals import trial_interval
 from services.sweeps import Preview, SweepState
 from shared.access import Scope
 from shared.db.models import Environment, Job, Trial
@@ -210,7 +210,7 @@ class LeaderOut(JobOut):
 
     @classmethod
     def ranked(cls, rank: int, row: Row[Any]) -> "LeaderOut":
-        error, low, high = mean_interval(row.accuracy, row.accuracy_sd, row.trials_done)
+        error, low, high = trial_interval(row.accuracy, row.accuracy_sd, row.trials_done)
         own = {"rank": rank, "fitness": row.fitness, "device": row.device}
         interval = {"accuracy_se": error, "accuracy_low": low, "accuracy_high": high}
         return cls.model_validate(_job_fields(row) | own | interval)

@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 
 from services.devices import choose_devices
 from services.filters import Filters
-from services.intervals import t_quantile
+from services.statistics.intervals import t_quantile
 from services.sweeps import get_sweep
 from shared.db.queries import export as export_queries
 from shared.db.queries.leaderboard import select_fitness_scale

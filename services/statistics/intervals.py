@@ -1,10 +1,14 @@
-"""Intervals of means."""
+"""Intervals of means. Formulas: docs/protocol.md."""
 
+import math
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
 from services.statistics import FloatArray, IntArray
+from shared.protocol import MAX_TRIALS
 
 CONFIDENCE = 0.95
 
@@ -16,6 +20,31 @@ class Interval:
     mean: float
     low: float | None
     high: float | None
+
+
+class TrialInterval(NamedTuple):
+    """Standard error of a mean over trials, and its interval; None where one trial tells none."""
+
+    error: float | None
+    low: float | None
+    high: float | None
+
+
+@lru_cache(maxsize=MAX_TRIALS)
+def t_quantile(trials: int) -> float:
+    """Returns the quantile of Student's t that an interval over so many trials spans."""
+    from scipy.special import stdtrit  # Student's quantiles
+
+    return float(stdtrit(trials - 1, (1 + CONFIDENCE) / 2))
+
+
+def trial_interval(mean: float | None, sd: float | None, trials: int) -> TrialInterval:
+    """Returns sd / sqrt(n), and the mean with t(n - 1) times that to both sides."""
+    if mean is None or sd is None or trials < 2:
+        return TrialInterval(None, None, None)
+    error = sd / math.sqrt(trials)
+    reach = t_quantile(trials) * error
+    return TrialInterval(error, mean - reach, mean + reach)
 
 
 def mean_interval(values: FloatArray) -> Interval:

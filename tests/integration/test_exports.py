@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from cli.main import app
 from services.export import CHUNK_BYTES, ROW_GROUP_ROWS, ExportFormat, ExportRows, export_rows
 from services.filters import parse_filters
-from services.intervals import mean_interval
+from services.statistics.intervals import trial_interval
 from tests.conftest import SessionFactory
 from tests.integration.listings import SPACE, Reference, add_results
 from tests.integration.scenario import add_sweep, finish_sweep
@@ -110,7 +110,7 @@ def test_an_export_is_the_table(api: httpx.Client, session: Session) -> None:
         assert row["architecture"] == job["architecture_hash"].hex()
         for name in ("channels", "kernel_size", "stride", "dilation", "padding", "activation"):
             assert [row[f"{name}_0"], row[f"{name}_1"]] == job[name]
-        interval = mean_interval(job["accuracy"], job["accuracy_sd"], job["trials_done"])
+        interval = trial_interval(job["accuracy"], job["accuracy_sd"], job["trials_done"])
         for name, value in interval._asdict().items():
             field = {"error": "accuracy_se"}.get(name, f"accuracy_{name}")
             assert row[field] == (None if value is None else pytest.approx(value))
