@@ -88,15 +88,18 @@ class PublishedWay:
             torch.cuda.synchronize(self._device)
 
 
-def rate(run_epoch: Callable[[], object], images: int, epochs: int) -> float:
-    """Returns images per second of the median epoch, after one to warm up."""
-    run_epoch()
-    seconds = []
-    for _ in range(epochs):
-        started = time.perf_counter()
-        run_epoch()
-        seconds.append(time.perf_counter() - started)
-    return images / statistics.median(seconds)
+def rates(ways: dict[str, Callable[[], object]], images: int, epochs: int) -> dict[str, float]:
+    """Returns images per second of each way: the median of its epochs, after one to warm up.
+
+    The ways take turns, epoch by epoch, so that a busy machine slows all of them.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(1 + epochs):
+        for name, run_epoch in ways.items():
+            started = time.perf_counter()
+            run_epoch()
+            seconds[name].append(time.perf_counter() - started)
+    return {name: images / statistics.median(took[1:]) for name, took in seconds.items()}
 
 
 def compare(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -107,23 +110,22 @@ def compare(arguments: argparse.Namespace) -> dict[str, Any]:
     device, images = torch.device(arguments.device), noise(arguments.images)
     architecture = network(arguments.network)
 
-    def engine(augment: Augment) -> float:
+    def engine(augment: Augment) -> Callable[[], object]:
         recipe = Recipe(
             augment=augment, precision=arguments.precision, memory_format=arguments.memory_format
         )
         training = Training(architecture, recipe, images, device)
-        run = lambda: training.run_epoch(lambda: None)  # noqa: E731
-        return rate(run, arguments.images, arguments.epochs)
+        return lambda: training.run_epoch(lambda: None)
 
-    published = {
-        workers: rate(
-            PublishedWay(architecture, images, device, workers).run_epoch,
-            arguments.images, arguments.epochs,
-        )
-        for workers in (0, os.cpu_count() or 1)
-    }  # fmt: skip
-    plain, augmented = engine(Augment.NONE), engine(Augment.TRIVIAL_WIDE)
-    fastest = max(published, key=published.__getitem__)
+    processes = (0, os.cpu_count() or 1)
+    ways = {
+        f"published {count}": PublishedWay(architecture, images, device, count).run_epoch
+        for count in processes
+    } | {augment.value: engine(augment) for augment in Augment}
+    found = rates(ways, arguments.images, arguments.epochs)
+    fastest = max(processes, key=lambda count: found[f"published {count}"])
+    published = found[f"published {fastest}"]
+    plain, augmented = found[Augment.NONE], found[Augment.TRIVIAL_WIDE]
     return {
         "network": arguments.network,
         "device": str(device),
@@ -133,9 +135,9 @@ def compare(arguments: argparse.Namespace) -> dict[str, Any]:
         "images_per_s": round(plain),
         "images_per_s_augmented": round(augmented),
         "augmentation_share": round(1 - augmented / plain, 3),
-        "published_way_images_per_s": round(published[fastest]),
+        "published_way_images_per_s": round(published),
         "published_way_workers": fastest,
-        "speedup": round(augmented / published[fastest], 2),
+        "speedup": round(augmented / published, 2),
         "threads": torch.get_num_threads(),
     }
 
