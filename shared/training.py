@@ -54,7 +54,7 @@ class Recipe(BaseModel):
     precision: Precision = Field(
         default=Precision.FLOAT32, description="bfloat16 is mixed: weights stay float32."
     )
-    memory_format: MemoryFormat = MemoryFormat.CONTIGUOUS
+    memory_format: MemoryFormat = MemoryFormat.CHANNELS_LAST
     share_device: bool = Field(
         default=False,
         strict=True,

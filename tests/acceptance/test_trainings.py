@@ -3,13 +3,14 @@
 import os
 import signal
 import time
+from collections.abc import Callable
 from typing import Any
 
+from cli.client import Client
 from tests.acceptance.conftest import Cluster, small_sweep
 
 Json = dict[str, Any]
-RECIPE = ("--epochs", "12", "--set", "train_images=300", "--set", "validation_images=100",
-          "--set", "checkpoint_epochs=2")  # fmt: skip
+RECIPE = {"epochs": 12, "train_images": 300, "validation_images": 100}
 
 
 def curve(training: Json) -> list[tuple[float, ...]]:
@@ -22,41 +23,32 @@ def test_a_training_whose_worker_is_killed_ends_with_the_curve_of_an_undisturbed
     cluster: Cluster,
 ) -> None:
     with cluster.client() as client:
-        client.create_sweep(small_sweep(trials=1))
-    cluster.convsweep("sweep", "watch", "latest")
-    best = cluster.convsweep_json("top", "latest", "-n", "1")[0]["id"]
-    asked = cluster.convsweep_json("train", "latest", "--job", str(best), *RECIPE, "--watch")
-    undisturbed = cluster.convsweep_json("training", "show", str(asked[0]["id"]))
-    assert undisturbed["status"] == "completed"
-    assert len(undisturbed["curve"]) == 12
-
-    with cluster.client() as client:  # the very same once more: in a sweep of the same networks
-        again = client.create_sweep(small_sweep(trials=1))
-    cluster.convsweep("sweep", "watch", "latest")
-    best = cluster.convsweep_json("top", "latest", "-n", "1")[0]["id"]
-    asked = cluster.convsweep_json("train", "latest", "--job", str(best), *RECIPE)
-    training_id = asked[0]["id"]
-    killed = kill_worker_after(cluster, training_id, epochs=5)
-    cluster.convsweep(
-        "train", str(again["id"]), "--job", str(best), *RECIPE, "--watch"
-    )  # asks for nothing new
-    resumed = cluster.convsweep_json("training", "show", str(training_id))
+        sweep_id = client.create_sweep(small_sweep(trials=1))["id"]
+        wait_until(cluster, lambda: client.get_sweep(sweep_id)["status"] == "completed")
+        undisturbed = ask(client, sweep_id, checkpoint_epochs=12)
+        wait_until(cluster, lambda: client.get_training(undisturbed)["status"] == "completed")
+        disturbed = ask(client, sweep_id, checkpoint_epochs=2)  # the same but for the checkpoints
+        wait_until(cluster, lambda: client.get_training(disturbed)["epochs_done"] >= 5)
+        name = next(name for name in cluster.info.processes if name.startswith("worker"))
+        os.kill(cluster.pid(name), signal.SIGKILL)
+        killed = client.get_training(disturbed)["epochs_done"]
+        wait_until(cluster, lambda: client.get_training(disturbed)["status"] == "completed")
+        found, wanted = client.get_training(disturbed), client.get_training(undisturbed)
     assert 5 <= killed < 12
-    assert resumed["status"] == "completed", resumed
-    assert resumed["attempt"] == 2
-    assert resumed["note"] is None
-    assert curve(resumed) == curve(undisturbed)
-    logs = cluster.logs()
-    assert "training_resumed" in logs, logs
+    assert (found["attempt"], found["note"]) == (2, None)
+    assert len(wanted["curve"]) == 12
+    assert curve(found) == curve(wanted)
+    assert "training_resumed" in cluster.logs(), cluster.logs()
 
 
-def kill_worker_after(cluster: Cluster, training_id: int, *, epochs: int) -> int:
-    """Kills the worker once so many epochs are there; returns how many there were."""
+def ask(client: Client, sweep_id: int, **changes: int) -> int:
+    """Trains the best network of a sweep and returns the training's id."""
+    wanted = {"select": {"by": "rank", "count": 1}, "recipe": RECIPE | changes}
+    return int(client.create_trainings(sweep_id, wanted)["trainings"][0]["id"])
+
+
+def wait_until(cluster: Cluster, happened: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 120
-    with cluster.client() as client:
-        while (done := client.get_training(training_id)["epochs_done"]) < epochs:
-            assert time.monotonic() < deadline, cluster.logs()
-            time.sleep(0.01)
-    name = next(name for name in cluster.info.processes if name.startswith("worker"))
-    os.kill(cluster.pid(name), signal.SIGKILL)
-    return int(done)
+    while not happened():
+        assert time.monotonic() < deadline, cluster.logs()
+        time.sleep(0.02)

@@ -211,8 +211,8 @@ class Training:
         return torch.channels_last if last else torch.contiguous_format
 
     def _as_input(self, images: Tensor) -> Tensor:
-        scaled = images.float().div_(255) if images.dtype == torch.uint8 else images
-        return scaled.contiguous(memory_format=self._memory_format)
+        floats = images.to(torch.float32, memory_format=self._memory_format)
+        return floats.div_(255) if images.dtype == torch.uint8 else floats
 
     def _autocast(self) -> torch.autocast:
         mixed = self._recipe.precision is Precision.BFLOAT16
