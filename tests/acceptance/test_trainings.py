@@ -10,7 +10,7 @@ from cli.client import Client
 from tests.acceptance.conftest import Cluster, small_sweep
 
 Json = dict[str, Any]
-RECIPE = {"epochs": 12, "train_images": 300, "validation_images": 100}
+RECIPE = {"epochs": 40, "train_images": 600, "validation_images": 100}
 
 
 def curve(training: Json) -> list[tuple[float, ...]]:
@@ -25,18 +25,18 @@ def test_a_training_whose_worker_is_killed_ends_with_the_curve_of_an_undisturbed
     with cluster.client() as client:
         sweep_id = client.create_sweep(small_sweep(trials=1))["id"]
         wait_until(cluster, lambda: client.get_sweep(sweep_id)["status"] == "completed")
-        undisturbed = ask(client, sweep_id, checkpoint_epochs=12)
+        undisturbed = ask(client, sweep_id, checkpoint_epochs=40)
         wait_until(cluster, lambda: client.get_training(undisturbed)["status"] == "completed")
-        disturbed = ask(client, sweep_id, checkpoint_epochs=2)  # the same but for the checkpoints
+        disturbed = ask(client, sweep_id, checkpoint_epochs=3)  # the same but for the checkpoints
         wait_until(cluster, lambda: client.get_training(disturbed)["epochs_done"] >= 5)
         name = next(name for name in cluster.info.processes if name.startswith("worker"))
         os.kill(cluster.pid(name), signal.SIGKILL)
         killed = client.get_training(disturbed)["epochs_done"]
         wait_until(cluster, lambda: client.get_training(disturbed)["status"] == "completed")
         found, wanted = client.get_training(disturbed), client.get_training(undisturbed)
-    assert 5 <= killed < 12
+    assert 5 <= killed < 40
     assert (found["attempt"], found["note"]) == (2, None)
-    assert len(wanted["curve"]) == 12
+    assert len(wanted["curve"]) == 40
     assert curve(found) == curve(wanted)
     assert "training_resumed" in cluster.logs(), cluster.logs()
 
@@ -48,7 +48,7 @@ def ask(client: Client, sweep_id: int, **changes: int) -> int:
 
 
 def wait_until(cluster: Cluster, happened: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 200
     while not happened():
         assert time.monotonic() < deadline, cluster.logs()
         time.sleep(0.02)
