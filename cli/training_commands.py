@@ -28,28 +28,40 @@ TABLES = (".md", ".csv")
 TrainingArgument = Annotated[int, typer.Argument(metavar="TRAINING", min=1)]
 
 
+JobsOption = Annotated[
+    list[int] | None, typer.Option("--job", "-j", min=1, help="Train this job; repeatable.")
+]
+TopOption = Annotated[int | None, typer.Option(min=1, help="Train the first of the ranking.")]
+ParetoOption = Annotated[bool, typer.Option("--pareto", help="Train the Pareto front.")]
+SampleOption = Annotated[
+    int | None, typer.Option(min=1, help="Train a sample over the range of accuracies.")
+]
+SortOption = Annotated[str, typer.Option(help="The ranking of --top.")]
+ChannelsOption = Annotated[
+    list[int] | None, typer.Option(min=1, help="Train at this width; repeatable.")
+]
+EpochsOption = Annotated[int | None, typer.Option(min=1, help="Default 100.")]
+RepeatsOption = Annotated[int, typer.Option(min=1, help="Train each with so many seeds.")]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="FIELD=VALUE", help="Sets a recipe field: augment=none."),
+]
+WatchOption = Annotated[bool, typer.Option("--watch", help="Show progress until all end.")]
+
+
 def train(
     sweep: SweepArgument,
-    job: Annotated[
-        list[int] | None, typer.Option("--job", "-j", min=1, help="Train this job; repeatable.")
-    ] = None,
-    top: Annotated[int | None, typer.Option(min=1, help="Train the first of the ranking.")] = None,
-    pareto: Annotated[bool, typer.Option("--pareto", help="Train the Pareto front.")] = False,
-    sample: Annotated[
-        int | None, typer.Option(min=1, help="Train a sample over the range of accuracies.")
-    ] = None,
+    job: JobsOption = None,
+    top: TopOption = None,
+    pareto: ParetoOption = False,
+    sample: SampleOption = None,
     where: WhereOption = [],  # noqa: B006
-    sort: Annotated[str, typer.Option(help="The ranking of --top.")] = "-accuracy",
-    channels: Annotated[
-        list[int] | None, typer.Option(min=1, help="Train at this width; repeatable.")
-    ] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Default 100.")] = None,
-    repeats: Annotated[int, typer.Option(min=1, help="Train each with so many seeds.")] = 1,
-    assign: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="FIELD=VALUE", help="Sets a recipe field: augment=none."),
-    ] = None,
-    watching: Annotated[bool, typer.Option("--watch", help="Show progress until all end.")] = False,
+    sort: SortOption = "-accuracy",
+    channels: ChannelsOption = None,
+    epochs: EpochsOption = None,
+    repeats: RepeatsOption = 1,
+    assign: SetOption = None,
+    watching: WatchOption = False,
     url: UrlOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -57,13 +69,8 @@ def train(
     recipe: Json = {} if epochs is None else {"epochs": epochs}
     for assignment in assign or []:
         assign_field(recipe, assignment)
-    wanted: Json = {
-        "select": _selection(job, top, pareto, sample, dict(parse_assignments(where)), sort),
-        "recipe": recipe,
-        "repeats": repeats,
-    }
-    if channels:
-        wanted["channels"] = channels
+    select = _selection(job, top, pareto, sample, dict(parse_assignments(where)), sort)
+    wanted = {"select": select, "recipe": recipe, "repeats": repeats, "channels": channels or None}
     with make_client(url) as client:
         sweep_id = resolve_sweep(client, sweep)
         asked = client.create_trainings(sweep_id, wanted)

@@ -4,6 +4,10 @@ import csv
 import io
 import json
 import resource
+import signal
+import subprocess
+import sys
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -168,6 +172,35 @@ def test_a_training_handed_back_or_lost_goes_on_with_the_same_curve(site: Site) 
     resumed = site.client.get_training(second)
     assert resumed["status"] == "completed"
     assert curve(resumed) == curve(undisturbed)
+
+
+def test_a_killed_training_ends_with_the_curve_of_an_undisturbed_one(site: Site) -> None:
+    sweep_id = site.add_sweep()
+    select = {"by": "ids", "job_ids": [1]}
+    recipes = ({"epochs": 30, "checkpoint_epochs": every} for every in (30, 3))
+    undisturbed, disturbed = (
+        site.ask(sweep_id, select, recipe=recipe)["trainings"][0]["id"] for recipe in recipes
+    )
+    site.worker().train(undisturbed)
+    database, folder = site.settings.database_url, site.settings.trainings
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.integration.lone_trainer", database, folder, str(disturbed)]
+    )
+    while not any(folder.glob(f"training-{disturbed}-*.checkpoint")):
+        assert process.poll() is None, "it ended before it could be killed"
+        time.sleep(0.005)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    found = site.client.get_training(disturbed)
+    assert found["status"] == "running"
+    assert 3 <= found["epochs_done"] < 30
+    with site.factory.begin() as session:
+        session.execute(text("UPDATE leases SET expires_at = now() - interval '1 s'"))
+        assert reap_expired_leases(session, max_attempts=3) == 1
+    site.worker().train(disturbed)
+    resumed = site.client.get_training(disturbed)
+    assert (resumed["status"], resumed["attempt"], resumed["note"]) == ("completed", 2, None)
+    assert curve(resumed) == curve(site.client.get_training(undisturbed))
 
 
 def test_damaged_and_foreign_checkpoints_are_set_aside_and_the_training_begins_anew(
