@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test test-faults check format bench clean
+.PHONY: demo test test-faults fuzz examples check format bench clean
 
 demo: .venv/installed-demo
 	$(BIN)/convsweep demo
@@ -13,6 +13,15 @@ test: .venv/installed-dev
 
 test-faults: .venv/installed-dev
 	$(BIN)/python -m pytest -m '' -s tests/acceptance -k test_faults
+
+# made-up requests for so many minutes, each time others
+MINUTES ?= 10
+fuzz: .venv/installed-dev
+	FUZZ_MINUTES=$(MINUTES) $(BIN)/python -m pytest --timeout 0 tests/fuzz
+
+# the answers that the API's description shows as examples
+examples: .venv/installed-dev
+	RECORD_EXAMPLES=1 $(BIN)/python -m pytest tests/integration/test_openapi.py -k recorded
 
 bench: .venv/installed-bench
 	$(BIN)/python -m bench.queue --json

@@ -1,8 +1,8 @@
 """``python -m api``: serves the API on the host and port of the settings."""
 
-import uvicorn
+from contextlib import suppress
 
-from api.app import create_app
+from api.server import Server
 from shared.logs import configure_logging
 from shared.process import run_main
 from shared.settings import get_settings
@@ -12,14 +12,8 @@ def serve() -> None:
     """Serves until SIGTERM or SIGINT."""
     settings = get_settings()
     configure_logging(settings)
-    uvicorn.run(
-        create_app(settings),
-        host=settings.api_host,
-        port=settings.api_port,
-        log_config=None,
-        access_log=False,
-        timeout_graceful_shutdown=10,
-    )
+    with suppress(KeyboardInterrupt):
+        Server(settings).run()
 
 
 if __name__ == "__main__":

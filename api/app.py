@@ -12,9 +12,21 @@ from api.deps import bind_ids, refuse_unknown_parameters
 from api.docs import key_scheme, serve_docs
 from api.errors import register_error_handlers
 from api.guard import Guard
+from api.hub import Hub
 from api.metrics import RequestTimes, make_registry
+from api.openapi import describe
 from api.requests import RequestLog
-from api.routes import analysis, exports, health, keys, results, sweeps, system, trainings
+from api.routes import (
+    analysis,
+    events,
+    exports,
+    health,
+    keys,
+    results,
+    sweeps,
+    system,
+    trainings,
+)
 from shared.db.session import make_engine, make_session_factory
 from shared.settings import Settings, get_settings
 from shared.version import code_version
@@ -39,19 +51,22 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         summary="Every architecture of a search space, evaluated exactly once.",
         lifespan=lifespan,
         dependencies=[Depends(bind_ids), Depends(refuse_unknown_parameters)],
+        generate_unique_id_function=lambda route: route.name,
         docs_url=None,
         redoc_url=None,
     )
     app.state.session_factory = make_session_factory(engine)
     app.state.trainings_dir = settings.trainings
+    app.state.hub = Hub(app.state.session_factory, max_streams=settings.api_streams)
     app.state.metrics = make_registry(settings, app.state.session_factory)
     _stand_before(app, settings)
     register_error_handlers(app)
     serve_docs(app)
     app.include_router(health.router)
     secured = [Security(key_scheme)] if settings.api_keys == "required" else []
-    for routes in (sweeps, results, exports, analysis, trainings, keys, system):
+    for routes in (sweeps, events, results, exports, analysis, trainings, keys, system):
         app.include_router(routes.router, dependencies=secured)
+    describe(app)
     return app
 
 

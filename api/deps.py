@@ -68,7 +68,7 @@ def _declared(request: Request) -> set[str]:
 
 # function scope: the commit comes before the answer leaves, so a 201 is never sent in vain
 DbSession = Annotated[Session, Depends(get_session, scope="function")]
-SweepId = Annotated[int, Path(ge=1, le=MAX_ID)]
+SweepId = Annotated[int, Path(ge=1, le=MAX_ID, description="The number of a sweep.")]
 RowFilters = Annotated[Filters, Depends(read_filters)]
 PageSize = Annotated[int, Query(ge=1, le=MAX_PAGE_SIZE, description="Most rows of a page.")]
 PageToken = Annotated[
@@ -87,7 +87,7 @@ FitnessWeight = Annotated[
         description="What throughput counts beside accuracy in `fitness`; 0.3 as published.",
     ),
 ]
-JobId = Annotated[int, Path(ge=1, le=MAX_ID)]
+JobId = Annotated[int, Path(ge=1, le=MAX_ID, description="The number of a job.")]
 IdempotencyKey = Annotated[
     str | None,
     Header(

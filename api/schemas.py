@@ -92,7 +92,9 @@ def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 class ExtensionIn(BaseModel):
     """More trials for a sweep: in all, not in addition."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"trials": 10, "top": 50}, {"trials": 4}]}
+    )
 
     trials: Annotated[
         int, Field(strict=True, ge=1, le=MAX_TRIALS, description="Trials per job, in all.")
@@ -312,7 +314,10 @@ class WorkerOut(BaseModel):
     datasets: dict[str, list[str]] = Field(
         description="What it can read, and the content hashes of what it has loaded of it."
     )
-    problem: str | None = Field(description="What keeps it from working, and what to do about it.")
+    problem: str | None = Field(
+        description="What keeps it from working for a sweep that runs, and what to do about it."
+    )
+    problem_at: dt.datetime | None = Field(description="When that was found out.")
     started_at: dt.datetime
     last_seen_at: dt.datetime
     sweep_id: int | None
@@ -323,7 +328,15 @@ class WorkerOut(BaseModel):
 class KeyIn(BaseModel):
     """What a key is for, and for how long it is good."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {"name": "notebook", "scope": "read", "lifetime_days": 90},
+                {"name": "pipeline", "scope": "write"},
+            ]
+        },
+    )
 
     name: Annotated[str, Field(min_length=1, max_length=MAX_NAME)]
     scope: Scope

@@ -1,18 +1,22 @@
 """A client of the HTTP API. Answers are what the API sends, errors are ``ApiError``."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
+from httpx_sse import EventSource
 
 from cli.leaderboard import Leaderboard
 from services.filters import parse_assignments
 from shared.errors import ConvsweepError
+from shared.events import EVENTS, End, Event
 from shared.settings import LOOPBACK_NAMES
 
 Json = dict[str, Any]
+
+SILENCE_S = 40.0  # a stream that has nothing to say says so every 15 s
 
 
 class ApiError(ConvsweepError):
@@ -26,6 +30,13 @@ class ApiError(ConvsweepError):
 
 class ApiUnreachableError(ConvsweepError):
     code = "api_unreachable"
+
+
+class Told(NamedTuple):
+    """An event of a stream, and the id that a later stream goes on after."""
+
+    event: Event
+    id: str
 
 
 class Client:
@@ -83,6 +94,33 @@ class Client:
         """Asks for more trials of all jobs or of the leaders and returns the sweep."""
         wanted = {"trials": trials, "top": top}
         return self._json("POST", f"/v1/sweeps/{sweep_id}/extend", json=wanted)
+
+    def watch(self, sweep_id: int, *, last_event_id: str = "") -> Iterator[Told]:
+        """Yields a sweep's events as they happen, up to its end.
+
+        Args:
+            last_event_id: of an earlier stream, to go on after the event that it came with.
+
+        Raises:
+            ApiUnreachableError: the stream was cut before the end of the sweep.
+        """
+        headers = {"Last-Event-ID": last_event_id} if last_event_id else {}
+        path = f"/v1/sweeps/{sweep_id}/events"
+        try:
+            with self._http.stream("GET", path, headers=headers, timeout=SILENCE_S) as answer:
+                if answer.is_error:
+                    answer.read()
+                    raise _refusal(answer)
+                for message in EventSource(answer).iter_sse():
+                    last_event_id = message.id or last_event_id
+                    if message.event in EVENTS:  # others are of a newer API
+                        event = EVENTS[message.event].model_validate_json(message.data)
+                        yield Told(event, last_event_id)
+                        if isinstance(event, End):
+                            return
+        except httpx.TransportError as error:
+            raise self._unreachable(error) from error
+        raise ApiUnreachableError(f"The API at {self.url} has ended the stream; it stops.")
 
     def leaderboard(
         self,

@@ -9,7 +9,8 @@ from cli import output
 from cli.client import Client
 from cli.cluster_commands import local_settings
 from cli.local import start_cluster, stop_cluster
-from cli.sweep_commands import watch_sweep
+from cli.watching import live_display, watch_sweep
+from shared.status import JobStatus, SweepStatus
 
 
 def demo(
@@ -40,9 +41,11 @@ def _sweep(client: Client, output_dir: Path) -> None:
         f"POST /v1/sweeps: sweep {sweep['id']} with {sweep['total']} architectures, "
         f"{sweep['protocol']['trials']} trials each."
     )
-    final = watch_sweep(lambda: Client(client.url), sweep["id"])
-    if final["counts"]["failed"] or final["status"] != "completed":
-        raise output.fail(f"The sweep ended {final['status']} with {final['counts']}.")
+    with live_display(sweep["id"]) as show:
+        final = watch_sweep(lambda: Client(client.url), sweep["id"], show)
+    if final.counts[JobStatus.FAILED] or final.status != SweepStatus.COMPLETED:
+        counts = {status.value: count for status, count in final.counts.items()}
+        raise output.fail(f"The sweep ended {final.status} with {counts}.")
     leaders = client.leaderboard(sweep["id"], limit=10)
     output.print_leaderboard(list(leaders), "\nThe best 10")
     plot, table = output_dir / "scatter.png", output_dir / "results.csv"

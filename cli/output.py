@@ -1,4 +1,4 @@
-"""What the terminal shows: tables, numbers in people's units, progress bars."""
+"""What the terminal shows: tables, numbers in people's units, the bar of a download."""
 
 import json
 import sys
@@ -8,22 +8,13 @@ from typing import Any
 
 import typer
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    TaskProgressColumn,
-    TextColumn,
-    TimeElapsedColumn,
-)
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
 from cli.leaderboard import Leader
 
 Json = dict[str, Any]
-ProgressUpdate = Callable[[Json, str], None]  # a sweep, and what needs attention
 
 LAYERS_TITLE = "kernel / stride / dilation / channels"
 LINE_WIDTH = 120  # where there is no terminal to ask
@@ -170,55 +161,8 @@ def download_progress(rows: int | None) -> Iterator[Callable[[bytes], None]]:
         yield on_bytes
 
 
-@contextmanager
-def live_progress(sweep_id: int) -> Iterator[ProgressUpdate]:
-    """Yields a function that shows a sweep's progress: a bar, or lines without a terminal."""
-    if not console.is_terminal:
-        yield _print_lines()
-        return
-    with _progress_bar() as bar:
-        task = bar.add_task(f"sweep {sweep_id}", rate="", note="")
-
-        def update(sweep: Json, note: str) -> None:
-            bar.update(
-                task, total=sweep["total"], completed=sweep["finished"],
-                rate=rate_text(sweep), note=note,
-            )  # fmt: skip
-
-        yield update
-
-
-def _progress_bar() -> Progress:
-    return Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[note]}", style="yellow", markup=False),
-        console=console,
-        refresh_per_second=4,
-    )
-
-
-def _print_lines() -> ProgressUpdate:
-    said: list[object] = []
-
-    def update(sweep: Json, note: str) -> None:
-        state = (sweep["finished"] * 10 // sweep["total"], sweep["status"], note)
-        if state not in said[-1:]:
-            said.append(state)
-            parts = [f"{sweep['finished']:,} of {sweep['total']:,}", rate_text(sweep), note]
-            say(f"sweep {sweep['id']}: " + ", ".join(filter(None, parts)))
-
-    return update
-
-
-def rate_text(sweep: Json) -> str:
+def rate_text(status: str, jobs_per_s: float | None, eta_s: float | None) -> str:
     """Returns a sweep's rate and time left in words."""
-    if sweep["jobs_per_s"] is None:
-        return "waiting for results" if sweep["status"] == "running" else sweep["status"]
-    left = duration(sweep["eta_s"])
-    return f"{sweep['jobs_per_s']:.1f} jobs/s, {left} left"
+    if jobs_per_s is None:
+        return "waiting for results" if status == "running" else status
+    return f"{jobs_per_s:.1f} jobs/s, {duration(eta_s)} left"

@@ -2,22 +2,16 @@
 
 import json
 import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from cli import output
-from cli.client import ApiError, ApiUnreachableError, Client
 from cli.context import JsonOption, SweepArgument, UrlOption, make_client, resolve_sweep
+from cli.watching import live_display, print_event, watch_sweep
 
 app = typer.Typer(no_args_is_help=True, help="Preview, start, watch and steer sweeps.")
-
-POLL_S = 1.0
-UNAVAILABLE = 503
 
 Json = dict[str, Any]
 PresetOption = Annotated[
@@ -131,12 +125,16 @@ def start(
         sweep = client.create_sweep(wanted, idempotency_key=key)
         if not as_json:
             output.say(f"Sweep {sweep['id']}: {sweep['total']:,} architectures.")
-        if watching:
-            sweep = watch_sweep(lambda: make_client(url), sweep["id"], quiet=as_json)
-        if as_json:
-            output.print_json(sweep)
-        elif not watching:
-            output.say(f"Follow it with: convsweep sweep watch {sweep['id']}")
+    if watching and not as_json:
+        watch(str(sweep["id"]), url)
+    elif watching:
+        watch_sweep(lambda: make_client(url), sweep["id"], lambda _: None)
+        with make_client(url) as client:
+            output.print_json(client.get_sweep(sweep["id"]))
+    elif as_json:
+        output.print_json(sweep)
+    else:
+        output.say(f"Follow it with: convsweep sweep watch {sweep['id']}")
 
 
 @app.command("list")
@@ -175,7 +173,8 @@ def print_sweep(sweep: Json, as_json: bool) -> None:
     rows += [(status, f"{count:,}") for status, count in sweep["counts"].items() if count]
     rows += [("total", f"{sweep['total']:,}"), ("dataset", sweep["protocol"]["dataset"])]
     if sweep["status"] == "running":
-        rows.append(("rate", output.rate_text(sweep)))
+        rate = output.rate_text(sweep["status"], sweep["jobs_per_s"], sweep["eta_s"])
+        rows.append(("rate", rate))
     output.print_table(None, [f"sweep {sweep['id']}", ""], rows)
     return None
 
@@ -189,51 +188,17 @@ def show(sweep: SweepArgument, url: UrlOption = None, as_json: JsonOption = Fals
 
 @app.command()
 def watch(sweep: SweepArgument, url: UrlOption = None, as_json: JsonOption = False) -> None:
-    """Shows progress until the sweep ends; Ctrl-C stops watching, not the sweep."""
+    """Shows progress and new leaders until the sweep ends; Ctrl-C stops watching, not the sweep.
+
+    With --json every event is one line of JSON.
+    """
     with make_client(url) as client:
         sweep_id = resolve_sweep(client, sweep)
-    final = watch_sweep(lambda: make_client(url), sweep_id, quiet=as_json)
     if as_json:
-        output.print_json(final)
-
-
-def watch_sweep(connect: Callable[[], Client], sweep_id: int, *, quiet: bool = False) -> Json:
-    """Returns the sweep when it has ended; until then shows its progress unless ``quiet``.
-
-    A cluster that goes away in the meantime is waited for, and found again where it is then.
-    """
-    with connect() as client:
-        sweep = client.get_sweep(sweep_id)
-    show = _no_progress if quiet else output.live_progress
-    with show(sweep_id) as update:
-        while True:
-            try:
-                with connect() as client:
-                    sweep = client.get_sweep(sweep_id)
-                    update(sweep, _note(client, sweep))
-            except (ApiUnreachableError, ApiError) as error:
-                if not isinstance(error, ApiUnreachableError) and error.status != UNAVAILABLE:
-                    raise
-                update(sweep, "the API is away; waiting for it")
-            if sweep["status"] in ("completed", "cancelled"):
-                return sweep
-            time.sleep(POLL_S)
-
-
-@contextmanager
-def _no_progress(_sweep_id: int) -> Iterator[output.ProgressUpdate]:
-    yield lambda _sweep, _note: None
-
-
-def _note(client: Client, sweep: Json) -> str:
-    """Says what needs attention when nothing moves."""
-    if sweep["status"] != "running" or sweep["counts"]["running"]:
-        return ""
-    workers = client.list_workers()
-    problems = {worker["problem"] for worker in workers if worker["problem"]}
-    if not workers:
-        return "no worker is alive; see the workers' logs"
-    return "; ".join(sorted(problems))
+        watch_sweep(lambda: make_client(url), sweep_id, print_event)
+        return
+    with live_display(sweep_id) as show:
+        watch_sweep(lambda: make_client(url), sweep_id, show)
 
 
 def _steer(sweep: str, action: str, url: str | None, as_json: bool) -> None:

@@ -10,11 +10,13 @@ import numpy as np
 from sqlalchemy.orm import Session
 
 from services.page_tokens import AfterId, make_page_token, read_page_token
+from services.rate import SAMPLE, Span, estimate_rate
 from shared.architecture import LayerConfig
 from shared.db.models import Sweep
 from shared.db.queries import groups as group_queries
 from shared.db.queries import jobs as job_queries
 from shared.db.queries import leases as lease_queries
+from shared.db.queries import live as live_queries
 from shared.db.queries import sweeps as sweep_queries
 from shared.errors import (
     ConflictError,
@@ -171,10 +173,19 @@ def get_sweep(session: Session, sweep_id: int) -> SweepState:
     sweep, counts = found
     rate, eta_s = None, None
     if sweep.status == SweepStatus.RUNNING:
-        rate = sweep_queries.select_rate(session, sweep_id)
+        rate = _rate(session, sweep_id)
         unfinished = sum(counts[status] for status in UNFINISHED_JOB_STATUSES)
         eta_s = unfinished / rate if rate else None
     return SweepState(sweep, counts, rate, eta_s)
+
+
+def _rate(session: Session, sweep_id: int) -> float | None:
+    rows = live_queries.select_recent_leases(session, sweep_id, SAMPLE)
+    spans = [
+        Span(row.jobs, row.claimed_at, row.ended_at, completed=row.outcome == "completed")
+        for row in rows
+    ]
+    return estimate_rate(spans, live_queries.select_now(session))
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,9 +45,15 @@ def note_worker_seen(session: Session, worker_id: uuid.UUID) -> None:
     worker_queries.update_worker_seen(session, worker_id)
 
 
-def note_worker_problem(session: Session, worker_id: uuid.UUID, problem: str | None) -> None:
-    """Notes what keeps a worker from working and what to do about it; None clears it."""
-    worker_queries.update_worker_problem(session, worker_id, problem)
+def note_worker_problem(
+    session: Session, worker_id: uuid.UUID, sweep_id: int, problem: str | None
+) -> None:
+    """Notes what keeps a worker from working for a sweep and what to do about it; None clears it.
+
+    It is shown while that sweep runs: then the worker soon meets it again, and finds out when its
+    cause is gone.
+    """
+    worker_queries.update_worker_problem(session, worker_id, sweep_id, problem)
 
 
 def note_worker_datasets(

@@ -45,6 +45,9 @@ class Settings(BaseSettings):
     api_answer_s: Seconds = Field(
         default=90.0, description="A request without an answer for so long is answered 503."
     )
+    api_streams: Annotated[int, Field(ge=1, le=100_000)] = Field(
+        default=200, description="Most event streams at once; one more is answered 503."
+    )
     api_keys: Literal["required", "off"] = Field(
         default="required", description="Off only where the API listens on this machine alone."
     )

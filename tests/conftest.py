@@ -15,12 +15,11 @@ from pathlib import Path
 
 import pytest
 import structlog
-import uvicorn
 from celery import Celery
 from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.orm import Session, sessionmaker
 
-from api.app import create_app
+from api.server import Server
 from shared.db.session import make_engine, make_session_factory
 from shared.queue import HintQueue, make_celery
 from shared.settings import Settings, child_environment
@@ -188,8 +187,7 @@ def hints(celery_app: Celery) -> HintQueue:
 @contextmanager
 def serving(settings: Settings) -> Iterator[str]:
     """Serves the API with uvicorn in a thread and yields its URL."""
-    config = uvicorn.Config(create_app(settings), log_config=None, access_log=False, lifespan="on")
-    server = uvicorn.Server(config)
+    server = Server(settings)
     listener = socket.create_server(("127.0.0.1", 0))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()

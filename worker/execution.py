@@ -182,7 +182,7 @@ class Executor:
             log.warning("group_dropped", **facts, reason=error.message)
         except DatasetMismatchError as error:
             self._release(claim)
-            self.readiness.note_problem(error.message)
+            self.readiness.note_problem(claim.sweep_id, error.message)
         except DevicePoisonedError as error:
             self._fail(claim, error)
             raise

@@ -54,7 +54,7 @@ class Readiness:
         self._loaded: dict[Protocol, Dataset] = {}
         self._training_images: dict[object, TrainingImages] = {}
         self._advertised = available_datasets(data_dir)
-        self._problem: str | None = None
+        self._problem: tuple[int, str] | None = None  # of which sweep, and what
 
     def prepare(self, sweep_id: int) -> Ready | None:
         """Returns what the sweep's groups need; None where this worker cannot serve the sweep.
@@ -71,13 +71,15 @@ class Readiness:
             if terms.dataset_hash is not None:
                 self._check_content(sweep_id, terms.dataset_hash, dataset, terms.protocol)
         except (DatasetError, DeviceUnavailableError) as error:
-            self.note_problem(error.message)
+            self.note_problem(sweep_id, error.message)
             return None
         except (RuntimeError, MemoryError, OSError) as error:
             # PyTorch says RuntimeError where the images do not fit into memory
-            self.note_problem(f"Dataset {terms.protocol.dataset!r} cannot be loaded: {error}")
+            self.note_problem(
+                sweep_id, f"Dataset {terms.protocol.dataset!r} cannot be loaded: {error}"
+            )
             return None
-        self.note_problem(None)
+        self._clear_problem(sweep_id)
         return Ready(terms.protocol, dataset)
 
     def prepare_training(self, terms: TrainingTerms) -> TrainingImages | None:
@@ -106,23 +108,32 @@ class Readiness:
                 )
         except (DatasetError, DeviceUnavailableError) as error:
             self._training_images.pop(key, None)  # somebody may put the right file there
-            self.note_problem(error.message)
+            self.note_problem(terms.sweep_id, error.message)
             return None
         except (RuntimeError, MemoryError, OSError) as error:
-            self.note_problem(f"Dataset {protocol.dataset!r} cannot be loaded whole: {error}")
+            self.note_problem(
+                terms.sweep_id, f"Dataset {protocol.dataset!r} cannot be loaded whole: {error}"
+            )
             return None
-        self.note_problem(None)
+        self._clear_problem(terms.sweep_id)
         return images
 
-    def note_problem(self, problem: str | None) -> None:
-        """Notes what keeps this worker from working, or that nothing does; the same once."""
-        if problem == self._problem:
+    def note_problem(self, sweep_id: int, problem: str) -> None:
+        """Notes what keeps this worker from working for a sweep; the same once."""
+        if (sweep_id, problem) == self._problem:
             return
-        if problem is not None:
-            log.warning("cannot_work", problem=problem)
+        log.warning("cannot_work", sweep_id=sweep_id, problem=problem)
         with self._session_factory.begin() as session:
-            workers.note_worker_problem(session, self._worker_id, problem)
-        self._problem = problem
+            workers.note_worker_problem(session, self._worker_id, sweep_id, problem)
+        self._problem = sweep_id, problem
+
+    def _clear_problem(self, sweep_id: int) -> None:
+        """Notes that nothing keeps this worker from the sweep any more, if something did."""
+        if self._problem is None or self._problem[0] != sweep_id:
+            return
+        with self._session_factory.begin() as session:
+            workers.note_worker_problem(session, self._worker_id, sweep_id, None)
+        self._problem = None
 
     def _get_terms(self, sweep_id: int) -> Terms:
         """Returns a sweep's terms; once its dataset is pinned they never change."""

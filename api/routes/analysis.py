@@ -15,26 +15,33 @@ from api.analysis_schemas import (
 )
 from api.deps import DbSession, FitnessWeight, JobId, RowFilters, SweepId
 from api.filters import FILTER_PARAMETERS
+from api.openapi import raises, sends
 from services import analysis, comparison, plots
 from services.page_tokens import MAX_ID
 from services.plots import PlotFormat, PlotKind
 from services.results import Selection, Target
 from services.statistics.correlation import CorrelationMethod
+from shared.errors import NoResultsError, NotComparableError
 from shared.ranking import FITNESS_WEIGHT
 
 router = APIRouter(prefix="/v1", tags=["analysis"])
 
-OtherId = Annotated[int, Path(ge=1, le=MAX_ID)]
+OtherId = Annotated[int, Path(ge=1, le=MAX_ID, description="The number of the other one.")]
+Method = Annotated[CorrelationMethod, Query(description="Pearson's as published, or Spearman's.")]
 TargetParameter = Annotated[Target, Query(description="The result that is explained.")]
 
 
-@router.get("/sweeps/{sweep_id}/analysis/correlations", openapi_extra=FILTER_PARAMETERS)
+@router.get(
+    "/sweeps/{sweep_id}/analysis/correlations",
+    responses=raises(NoResultsError),
+    openapi_extra=FILTER_PARAMETERS,
+)
 def correlations(
     sweep_id: SweepId,
     session: DbSession,
     filters: RowFilters,
     fitness_weight: FitnessWeight = FITNESS_WEIGHT,
-    method: CorrelationMethod = CorrelationMethod.PEARSON,
+    method: Method = CorrelationMethod.PEARSON,
 ) -> CorrelationsOut:
     """Correlates parameters, ratio, accuracies, throughput, times and fitness with each other."""
     found = analysis.correlate_results(
@@ -43,7 +50,11 @@ def correlations(
     return CorrelationsOut.of(found)
 
 
-@router.get("/sweeps/{sweep_id}/analysis/pareto", openapi_extra=FILTER_PARAMETERS)
+@router.get(
+    "/sweeps/{sweep_id}/analysis/pareto",
+    responses=raises(NoResultsError),
+    openapi_extra=FILTER_PARAMETERS,
+)
 def pareto(
     sweep_id: SweepId,
     session: DbSession,
@@ -56,7 +67,11 @@ def pareto(
     )
 
 
-@router.get("/sweeps/{sweep_id}/analysis/effects", openapi_extra=FILTER_PARAMETERS)
+@router.get(
+    "/sweeps/{sweep_id}/analysis/effects",
+    responses=raises(NoResultsError),
+    openapi_extra=FILTER_PARAMETERS,
+)
 def effects(
     sweep_id: SweepId,
     session: DbSession,
@@ -72,7 +87,11 @@ def effects(
     )
 
 
-@router.get("/sweeps/{sweep_id}/analysis/interactions", openapi_extra=FILTER_PARAMETERS)
+@router.get(
+    "/sweeps/{sweep_id}/analysis/interactions",
+    responses=raises(NoResultsError),
+    openapi_extra=FILTER_PARAMETERS,
+)
 def interactions(
     sweep_id: SweepId,
     session: DbSession,
@@ -92,7 +111,11 @@ def interactions(
     )
 
 
-@router.get("/sweeps/{sweep_id}/analysis/importance", openapi_extra=FILTER_PARAMETERS)
+@router.get(
+    "/sweeps/{sweep_id}/analysis/importance",
+    responses=raises(NoResultsError),
+    openapi_extra=FILTER_PARAMETERS,
+)
 def importance(
     sweep_id: SweepId,
     session: DbSession,
@@ -106,13 +129,16 @@ def importance(
     )
 
 
-@router.get("/sweeps/{sweep_id}/analysis/comparison/{other_id}")
+@router.get("/sweeps/{sweep_id}/analysis/comparison/{other_id}", responses=raises(NoResultsError))
 def compare_sweeps(sweep_id: SweepId, other_id: OtherId, session: DbSession) -> SweepComparisonOut:
     """Compares two sweeps by the architectures that completed in both."""
     return SweepComparisonOut.of(comparison.compare_sweeps(session, sweep_id, other_id))
 
 
-@router.get("/jobs/{job_id}/comparison/{other_id}")
+@router.get(
+    "/jobs/{job_id}/comparison/{other_id}",
+    responses=raises(NoResultsError, NotComparableError),
+)
 def compare_jobs(job_id: JobId, other_id: OtherId, session: DbSession) -> JobComparisonOut:
     """Compares two networks on the same validation images: McNemar's test, bootstrap interval."""
     return JobComparisonOut.of(comparison.compare_jobs(session, job_id, other_id))
@@ -121,17 +147,18 @@ def compare_jobs(job_id: JobId, other_id: OtherId, session: DbSession) -> JobCom
 @router.get(
     "/sweeps/{sweep_id}/plots/{kind}.{file_format}",
     response_class=Response,
+    responses=sends(*(one.media_type for one in PlotFormat)) | raises(NoResultsError),
     openapi_extra=FILTER_PARAMETERS,
 )
 def plot(
     sweep_id: SweepId,
-    kind: PlotKind,
-    file_format: PlotFormat,
+    kind: Annotated[PlotKind, Path(description="What is drawn.")],
+    file_format: Annotated[PlotFormat, Path(description="What the file is.")],
     session: DbSession,
     filters: RowFilters,
     fitness_weight: FitnessWeight = FITNESS_WEIGHT,
     target: TargetParameter = Target.ACCURACY,
-    method: CorrelationMethod = CorrelationMethod.PEARSON,
+    method: Method = CorrelationMethod.PEARSON,
 ) -> Response:
     """Draws results as PNG or SVG; `target` is for effects, `method` for correlations."""
     drawn = plots.draw_plot(

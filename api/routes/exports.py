@@ -1,41 +1,34 @@
 """Results of a sweep as files, streamed."""
 
-from http import HTTPStatus
-from typing import Annotated, Any
+from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import StreamingResponse
 
 from api.deps import FitnessWeight, RowFilters, SweepId
 from api.filters import FILTER_PARAMETERS
+from api.openapi import sends
 from services.export import ExportFormat, ExportRows, export_rows
 from shared.ranking import FITNESS_WEIGHT
 
 router = APIRouter(prefix="/v1", tags=["results"])
 
 MEDIA_TYPES = {
-    ExportFormat.CSV: "text/csv; charset=utf-8",
+    ExportFormat.CSV: "text/csv",
     ExportFormat.JSONL: "application/jsonl",
     ExportFormat.PARQUET: "application/vnd.apache.parquet",
 }
-_DOCUMENTED: dict[int | str, dict[str, Any]] = {
-    int(HTTPStatus.OK): {
-        "description": "The file.",
-        "content": {kind: {"schema": {"type": "string", "format": "binary"}}
-                    for kind in MEDIA_TYPES.values()},
-    }
-}  # fmt: skip
 
 
 @router.get(
     "/sweeps/{sweep_id}/export.{form}",
     response_class=StreamingResponse,
-    responses=_DOCUMENTED,
+    responses=sends(*MEDIA_TYPES.values()),
     openapi_extra=FILTER_PARAMETERS,
 )
 def export(
     sweep_id: SweepId,
-    form: ExportFormat,
+    form: Annotated[ExportFormat, Path(description="What the file is.")],
     request: Request,
     filters: RowFilters,
     rows: Annotated[

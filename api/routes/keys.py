@@ -6,8 +6,10 @@ import structlog
 from fastapi import APIRouter, Path, Response, status
 
 from api.deps import DbSession
+from api.openapi import raises
 from api.schemas import KeyCreatedOut, KeyIn, KeyOut
 from services import keys as key_services
+from shared.errors import KeyNotFoundError
 
 router = APIRouter(prefix="/v1/keys", tags=["keys"])
 log = structlog.get_logger(__name__)
@@ -32,7 +34,7 @@ def list_keys(session: DbSession) -> list[KeyOut]:
     return [KeyOut.model_validate(dict(key)) for key in key_services.list_keys(session)]
 
 
-@router.delete("/{prefix}")
+@router.delete("/{prefix}", responses=raises(KeyNotFoundError))
 def revoke_key(prefix: Prefix, session: DbSession) -> KeyOut:
     """Revokes a key for good; the next request with it is refused. Twice is once."""
     revoked = key_services.revoke_key(session, prefix)

@@ -52,7 +52,7 @@ def show_leaderboard(
 def list_jobs(
     sweep_id: SweepId,
     session: DbSession,
-    status: JobStatus | None = None,
+    status: Annotated[JobStatus | None, Query(description="Only jobs in this state.")] = None,
     page_size: PageSize = 100,
     page_token: PageToken = None,
 ) -> JobPage:

@@ -5,9 +5,15 @@ from fastapi import APIRouter, Response, status
 from pydantic import ValidationError
 
 from api.deps import DbSession, IdempotencyKey, PageSize, PageToken, SweepId
+from api.openapi import raises
 from api.schemas import ExtensionIn, PreviewOut, SweepIn, SweepOut, SweepPage
 from services import sweeps as sweep_services
-from shared.errors import InvalidInputError
+from shared.errors import (
+    ConflictError,
+    IdempotencyKeyReusedError,
+    IllegalTransitionError,
+    InvalidInputError,
+)
 from shared.protocol import Protocol
 
 router = APIRouter(prefix="/v1/sweeps", tags=["sweeps"])
@@ -30,7 +36,7 @@ def preview(wanted: SweepIn) -> PreviewOut:
     return PreviewOut.of(sweep_services.preview_sweep(wanted.resolved_space(), _protocol(wanted)))
 
 
-@router.post("", status_code=status.HTTP_201_CREATED)
+@router.post("", status_code=status.HTTP_201_CREATED, responses=raises(IdempotencyKeyReusedError))
 def create(
     wanted: SweepIn, session: DbSession, response: Response, key: IdempotencyKey = None
 ) -> SweepOut:
@@ -63,35 +69,35 @@ def show(sweep_id: SweepId, session: DbSession) -> SweepOut:
     return SweepOut.of(sweep_services.get_sweep(session, sweep_id))
 
 
-@router.post("/{sweep_id}/pause")
+@router.post("/{sweep_id}/pause", responses=raises(IllegalTransitionError))
 def pause(sweep_id: SweepId, session: DbSession) -> SweepOut:
     """Stops new claims; groups that run now finish."""
     sweep_services.pause_sweep(session, sweep_id)
     return show(sweep_id, session)
 
 
-@router.post("/{sweep_id}/resume")
+@router.post("/{sweep_id}/resume", responses=raises(IllegalTransitionError))
 def resume(sweep_id: SweepId, session: DbSession) -> SweepOut:
     """Lets a paused sweep go on."""
     sweep_services.resume_sweep(session, sweep_id)
     return show(sweep_id, session)
 
 
-@router.post("/{sweep_id}/cancel")
+@router.post("/{sweep_id}/cancel", responses=raises(IllegalTransitionError))
 def cancel(sweep_id: SweepId, session: DbSession) -> SweepOut:
     """Cancels every unfinished job for good."""
     sweep_services.cancel_sweep(session, sweep_id)
     return show(sweep_id, session)
 
 
-@router.post("/{sweep_id}/retry")
+@router.post("/{sweep_id}/retry", responses=raises(IllegalTransitionError))
 def retry(sweep_id: SweepId, session: DbSession) -> SweepOut:
     """Hands the failed jobs out again, attempts counted anew; a completed sweep runs again."""
     sweep_services.retry_sweep(session, sweep_id)
     return show(sweep_id, session)
 
 
-@router.post("/{sweep_id}/extend")
+@router.post("/{sweep_id}/extend", responses=raises(IllegalTransitionError, ConflictError))
 def extend(sweep_id: SweepId, wanted: ExtensionIn, session: DbSession) -> SweepOut:
     """Measures more trials of every job that completed or waits, or of the leaders alone."""
     sweep_services.extend_sweep(session, sweep_id, trials=wanted.trials, top=wanted.top)

@@ -4,6 +4,7 @@ from fastapi import APIRouter, Request, Response
 
 from api.deps import DbSession
 from api.metrics import CONTENT_TYPE, render
+from api.openapi import sends
 from api.schemas import WorkerOut
 from services.workers import list_workers
 
@@ -16,7 +17,7 @@ def show_workers(session: DbSession) -> list[WorkerOut]:
     return [WorkerOut.model_validate(row, from_attributes=True) for row in list_workers(session)]
 
 
-@router.get("/metrics", response_class=Response)
+@router.get("/metrics", response_class=Response, responses=sends("text/plain"))
 def show_metrics(request: Request) -> Response:
     """Shows what Prometheus reads: this process's requests, and the whole cluster's state."""
     return Response(render(request.app.state.metrics), media_type=CONTENT_TYPE)

@@ -115,6 +115,8 @@ class Worker(Base):
     device: Mapped[str]
     code_version: Mapped[str]
     problem: Mapped[str | None]
+    problem_sweep_id: Mapped[int | None]  # it concerns this sweep alone
+    problem_at: Mapped[dt.datetime | None]
     datasets: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))  # name: hashes
     started_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
     last_seen_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())

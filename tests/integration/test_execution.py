@@ -244,6 +244,22 @@ def test_worker_that_lacks_the_device_or_the_dataset_claims_nothing_and_passes_t
     assert site.scalar("SELECT count(*) FROM leases") == 0
 
 
+def test_work_for_another_sweep_leaves_a_problem_that_is_still_there(
+    site: Site, sessions: SessionFactory, tmp_path: Path
+) -> None:
+    lacking, served = site.add_sweep(own_protocol()), site.add_sweep(small_protocol())
+    executor = site.executor(sessions, tmp_path)
+    executor.execute_group(lacking, 0)
+    executor.execute_group(served, 0)
+    assert assert_counts_add_up(site.session, served) == {"completed": GROUP_SIZE}
+    assert "mine" in (site.problem() or "")
+    assert site.scalar("SELECT problem_sweep_id FROM workers") == lacking
+    write_dataset(tmp_path, seed=1)  # the cause is gone
+    executor.execute_group(lacking, 0)
+    assert site.problem() is None
+    assert site.scalar("SELECT problem_at FROM workers") is None
+
+
 def test_worker_advertises_a_dataset_with_its_hash_once_loaded(
     site: Site, sessions: SessionFactory, tmp_path: Path
 ) -> None:

@@ -88,7 +88,7 @@ def test_the_api_shows_the_cluster_as_the_database_has_it(
     expire(session, lost)
     reap_expired_leases(session, max_attempts=3)
     pause_sweep(session, second)
-    note_worker_problem(session, add_worker(session), "no images")
+    note_worker_problem(session, add_worker(session), first, "no images")
     session.commit()
     send_hints(session, HintQueue(celery_app), backlog=8, resend_s=60)
     session.commit()

@@ -28,6 +28,7 @@ from shared.errors import (
     SweepNotFoundError,
 )
 from shared.queue import HintQueue
+from shared.space import random_cnn_2025
 from tests.conftest import SessionFactory
 from tests.integration.scenario import (
     GROUP_SIZE,
@@ -271,3 +272,14 @@ def test_same_request_many_times_at_once_creates_one_sweep(
     assert len(found) == 1
     assert session.execute(text("SELECT count(*) FROM sweeps")).scalar_one() == 1
     assert assert_counts_add_up(session, found.pop()) == {"pending": TOTAL}
+
+
+def test_extending_and_cancelling_a_large_waiting_sweep_takes_seconds(session: Session) -> None:
+    """Each is one statement over all jobs, within the time limit of every statement."""
+    protocol = small_protocol().model_copy(update={"input_shape": (3, 96, 96)})
+    sweep = create_sweep(session, random_cnn_2025(), protocol)
+    session.commit()
+    assert extend_sweep(session, sweep.id, trials=9) == 46_656
+    session.commit()
+    assert cancel_sweep(session, sweep.id) == 46_656
+    assert_counts_add_up(session, sweep.id)

@@ -145,18 +145,3 @@ def update_finished_sweeps(session: Session, sweep_id: int | None = None) -> int
         FROM finished WHERE sweeps.id = finished.id
     """)
     return affected_rows(session.execute(statement, {"sweep_id": sweep_id}))
-
-
-def select_rate(session: Session, sweep_id: int) -> float | None:
-    """Returns jobs per second over the last 64 finished leases of the last ten minutes."""
-    statement = text("""
-        SELECT sum(jobs) / nullif(extract(epoch FROM clock_timestamp() - min(claimed_at)), 0)
-        FROM (
-            SELECT jobs, claimed_at FROM leases
-            WHERE sweep_id = :sweep_id AND outcome = 'completed' AND group_index IS NOT NULL
-              AND ended_at > clock_timestamp() - interval '10 minutes'
-            ORDER BY ended_at DESC LIMIT 64
-        ) recent
-    """)
-    rate = session.execute(statement, {"sweep_id": sweep_id}).scalar_one()
-    return None if rate is None else float(rate)

@@ -1,5 +1,6 @@
 """SQL about worker processes and the environments they measure in."""
 
+import datetime as dt
 import json
 import uuid
 from typing import Any
@@ -34,13 +35,17 @@ def update_worker_seen(session: Session, worker_id: uuid.UUID) -> None:
     session.execute(statement, {"id": worker_id})
 
 
-def update_worker_problem(session: Session, worker_id: uuid.UUID, problem: str | None) -> None:
-    """Notes what keeps a worker from working, or that nothing does any more."""
+def update_worker_problem(
+    session: Session, worker_id: uuid.UUID, sweep_id: int, problem: str | None
+) -> None:
+    """Notes what keeps a worker from working for a sweep, or that nothing does any more."""
     statement = sql("""
-        UPDATE workers SET problem = :problem, last_seen_at = clock_timestamp()
-        WHERE id = :id AND problem IS DISTINCT FROM :problem
+        UPDATE workers SET problem = :problem, last_seen_at = clock_timestamp(),
+            problem_sweep_id = CASE WHEN :problem IS NOT NULL THEN :sweep_id END,
+            problem_at = CASE WHEN :problem IS NOT NULL THEN clock_timestamp() END
+        WHERE id = :id AND (problem, problem_sweep_id) IS DISTINCT FROM (:problem, :sweep_id)
     """)
-    session.execute(statement, {"id": worker_id, "problem": problem})
+    session.execute(statement, {"id": worker_id, "problem": problem, "sweep_id": sweep_id})
 
 
 def update_worker_stopped(session: Session, worker_id: uuid.UUID) -> None:
@@ -49,20 +54,35 @@ def update_worker_stopped(session: Session, worker_id: uuid.UUID) -> None:
     session.execute(statement, {"id": worker_id})
 
 
-def select_workers(session: Session, *, seen_within_s: float) -> list[RowMapping]:
-    """Returns workers seen lately, each with the group it holds now, if any."""
+def select_workers(
+    session: Session, *, seen_within_s: float, gone_since: dt.datetime | None = None
+) -> list[RowMapping]:
+    """Returns workers seen lately, each with the group it holds now, if any.
+
+    Their ``gone_at`` is null; with ``gone_since`` those come too that went after that time. A
+    problem is shown as long as the sweep runs that it concerns, or has trainings that wait.
+    """
     statement = sql("""
-        SELECT w.*, l.sweep_id, l.group_index, l.jobs, l.claimed_at
-        FROM workers w
+        SELECT w.id, w.hostname, w.pid, w.device_class, w.device, w.code_version, w.datasets,
+            w.started_at, w.last_seen_at, w.gone_at, l.sweep_id, l.group_index, l.jobs,
+            CASE WHEN s.id IS NOT NULL THEN w.problem END AS problem,
+            CASE WHEN s.id IS NOT NULL THEN w.problem_at END AS problem_at
+        FROM (
+            SELECT *, coalesce(stopped_at, CASE WHEN last_seen_at <= clock_timestamp() - silence
+                                                THEN last_seen_at + silence END) AS gone_at
+            FROM workers, make_interval(secs => :seen_within_s) AS silence
+        ) w
         LEFT JOIN LATERAL (
-            SELECT sweep_id, group_index, jobs, claimed_at FROM leases
+            SELECT sweep_id, group_index, jobs FROM leases
             WHERE worker_id = w.id AND ended_at IS NULL ORDER BY claimed_at DESC LIMIT 1
         ) l ON true
-        WHERE w.stopped_at IS NULL
-          AND w.last_seen_at > clock_timestamp() - make_interval(secs => :seen_within_s)
+        LEFT JOIN sweeps s ON s.id = w.problem_sweep_id AND (s.status = 'running'
+            OR EXISTS (SELECT FROM trainings WHERE sweep_id = s.id AND status = 'pending'))
+        WHERE w.gone_at IS NULL OR w.gone_at > :gone_since
         ORDER BY w.hostname, w.started_at
     """)
-    return list(session.execute(statement, {"seen_within_s": seen_within_s}).mappings())
+    values = {"seen_within_s": seen_within_s, "gone_since": gone_since}
+    return list(session.execute(statement, values).mappings())
 
 
 def find_environment(

@@ -1,15 +1,15 @@
 """trainings, their epochs, and leases that hold one
 
-Revision ID: 0006
-Revises: 0004
+Revision ID: 0008
+Revises: 0006
 """
 
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-revision = "0006"
-down_revision = "0004"
+revision = "0008"
+down_revision = "0006"
 branch_labels = None
 depends_on = None
 

@@ -1,0 +1,32 @@
+"""The server: uvicorn, which ends the streams first when it is asked to stop."""
+
+import socket
+
+import uvicorn
+
+from api.app import create_app
+from shared.settings import Settings
+
+GRACE_S = 10
+
+
+class Server(uvicorn.Server):
+    """Serves the API of ``settings``; requests that run at a stop have ten seconds to end."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._api = create_app(settings)
+        config = uvicorn.Config(
+            self._api,
+            host=settings.api_host,
+            port=settings.api_port,
+            log_config=None,
+            access_log=False,
+            lifespan="on",
+            timeout_graceful_shutdown=GRACE_S,
+        )
+        super().__init__(config)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Ends the streams, which last as long as their sweeps, then stops as uvicorn does."""
+        self._api.state.hub.close()
+        await super().shutdown(sockets)

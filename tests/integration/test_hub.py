@@ -1,0 +1,190 @@
+"""Many watchers, slow ones, and a database that stands still: one look a second serves them all."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, event, text
+from sqlalchemy.orm import Session
+
+from api import hub as hub_module
+from api.hub import Hub, Stream
+from services.live import Cursor
+from shared.db.session import make_engine, make_session_factory
+from shared.errors import SweepNotFoundError, UnavailableError
+from shared.events import End, Event, Leader, Progress, Unavailable
+from shared.settings import Settings
+from tests.integration.scenario import (
+    GROUP_SIZE,
+    add_sweep,
+    claimed,
+    complete,
+    success,
+    trial,
+)
+
+
+@pytest.fixture
+def engine(migrated: Settings) -> Iterator[Engine]:
+    """The connections of an API of its own."""
+    opened = make_engine(migrated, pool_size=20)
+    yield opened
+    opened.dispose()
+
+
+@asynccontextmanager
+async def opened_hub(engine: Engine, max_streams: int = 1000) -> AsyncIterator[Hub]:
+    hub = Hub(make_session_factory(engine), max_streams=max_streams)
+    try:
+        yield hub
+    finally:
+        hub.close()
+
+
+async def hear(stream: Stream) -> list[Event]:
+    return [event async for event, _ in stream]
+
+
+async def in_thread(step: Callable[..., Any], *arguments: Any) -> None:
+    await asyncio.get_running_loop().run_in_executor(None, step, *arguments)
+
+
+def finish_group(session: Session, sweep_id: int, group: int) -> None:
+    """Completes a group with networks that are better than all before."""
+    held = claimed(session, sweep_id, group)
+    best = 0.01 * group
+    complete(
+        session, held,
+        [success([trial(n, best + 0.001 * i) for n in job.trials])
+         for i, job in enumerate(held.jobs)],
+    )  # fmt: skip
+
+
+def jobs(events: list[Event]) -> list[int]:
+    return [event.job_id for event in events if isinstance(event, Leader)]
+
+
+def test_many_watchers_cost_one_look_a_second_and_hold_no_connection(
+    session: Session, engine: Engine
+) -> None:
+    sweep_id = add_sweep(session, groups=4)
+    statements: list[str] = []
+    event.listen(engine, "before_cursor_execute", lambda *seen: statements.append(seen[2]))
+
+    async def watch() -> list[list[Event]]:
+        async with opened_hub(engine) as hub, AsyncExitStack() as stack:
+            streams = [
+                await stack.enter_async_context(hub.watch(sweep_id, Cursor(sweep_id=sweep_id)))
+                for _ in range(100)
+            ]
+            hearing = [asyncio.ensure_future(hear(stream)) for stream in streams]
+            for group in range(4):
+                await in_thread(finish_group, session, sweep_id, group)
+                await asyncio.sleep(0.8)
+            heard = await asyncio.gather(*hearing)
+            assert engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+            return heard
+
+    started = time.monotonic()
+    heard = asyncio.run(watch())
+    looks = sum("ORDER BY accuracy DESC" in one for one in statements)
+    assert looks <= 3 + time.monotonic() - started
+    assert all(jobs(one) == jobs(heard[0]) for one in heard)
+    assert len(jobs(heard[0])) == 4 * GROUP_SIZE
+    assert all(isinstance(one[-1], End) for one in heard)
+
+
+def test_a_slow_watcher_misses_progress_and_no_leader(
+    session: Session, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub_module, "LOOK_S", 0.02)
+    groups = 20
+    sweep_id = add_sweep(session, groups=groups)
+
+    async def watch(pause_s: float, hub: Hub) -> list[Event]:
+        heard: list[Event] = []
+        async with hub.watch(sweep_id, Cursor(sweep_id=sweep_id)) as stream:
+            async for told, _ in stream:
+                heard.append(told)
+                if isinstance(told, Progress):
+                    await asyncio.sleep(pause_s)
+        return heard
+
+    async def watch_both() -> tuple[list[Event], list[Event]]:
+        async with opened_hub(engine) as hub:
+            watching = [asyncio.ensure_future(watch(pause_s, hub)) for pause_s in (0.0, 1.5)]
+            await asyncio.sleep(0.2)
+            for group in range(groups):
+                await in_thread(finish_group, session, sweep_id, group)
+                await asyncio.sleep(0.1)
+            fast, slow = await asyncio.gather(*watching)
+            return fast, slow
+
+    fast, slow = asyncio.run(watch_both())
+    assert jobs(slow) == jobs(fast)
+    assert len(jobs(slow)) == groups * GROUP_SIZE
+    told = [sum(isinstance(one, Progress) for one in heard) for heard in (fast, slow)]
+    assert told[1] < told[0] / 2
+    assert isinstance(slow[-1], End)
+
+
+def test_a_database_that_stands_still_is_told_and_the_stream_goes_on(
+    session: Session, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub_module, "PATIENCE_S", 0.3)
+    sweep_id = add_sweep(session, groups=1)
+
+    async def watch() -> list[Event]:
+        told = Cursor(sweep_id=sweep_id)
+        async with opened_hub(engine) as hub, hub.watch(sweep_id, told) as stream:
+            hearing = asyncio.ensure_future(hear(stream))
+            await asyncio.sleep(0.1)
+            await in_thread(session.execute, text("LOCK TABLE jobs"))
+            await asyncio.sleep(3)
+            await in_thread(session.commit)
+            await asyncio.sleep(1.5)
+            await in_thread(finish_group, session, sweep_id, 0)
+            return await hearing
+
+    heard = asyncio.run(watch())
+    assert sum(isinstance(one, Unavailable) for one in heard) == 1
+    assert len(jobs(heard)) == GROUP_SIZE
+    assert isinstance(heard[-1], End)
+
+
+def test_closing_ends_every_stream_and_refuses_new_ones(session: Session, engine: Engine) -> None:
+    sweep_id = add_sweep(session)
+
+    async def watch() -> None:
+        async with opened_hub(engine) as hub:
+            async with hub.watch(sweep_id, Cursor(sweep_id=sweep_id)) as stream:
+                hearing = asyncio.ensure_future(hear(stream))
+                await asyncio.sleep(0.1)
+                hub.close()
+                assert not any(isinstance(one, End) for one in await hearing)
+            with pytest.raises(UnavailableError, match="stops"):
+                async with hub.watch(sweep_id, Cursor(sweep_id=sweep_id)):
+                    pass
+
+    asyncio.run(watch())
+
+
+def test_nobody_looks_when_nobody_watches(session: Session, engine: Engine) -> None:
+    sweep_id = add_sweep(session)
+    statements: list[str] = []
+
+    async def watch() -> None:
+        async with opened_hub(engine) as hub:
+            async with hub.watch(sweep_id, Cursor(sweep_id=sweep_id)):
+                pass
+            with pytest.raises(SweepNotFoundError):
+                async with hub.watch(404, Cursor(sweep_id=404)):
+                    pass
+            event.listen(engine, "before_cursor_execute", lambda *seen: statements.append(seen[2]))
+            await asyncio.sleep(1.5)
+
+    asyncio.run(watch())
+    assert statements == []
