@@ -4,6 +4,7 @@ import os
 import socket
 import sys
 import uuid
+from dataclasses import replace
 from pathlib import Path
 
 from services.workers import register_worker
@@ -20,7 +21,8 @@ def main() -> None:
     url, folder, training_id = sys.argv[1:]
     settings = Settings(database_url=url, training_dir=Path(folder), lease_s=30)
     factory = make_session_factory(make_engine(settings, pool_size=2))
-    worker_id, device = uuid.uuid4(), open_device("cpu")
+    worker_id = uuid.uuid4()
+    device = replace(open_device("cpu"), lock_path=Path(folder).with_name("lock"))
     with factory.begin() as session:
         register_worker(
             session, worker_id, hostname=socket.gethostname(), pid=os.getpid(),

@@ -11,6 +11,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,7 @@ class Site:
         with self.factory() as session:
             worker_id = add_worker(session)
         beat = Heartbeat(self.factory, worker_id, lease_s=30, progress_deadline_s=600)
-        device = open_device("cpu")
+        device = replace(open_device("cpu"), lock_path=self.settings.trainings.with_name("lock"))
         executor = Executor(settings, self.factory, device, worker_id, beat, lambda: self.stopping)
         return Trainer(
             settings, self.factory, device, worker_id, beat, lambda: self.stopping,
