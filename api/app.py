@@ -16,7 +16,17 @@ from api.hub import Hub
 from api.metrics import RequestTimes, make_registry
 from api.openapi import describe
 from api.requests import RequestLog
-from api.routes import analysis, events, exports, health, keys, results, sweeps, system
+from api.routes import (
+    analysis,
+    events,
+    exports,
+    health,
+    keys,
+    results,
+    sweeps,
+    system,
+    trainings,
+)
 from shared.db.session import make_engine, make_session_factory
 from shared.settings import Settings, get_settings
 from shared.version import code_version
@@ -46,6 +56,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redoc_url=None,
     )
     app.state.session_factory = make_session_factory(engine)
+    app.state.trainings_dir = settings.trainings
     app.state.hub = Hub(app.state.session_factory, max_streams=settings.api_streams)
     app.state.metrics = make_registry(settings, app.state.session_factory)
     _stand_before(app, settings)
@@ -53,7 +64,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     serve_docs(app)
     app.include_router(health.router)
     secured = [Security(key_scheme)] if settings.api_keys == "required" else []
-    for routes in (sweeps, events, results, exports, analysis, keys, system):
+    for routes in (sweeps, events, results, exports, analysis, trainings, keys, system):
         app.include_router(routes.router, dependencies=secured)
     describe(app)
     return app

@@ -204,6 +204,52 @@ class Client:
         path = f"/v1/sweeps/{sweep_id}/analysis/{kind}"
         return self._json("GET", path, params=_params(where, options))
 
+    def create_trainings(self, sweep_id: int, wanted: Json) -> Json:
+        """Trains networks of a sweep; ``wanted`` has ``select``, ``recipe``, ``channels``, ...
+
+        What was asked for before is returned and not trained again.
+        """
+        return self._json("POST", f"/v1/sweeps/{sweep_id}/trainings", json=wanted)
+
+    def list_trainings(self, sweep_id: int, status: str | None = None) -> list[Json]:
+        """Returns all trainings of a sweep with their results so far."""
+        rows: list[Json] = []
+        params: Json = {"page_size": 1000} | ({"status": status} if status else {})
+        while True:
+            page = self._json("GET", f"/v1/sweeps/{sweep_id}/trainings", params=params)
+            rows += page["trainings"]
+            if page["next_page_token"] is None:
+                return rows
+            params["page_token"] = page["next_page_token"]
+
+    def get_training(self, training_id: int) -> Json:
+        """Returns a training with its curve, and code that loads its weights."""
+        return self._json("GET", f"/v1/trainings/{training_id}")
+
+    def steer_trainings(self, sweep_id: int, action: str) -> int:
+        """Does ``pause``, ``resume``, ``cancel`` or ``retry`` to all that can; returns how many."""
+        answer = self._json("POST", f"/v1/sweeps/{sweep_id}/trainings/{action}")
+        return int(answer["changed"])
+
+    def steer_training(self, training_id: int, action: str) -> Json:
+        """Does ``pause``, ``resume``, ``cancel`` or ``retry`` to one and returns it."""
+        return self._json("POST", f"/v1/trainings/{training_id}/{action}")
+
+    def training_table(self, sweep_id: int, file: Path) -> None:
+        """Writes the table of trained networks; the file's ending, .md or .csv, is its format."""
+        self.download(f"/v1/sweeps/{sweep_id}/trainings{file.suffix}", file)
+
+    def training_weights(self, training_id: int, file: Path) -> None:
+        """Writes a training's best weights as safetensors."""
+        self.download(f"/v1/trainings/{training_id}/weights", file)
+
+    def probe_vs_trained(self, sweep_id: int, k: int | None = None) -> list[Json]:
+        """Returns, per recipe, how well the probe and trivial baselines foretell training."""
+        params = {} if k is None else {"k": k}
+        answer = self._json("GET", f"/v1/sweeps/{sweep_id}/probe-vs-trained", params=params)
+        recipes: list[Json] = answer["recipes"]
+        return recipes
+
     def download(
         self,
         path: str,
