@@ -34,7 +34,7 @@ StatusFilter = Annotated[TrainingStatus | None, Query(description="Those in this
 
 
 @router.post("/sweeps/{sweep_id}/trainings", status_code=status.HTTP_201_CREATED)
-def create(sweep_id: SweepId, wanted: TrainingsIn, session: DbSession) -> TrainingsOut:
+def create_trainings(sweep_id: SweepId, wanted: TrainingsIn, session: DbSession) -> TrainingsOut:
     """Trains networks of a sweep by gradient descent: one training per network, width and seed.
 
     What was asked for before is returned and not trained again, so asking twice is safe.
@@ -62,7 +62,7 @@ def list_trainings(
 
 
 @router.get("/sweeps/{sweep_id}/trainings.{table_format}", response_class=PlainTextResponse)
-def table(
+def show_training_table(
     sweep_id: SweepId,
     table_format: TableFormat,
     session: DbSession,
@@ -74,13 +74,13 @@ def table(
 
 
 @router.post("/sweeps/{sweep_id}/trainings/{action}")
-def steer_all(sweep_id: SweepId, action: Action, session: DbSession) -> SteeredOut:
+def steer_trainings(sweep_id: SweepId, action: Action, session: DbSession) -> SteeredOut:
     """Pauses, resumes, cancels or retries all trainings of a sweep that can be."""
     return SteeredOut(changed=trainings.steer_trainings(session, sweep_id, action))
 
 
 @router.get("/sweeps/{sweep_id}/probe-vs-trained")
-def compare(
+def compare_probe_with_training(
     sweep_id: SweepId,
     session: DbSession,
     k: Annotated[int | None, Query(ge=1, le=10_000, description="Of precision at k.")] = None,
@@ -91,14 +91,14 @@ def compare(
 
 
 @router.get("/sweeps/{sweep_id}/probe-vs-trained.{file_format}", response_class=Response)
-def plot(sweep_id: SweepId, file_format: PlotFormat, session: DbSession) -> Response:
+def plot_probe_with_training(sweep_id: SweepId, file_format: PlotFormat, session: DbSession) -> Response:
     """Draws trained against probe accuracy, one colour per recipe, as PNG or SVG."""
     drawn = plots.draw_probe_vs_trained(session, sweep_id, file_format)
     return Response(drawn, media_type=file_format.media_type)
 
 
 @router.get("/trainings/{training_id}")
-def show(training_id: TrainingId, session: DbSession) -> TrainingDetailOut:
+def show_training(training_id: TrainingId, session: DbSession) -> TrainingDetailOut:
     """Shows one training with its curve, and code that loads its weights."""
     found, epochs = trainings.get_training(session, training_id)
     protocol = get_sweep(session, found.sweep_id).sweep.protocol
@@ -106,14 +106,14 @@ def show(training_id: TrainingId, session: DbSession) -> TrainingDetailOut:
 
 
 @router.post("/trainings/{training_id}/{action}")
-def steer(training_id: TrainingId, action: Action, session: DbSession) -> TrainingDetailOut:
+def steer_training(training_id: TrainingId, action: Action, session: DbSession) -> TrainingDetailOut:
     """Pauses, resumes, cancels or retries one training; it goes on from its last checkpoint."""
     trainings.steer_training(session, training_id, action)
     return show(training_id, session)
 
 
 @router.get("/trainings/{training_id}/weights", response_class=FileResponse)
-def weights(training_id: TrainingId, session: DbSession, request: Request) -> FileResponse:
+def download_weights(training_id: TrainingId, session: DbSession, request: Request) -> FileResponse:
     """Hands out the best weights as safetensors, where the API can read the shared folder."""
     found, _ = trainings.get_training(session, training_id)
     if found.weights is None:
