@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, and_, false, or_, select
+from sqlalchemy import ColumnElement, Row, Select, and_, bindparam, or_, select
 from sqlalchemy.orm import Session
 
 from shared.db.models import Environment, Job
@@ -47,22 +48,24 @@ def select_fitness_scale(
 
     Each of the four is one look into an index.
     """
-    ends = [
-        _extreme(sweep_id, environment_ids, column, descending)
-        for column in (Job.accuracy, Job.throughput)
-        for descending in (False, True)
-    ]
-    found: tuple[float | None, ...] = tuple(session.execute(select(*ends)).one())
+    values = {"sweep_id": sweep_id, "environment_ids": list(environment_ids)}
+    found: tuple[float | None, ...] = tuple(session.execute(_extremes(), values).one())
     return FitnessScale(tuple(environment_ids), weight, *found)
 
 
-def _extreme(
-    sweep_id: int, environment_ids: Sequence[int], column: Any, descending: bool
-) -> ColumnElement[float | None]:
+@cache
+def _extremes() -> Select[Any]:
+    """Returns the statement of a scale; made once, for making it costs more than running it."""
+    columns = (Job.accuracy, Job.throughput)
+    extremes: list[Any] = [_extreme(c, down) for c in columns for down in (False, True)]
+    return select(*extremes)
+
+
+def _extreme(column: Any, descending: bool) -> ColumnElement[float | None]:
     completed = and_(
-        Job.sweep_id == sweep_id,
+        Job.sweep_id == bindparam("sweep_id"),
         Job.status == JobStatus.COMPLETED.value,
-        Job.environment_id.in_(environment_ids) if environment_ids else false(),
+        Job.environment_id.in_(bindparam("environment_ids", expanding=True)),
         column.is_not(None),
     )
     order = _order(column, descending)
