@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
@@ -48,17 +49,20 @@ def noise(images: int, size: int = 96) -> TrainingImages:
 
 
 class PublishedImages(Dataset[tuple[Tensor, int]]):
-    """Images one at a time, augmented by torchvision on the CPU, as published."""
+    """Images one at a time, as torchvision's datasets hand them out (PIL), augmented on the CPU."""
 
     def __init__(self, images: TrainingImages) -> None:
         self._images = images
-        self._change = v2.Compose([v2.TrivialAugmentWide(), v2.ToDtype(torch.float32, scale=True)])
+        self._change = v2.Compose(
+            [v2.TrivialAugmentWide(), v2.ToImage(), v2.ToDtype(torch.float32, scale=True)]
+        )
 
     def __len__(self) -> int:
         return len(self._images.train_labels)
 
     def __getitem__(self, number: int) -> tuple[Tensor, int]:
-        image = self._change(self._images.train_images[number])
+        stored = self._images.train_images[number].permute(1, 2, 0).numpy()
+        image = self._change(Image.fromarray(stored))
         return image, int(self._images.train_labels[number])
 
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from shared.errors import InvalidInputError
 
@@ -86,14 +85,20 @@ def augment(images: Tensor, draw: Draw) -> Tensor:
             "train them with augment none.",
             field="augment",
         )
-    changed = images.clone()
-    for number, operation in enumerate(_FUNCTIONS, start=1):
-        rows = (draw.operations == number).nonzero().squeeze(1)
-        if len(rows):
-            there = rows.to(images.device, non_blocking=True)
-            strengths = draw.magnitudes[rows].to(images.device, non_blocking=True)
-            changed[there] = operation(images[there], strengths)
-    return changed
+    order = draw.operations.argsort(stable=True)
+    there = order.to(images.device, non_blocking=True)
+    strengths = draw.magnitudes[order].to(images.device, non_blocking=True)
+    counts = torch.bincount(draw.operations, minlength=len(OPERATIONS)).tolist()
+    groups = zip(
+        _FUNCTIONS, images.index_select(0, there).split(counts), strengths.split(counts),
+        strict=True,
+    )  # fmt: skip
+    changed = [change(group, strength) for change, group, strength in groups if len(group)]
+    return torch.cat(changed).index_select(0, there.argsort())
+
+
+def _identity(images: Tensor, _: Tensor) -> Tensor:
+    return images
 
 
 def _bound(images: Tensor) -> float:
@@ -118,18 +123,24 @@ def _sample(images: Tensor, inverse: Tensor) -> Tensor:
 
     Coordinates are pixels around the middle of the image. Nearest neighbour.
     """
-    n, _, height, width = images.shape
-    kind = _float(images).dtype
+    n, channels, height, width = images.shape
+    kind = images.dtype if images.is_floating_point() else torch.float32
     x = torch.linspace((1 - width) / 2, (width - 1) / 2, width, device=images.device, dtype=kind)
     y = torch.linspace((1 - height) / 2, (height - 1) / 2, height, device=images.device, dtype=kind)
     halves = torch.tensor([0.5 * width, 0.5 * height], device=images.device, dtype=kind)
-    scaled = inverse.to(kind) / halves.view(1, 2, 1)
-    across, down, shift = (scaled[:, :, part].view(n, 1, 1, 2) for part in range(3))
-    grid = x.view(1, 1, width, 1) * across + y.view(1, height, 1, 1) * down + shift
-    moved = functional.grid_sample(
-        _float(images), grid, mode="nearest", padding_mode="zeros", align_corners=False
-    )
-    return moved.to(images.dtype)
+
+    def places(row: Tensor, size: int) -> Tensor:
+        """Rounds as ``torch.nn.functional.grid_sample`` does, whose order of steps this is."""
+        across, down, shift = (part.view(n, 1, 1) for part in row.unbind(1))
+        scaled = (x * across + y.view(1, height, 1) * down).add_(shift)
+        return scaled.add_(1).mul_(size).sub_(1).mul_(0.5).round_()
+
+    across, down = (inverse.to(kind) / halves.view(1, 2, 1)).unbind(1)
+    columns, rows = places(across, width), places(down, height)
+    inside = (columns >= 0) & (columns < width) & (rows >= 0) & (rows < height)
+    pixels = rows.mul_(width).add_(columns).mul_(inside).to(torch.int64)  # exact below 2**24
+    found = images.flatten(2).gather(2, pixels.view(n, 1, -1).expand(n, channels, -1))
+    return found.view_as(images).mul_(inside.unsqueeze(1))
 
 
 def _matrix(a: Tensor, b: Tensor, tx: Tensor, c: Tensor, d: Tensor, ty: Tensor) -> Tensor:
@@ -218,13 +229,15 @@ def _posterize(images: Tensor, bits: Tensor) -> Tensor:
 
 def _solarize(images: Tensor, strength: Tensor) -> Tensor:
     threshold = _per_image(strength) * _bound(images)
-    turned = 1.0 - images if images.is_floating_point() else images.bitwise_not()
-    return torch.where(images >= threshold, turned, images)
+    if images.is_floating_point():
+        return torch.where(images >= threshold, 1.0 - images, images)
+    least = threshold.ceil().to(torch.uint8)  # bytes are compared faster than floats
+    return torch.where(images >= least, images.bitwise_not(), images)
 
 
 def _autocontrast(images: Tensor, _: Tensor) -> Tensor:
     values = _float(images)
-    least, greatest = values.amin((2, 3), keepdim=True), values.amax((2, 3), keepdim=True)
+    least, greatest = (_float(found((2, 3), keepdim=True)) for found in (images.amin, images.amax))
     flat = greatest == least
     scale = torch.where(flat, 1.0, (greatest - least) * (1 / _bound(images)))
     return _restore((values - torch.where(flat, 0.0, least)) / scale, images)
@@ -249,6 +262,6 @@ def _equalize(images: Tensor, _: Tensor) -> Tensor:
 
 
 _FUNCTIONS: tuple[Callable[[Tensor, Tensor], Tensor], ...] = (
-    _shear_x, _shear_y, _translate_x, _translate_y, _rotate, _brightness, _color, _contrast,
-    _sharpness, _posterize, _solarize, _autocontrast, _equalize,
+    _identity, _shear_x, _shear_y, _translate_x, _translate_y, _rotate, _brightness, _color,
+    _contrast, _sharpness, _posterize, _solarize, _autocontrast, _equalize,
 )  # fmt: skip

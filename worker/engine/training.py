@@ -23,6 +23,7 @@ from worker.engine.layers import activation_module, draw_layer, make_conv
 from worker.engine.timing import arithmetic
 
 CHUNK_IMAGES = 1024  # augmented at once: a GPU would wait for its orders with fewer
+CPU_CHUNK_IMAGES = 256  # more do not fit its caches
 VALIDATION_BATCH = 512
 
 Progress = Callable[[], None]
@@ -180,10 +181,11 @@ class Training:
         count, batch = len(self._images.train_labels), self._recipe.batch_size
         order = torch.randperm(count, generator=generator)
         draw = draw_operations(count, generator)
-        chunk = max(CHUNK_IMAGES // batch, 1) * batch
+        most = CPU_CHUNK_IMAGES if self._device.type == "cpu" else CHUNK_IMAGES
+        chunk = max(most // batch, 1) * batch
         for first in range(0, count, chunk):
             rows = order[first : first + chunk].to(self._device)
-            images = self._images.train_images[rows]
+            images = self._images.train_images.index_select(0, rows)
             if self._recipe.augment is Augment.TRIVIAL_WIDE:
                 images = augment(images, draw[first : first + chunk])
             labels = self._images.train_labels[rows]
