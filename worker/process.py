@@ -23,6 +23,7 @@ from worker.engine.timing import DeviceLock
 from worker.engine.tree import evaluate_group
 from worker.execution import Evaluate, Executor
 from worker.heartbeat import HUNG_STATUS, Heartbeat
+from worker.memory import keep_freed_memory
 from worker.metrics import serve_metrics
 from worker.placement import place_worker
 from worker.readiness import available_datasets
@@ -70,6 +71,8 @@ def run_worker(
         if device.uuid is not None:
             heartbeat.hold_device(_end_softly)
         _try_lock(device)
+        if device.torch_device.type == "cpu":
+            keep_freed_memory()
         executor = Executor(
             settings, session_factory, device, worker_id, heartbeat, _should_stop, evaluate
         )

@@ -213,7 +213,12 @@ class Training:
         return torch.channels_last if last else torch.contiguous_format
 
     def _as_input(self, images: Tensor) -> Tensor:
-        floats = images.to(torch.float32, memory_format=self._memory_format)
+        if self._device.type == "cpu":  # plane by plane: four times as fast there
+            floats = torch.empty(images.shape, memory_format=self._memory_format)
+            for there, plane in zip(floats.unbind(1), images.unbind(1), strict=True):
+                there.copy_(plane)
+        else:
+            floats = images.to(torch.float32, memory_format=self._memory_format)
         return floats.div_(255) if images.dtype == torch.uint8 else floats
 
     def _autocast(self) -> torch.autocast:
