@@ -53,6 +53,7 @@ def run_worker(
         UnavailableError: its metrics cannot be served where the settings say.
     """
     configure_logging(settings)
+    keep_freed_memory()
     found = devices or list_devices(
         settings.device, settings.memory_budget, settings.workers_per_device
     )
@@ -71,8 +72,6 @@ def run_worker(
         if device.uuid is not None:
             heartbeat.hold_device(_end_softly)
         _try_lock(device)
-        if device.torch_device.type == "cpu":
-            keep_freed_memory()
         executor = Executor(
             settings, session_factory, device, worker_id, heartbeat, _should_stop, evaluate
         )

@@ -11,8 +11,9 @@ if {keep}:
     assert keep_freed_memory()
 torch.set_num_threads(1)
 def work():
-    for _ in range(20):
-        torch.empty(2_000_000).fill_(1.0)
+    for _ in range(4):
+        held = [torch.empty(2_000_000).fill_(1.0) for _ in range(5)]
+        del held
 work()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 work()

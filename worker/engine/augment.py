@@ -89,11 +89,14 @@ def augment(images: Tensor, draw: Draw) -> Tensor:
     there = order.to(images.device, non_blocking=True)
     strengths = draw.magnitudes[order].to(images.device, non_blocking=True)
     counts = torch.bincount(draw.operations, minlength=len(OPERATIONS)).tolist()
-    groups = zip(
-        _FUNCTIONS, images.index_select(0, there).split(counts), strengths.split(counts),
-        strict=True,
-    )  # fmt: skip
-    changed = [change(group, strength) for change, group, strength in groups if len(group)]
+    groups = torch.split(images.index_select(0, there), counts)
+    changed = [
+        change(group, strength)
+        for change, group, strength in zip(
+            _FUNCTIONS, groups, torch.split(strengths, counts), strict=True
+        )
+        if len(group)
+    ]
     return torch.cat(changed).index_select(0, there.argsort())
 
 

@@ -50,7 +50,10 @@ def build_trainable(
         conv = make_conv(layer, channels, "cpu")
         weight, bias = draw_layer(layer, channels, part_seed(recipe, f"layer {number}"))
         conv.load_state_dict({"weight": weight, "bias": bias})
-        modules += [conv, activation_module(layer.activation)]
+        activation = activation_module(layer.activation)
+        if isinstance(activation, nn.ReLU):
+            activation.inplace = True  # nothing else needs what it was applied to
+        modules += [conv, activation]
         channels = layer.channels
     features = architecture.measures(input_shape).features
     return nn.Sequential(*modules, nn.Flatten(), _draw_head(features, classes, recipe))
@@ -97,7 +100,10 @@ class Training:
         network = build_trainable(architecture, shape, images.classes, recipe)  # type: ignore[arg-type]
         self.network = network.to(device).to(memory_format=self._memory_format)
         self._optimizer = torch.optim.AdamW(
-            self.network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
+            self.network.parameters(),
+            lr=recipe.learning_rate,
+            weight_decay=recipe.weight_decay,
+            fused=True,
         )
         self.results: list[EpochResult] = []
         self.best_weights: dict[str, Tensor] = {}
