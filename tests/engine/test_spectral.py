@@ -81,6 +81,13 @@ def test_spectra_are_used_only_where_there_is_room_for_them() -> None:
     assert Forward([root], CPU, 2, 2**22).kernel_bytes(root) == 0
 
 
+def test_equal_layers_of_other_draws_are_all_convolved_alike() -> None:
+    networks = [Network(i, [DrawnLayer(layer(32, 9), i)], [(32, 27, 27)]) for i in range(3)]
+    roots = grow_tree(networks, (32, 35, 35))
+    forward_pass = Forward(roots, CPU, 2, 2**30)
+    assert all(forward_pass.kernel_bytes(root) > 0 for root in roots)
+
+
 @pytest.mark.parametrize("scope", list(Scope))
 def test_networks_answer_the_same_in_either_domain(
     scope: Scope, monkeypatch: pytest.MonkeyPatch

@@ -131,8 +131,9 @@ class Forward:
 
     def _plan(self, siblings: Sequence[Node], room: int) -> None:
         """Chooses layers for the frequency domain, none of siblings for which there is no room."""
-        by_plan = {Plan(node.drawn.layer, node.input_shape): node for node in siblings}
-        plans = {by_plan[plan]: plan for plan in choose_spectral(by_plan)}
+        plans = {node: Plan(node.drawn.layer, node.input_shape) for node in siblings}
+        chosen = set(choose_spectral(plans.values()))
+        plans = {node: plan for node, plan in plans.items() if plan in chosen}
         self._plans |= plans
         if siblings and self._bytes(siblings) > room:
             for node in plans:
