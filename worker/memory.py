@@ -12,7 +12,8 @@ def keep_freed_memory() -> bool:
 
     On a CPU every layer of every batch needs memory of the same sizes again; fetching it anew from
     the system cost about a quarter of a small network's training step, on two threads. The process
-    keeps what it once used. Returns False where the allocator is not glibc's, which then stays as it is.
+    keeps what it once used. Returns False where the allocator is not glibc's, which
+    then stays as it is.
     """
     change = getattr(ctypes.CDLL(None), "mallopt", None)
     if change is None:
