@@ -1,5 +1,7 @@
 """A client of the HTTP API. Answers are what the API sends, errors are ``ApiError``."""
 
+import math
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +19,7 @@ from shared.settings import LOOPBACK_NAMES
 Json = dict[str, Any]
 
 SILENCE_S = 40.0  # a stream that has nothing to say says so every 15 s
+PATIENCE_S = 30.0  # what only reads is asked again so long while the API says when to
 
 
 class ApiError(ConvsweepError):
@@ -40,7 +43,10 @@ class Told(NamedTuple):
 
 
 class Client:
-    """Speaks to the API at ``url`` with an API key, where one is needed; a context manager."""
+    """Speaks to the API at ``url`` with an API key, where one is needed; a context manager.
+
+    Where the API is busy or its database away, what only reads waits for it, for half a minute.
+    """
 
     def __init__(self, url: str, key: str | None = None, *, timeout_s: float = 60.0) -> None:
         self.url = url.rstrip("/")
@@ -284,13 +290,21 @@ class Client:
         return body
 
     def _answer(self, method: str, path: str, **request: Any) -> httpx.Response:
+        patience_s = PATIENCE_S if method == "GET" else 0.0
+        while (answer := self._ask(method, path, **request)).is_error:
+            told = answer.headers.get("Retry-After", "")
+            wait_s = max(1, int(told)) if told.isdecimal() else math.inf
+            if wait_s > patience_s:
+                raise _refusal(answer)
+            patience_s -= wait_s
+            time.sleep(wait_s)
+        return answer
+
+    def _ask(self, method: str, path: str, **request: Any) -> httpx.Response:
         try:
-            answer = self._http.request(method, path, **request)
+            return self._http.request(method, path, **request)
         except httpx.TransportError as error:
             raise self._unreachable(error) from error
-        if answer.is_error:
-            raise _refusal(answer)
-        return answer
 
     def _unreachable(self, error: Exception) -> ApiUnreachableError:
         if isinstance(error, httpx.ReadTimeout):
