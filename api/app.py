@@ -27,6 +27,7 @@ from api.routes import (
     results,
     sweeps,
     system,
+    trainings,
 )
 from shared.db.session import make_engine, make_session_factory
 from shared.settings import Settings, get_settings
@@ -57,6 +58,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redoc_url=None,
     )
     app.state.session_factory = make_session_factory(engine)
+    app.state.trainings_dir = settings.trainings
     app.state.hub = Hub(app.state.session_factory, max_streams=settings.api_streams)
     app.state.metrics = make_registry(settings, app.state.session_factory)
     _stand_before(app, settings)
@@ -65,7 +67,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     serve_dashboard(app)
     app.include_router(health.router)
     secured = [Security(key_scheme)] if settings.api_keys == "required" else []
-    for routes in (sweeps, events, results, exports, analysis, explore, keys, system):
+    for routes in (sweeps, events, results, exports, analysis, explore, trainings, keys, system):
         app.include_router(routes.router, dependencies=secured)
     describe(app)
     return app

@@ -33,6 +33,7 @@ TAGS = {
     "events": "What happens in a sweep, as it happens.",
     "results": "Leaderboards, single jobs, exports and plots.",
     "analysis": "Statistics, comparisons and pictures of results.",
+    "trainings": "Training chosen networks by gradient descent, and what came of it.",
     "keys": "Making, listing and revoking keys; only for keys of the scope `admin`.",
     "system": "Health, workers and metrics.",
 }
@@ -102,6 +103,9 @@ WITH_A_KEY = (
 WITH_PARAMETER = {
     "sweep_id": (Outside(404, "sweep_not_found", "There is no sweep 404.", "sweep_id"),),
     "job_id": (Outside(404, "job_not_found", "There is no job 404.", "job_id"),),
+    "training_id": (
+        Outside(404, "training_not_found", "There is no training 404.", "training_id"),
+    ),
     "page_token": (
         Outside(422, "invalid_page_token", "This token belongs to another listing.", "page_token"),
     ),

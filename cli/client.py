@@ -1,5 +1,7 @@
 """A client of the HTTP API. Answers are what the API sends, errors are ``ApiError``."""
 
+import math
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +19,7 @@ from shared.settings import LOOPBACK_NAMES
 Json = dict[str, Any]
 
 SILENCE_S = 40.0  # a stream that has nothing to say says so every 15 s
+PATIENCE_S = 30.0  # what only reads is asked again so long while the API says when to
 
 
 class ApiError(ConvsweepError):
@@ -40,7 +43,10 @@ class Told(NamedTuple):
 
 
 class Client:
-    """Speaks to the API at ``url`` with an API key, where one is needed; a context manager."""
+    """Speaks to the API at ``url`` with an API key, where one is needed; a context manager.
+
+    Where the API is busy or its database away, what only reads waits for it, for half a minute.
+    """
 
     def __init__(self, url: str, key: str | None = None, *, timeout_s: float = 60.0) -> None:
         self.url = url.rstrip("/")
@@ -204,6 +210,52 @@ class Client:
         path = f"/v1/sweeps/{sweep_id}/analysis/{kind}"
         return self._json("GET", path, params=_params(where, options))
 
+    def create_trainings(self, sweep_id: int, wanted: Json) -> Json:
+        """Trains networks of a sweep; ``wanted`` has ``select``, ``recipe``, ``channels``, ...
+
+        What was asked for before is returned and not trained again.
+        """
+        return self._json("POST", f"/v1/sweeps/{sweep_id}/trainings", json=wanted)
+
+    def list_trainings(self, sweep_id: int, status: str | None = None) -> list[Json]:
+        """Returns all trainings of a sweep with their results so far."""
+        rows: list[Json] = []
+        params: Json = {"page_size": 1000} | ({"status": status} if status else {})
+        while True:
+            page = self._json("GET", f"/v1/sweeps/{sweep_id}/trainings", params=params)
+            rows += page["trainings"]
+            if page["next_page_token"] is None:
+                return rows
+            params["page_token"] = page["next_page_token"]
+
+    def get_training(self, training_id: int) -> Json:
+        """Returns a training with its curve, and code that loads its weights."""
+        return self._json("GET", f"/v1/trainings/{training_id}")
+
+    def steer_trainings(self, sweep_id: int, action: str) -> int:
+        """Does ``pause``, ``resume``, ``cancel`` or ``retry`` to all that can; returns how many."""
+        answer = self._json("POST", f"/v1/sweeps/{sweep_id}/trainings/{action}")
+        return int(answer["changed"])
+
+    def steer_training(self, training_id: int, action: str) -> Json:
+        """Does ``pause``, ``resume``, ``cancel`` or ``retry`` to one and returns it."""
+        return self._json("POST", f"/v1/trainings/{training_id}/{action}")
+
+    def training_table(self, sweep_id: int, file: Path) -> None:
+        """Writes the table of trained networks; the file's ending, .md or .csv, is its format."""
+        self.download(f"/v1/sweeps/{sweep_id}/trainings{file.suffix}", file)
+
+    def training_weights(self, training_id: int, file: Path) -> None:
+        """Writes a training's best weights as safetensors."""
+        self.download(f"/v1/trainings/{training_id}/weights", file)
+
+    def probe_vs_trained(self, sweep_id: int, k: int | None = None) -> list[Json]:
+        """Returns, per recipe, how well the probe and trivial baselines foretell training."""
+        params = {} if k is None else {"k": k}
+        answer = self._json("GET", f"/v1/sweeps/{sweep_id}/probe-vs-trained", params=params)
+        recipes: list[Json] = answer["recipes"]
+        return recipes
+
     def download(
         self,
         path: str,
@@ -238,13 +290,21 @@ class Client:
         return body
 
     def _answer(self, method: str, path: str, **request: Any) -> httpx.Response:
+        patience_s = PATIENCE_S if method == "GET" else 0.0
+        while (answer := self._ask(method, path, **request)).is_error:
+            told = answer.headers.get("Retry-After", "")
+            wait_s = max(1, int(told)) if told.isdecimal() else math.inf
+            if wait_s > patience_s:
+                raise _refusal(answer)
+            patience_s -= wait_s
+            time.sleep(wait_s)
+        return answer
+
+    def _ask(self, method: str, path: str, **request: Any) -> httpx.Response:
         try:
-            answer = self._http.request(method, path, **request)
+            return self._http.request(method, path, **request)
         except httpx.TransportError as error:
             raise self._unreachable(error) from error
-        if answer.is_error:
-            raise _refusal(answer)
-        return answer
 
     def _unreachable(self, error: Exception) -> ApiUnreachableError:
         if isinstance(error, httpx.ReadTimeout):

@@ -14,6 +14,7 @@ from cli import (
     output,
     result_commands,
     sweep_commands,
+    training_commands,
 )
 from shared.errors import ConvsweepError
 from shared.version import code_version
@@ -45,6 +46,7 @@ app.add_typer(sweep_commands.app, name="sweep")
 app.add_typer(data_commands.app, name="data")
 app.add_typer(analysis_commands.app, name="analyze")
 app.add_typer(key_commands.app, name="key")
+app.add_typer(training_commands.app, name="training")
 for command in (
     cluster_commands.up,
     cluster_commands.down,
@@ -53,6 +55,7 @@ for command in (
     result_commands.job,
     result_commands.export,
     analysis_commands.plot,
+    training_commands.train,
     cluster_commands.doctor,
     cluster_commands.api,
     cluster_commands.dispatcher,

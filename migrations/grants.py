@@ -16,23 +16,25 @@ EVERY_TABLE = frozenset(Base.metadata.tables)
 # whoever changes jobs moves the counts that a trigger keeps, with the rights of whoever it is
 COUNTED = frozenset({"sweeps", "sweep_progress", "sweep_environments", "groups", "jobs", "leases"})
 RESULTS = frozenset({"trials", "environments", "workers", "dataset_labels"})
+TRAININGS = frozenset({"trainings", "training_epochs"})
 
 GRANTS: Grants = {
     "convsweep_api": {
         "SELECT": EVERY_TABLE,
-        "INSERT": COUNTED - {"leases"} | {"attempts", "api_keys"},
-        "UPDATE": COUNTED | {"api_keys"},
+        "INSERT": COUNTED - {"leases"} | {"attempts", "api_keys", "trainings"},
+        "UPDATE": COUNTED | {"api_keys", "trainings"},
     },
     "convsweep_dispatcher": {
-        "SELECT": COUNTED | {"attempts"},
+        "SELECT": COUNTED | TRAININGS | {"attempts"},
         "INSERT": frozenset({"attempts", "sweep_environments"}),
-        "UPDATE": COUNTED,
+        "UPDATE": COUNTED | {"trainings"},
     },
     "convsweep_worker": {
-        "SELECT": COUNTED | RESULTS | {"attempts", "device_leases"},
-        "INSERT": RESULTS | {"attempts", "leases", "sweep_environments", "device_leases"},
-        "UPDATE": COUNTED | {"environments", "workers", "device_leases"},
-        "DELETE": frozenset({"device_leases"}),
+        "SELECT": COUNTED | RESULTS | TRAININGS | {"attempts", "device_leases"},
+        "INSERT": RESULTS
+        | {"attempts", "leases", "sweep_environments", "device_leases", "training_epochs"},
+        "UPDATE": COUNTED | TRAININGS | {"environments", "workers", "device_leases"},
+        "DELETE": frozenset({"device_leases", "training_epochs"}),
     },
 }
 

@@ -9,6 +9,7 @@ from shared.db.queries import groups as group_queries
 from shared.db.queries import jobs as job_queries
 from shared.db.queries import leases as lease_queries
 from shared.db.queries import sweeps as sweep_queries
+from shared.db.queries import training_leases as training_queries
 
 log = structlog.get_logger(__name__)
 
@@ -20,23 +21,32 @@ class Hints(Protocol):
 
     def send(self, sweep_id: int, group: int) -> None: ...
 
+    def send_training(self, training_id: int) -> None: ...
+
 
 def send_hints(session: Session, hints: Hints, *, backlog: int, resend_s: float) -> int:
     """Fills the queue up to ``backlog`` hints; returns how many were sent.
 
     The mark on a group is written before its hint is sent and committed by the caller afterwards:
     a crash in between repeats a hint, and one that gets lost is sent again after ``resend_s``.
-    Dispatchers take turns, so that together they do not overfill the queue.
+    Dispatchers take turns, so that together they do not overfill the queue. Trainings come first,
+    but take no more than half of the room, so that they do not keep sweeps waiting.
     """
     if not group_queries.lock_dispatch(session):
         return 0
     room = backlog - len(hints)
     if room <= 0:
         return 0
+    trainings = training_queries.mark_trainings_hinted(
+        session, limit=(room + 1) // 2, resend_s=resend_s
+    )
+    for training_id in trainings:
+        hints.send_training(training_id)
+    room -= len(trainings)
     groups = group_queries.mark_groups_hinted(session, limit=room, resend_s=resend_s)
     for group in groups:
         hints.send(group.sweep_id, group.group_index)
-    return len(groups)
+    return len(trainings) + len(groups)
 
 
 def reap_expired_leases(session: Session, *, max_attempts: int) -> int:
@@ -44,14 +54,14 @@ def reap_expired_leases(session: Session, *, max_attempts: int) -> int:
 
     Leases are locked before their expiry is judged, so a renewal or completion that comes first
     wins. Also completes sweeps whose last completion had to leave them to somebody who held them.
-    Returns how many jobs were taken back.
+    Trainings are taken back likewise. Returns how many jobs and trainings were.
     """
-    jobs = _take_back_jobs(session, max_attempts)
+    jobs = _take_back(session, max_attempts)
     sweep_queries.update_finished_sweeps(session)
     return jobs
 
 
-def _take_back_jobs(session: Session, max_attempts: int) -> int:
+def _take_back(session: Session, max_attempts: int) -> int:
     expired = lease_queries.lock_expired_leases(session)
     if not expired:
         return 0
@@ -62,12 +72,13 @@ def _take_back_jobs(session: Session, max_attempts: int) -> int:
         )  # fmt: skip
     tokens = [lease.token for lease in expired]
     lease_queries.end_leases(session, tokens, "expired")
+    error = "The worker vanished: its lease was not renewed in time."
     jobs = job_queries.release_lost_jobs(
-        session,
-        tokens,
-        outcome="expired",
-        max_attempts=max_attempts,
-        error="The worker vanished: its lease was not renewed in time.",
+        session, tokens, outcome="expired", max_attempts=max_attempts, error=error
     )
-    group_queries.clear_hints(session, [(row.sweep_id, row.group_index) for row in expired])
-    return jobs
+    trainings = training_queries.release_lost_trainings(
+        session, tokens, max_attempts=max_attempts, error=error
+    )
+    groups = [(row.sweep_id, row.group_index) for row in expired if row.group_index is not None]
+    group_queries.clear_hints(session, groups)
+    return jobs + trainings

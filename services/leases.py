@@ -134,7 +134,7 @@ def complete_claim(
         StaleLeaseError: the lease is over; nothing is written.
         DatasetMismatchError: earlier trials were measured on other images; nothing is written.
     """
-    row = _environment_row(environment)
+    row = environment_row(environment)
     found = worker_queries.find_environment(session, row["fingerprint"], claim.sweep_id)
     if any(outcome.trials for outcome in outcomes):
         _check_dataset(session, claim, environment, found.dataset_hash)
@@ -150,7 +150,7 @@ def complete_claim(
                 "id": job.id,
                 "status": outcome.status,
                 "reason": outcome.reason,
-                "error": outcome.error and _storable(outcome.error),
+                "error": outcome.error and storable(outcome.error),
             }
             for job, outcome in pairs
         ],
@@ -224,20 +224,21 @@ def fail_claim(session: Session, claim: Claim, *, error: str, max_attempts: int)
         [claim.token],
         outcome="failed",
         max_attempts=max_attempts,
-        error=_storable(error),
+        error=storable(error),
     )
     group_queries.clear_hints(session, [(claim.sweep_id, claim.group)])
     sweep_queries.update_finished_sweeps(session, claim.sweep_id)
     return lost
 
 
-def _environment_row(environment: Environment) -> dict[str, Any]:
+def environment_row(environment: Environment) -> dict[str, Any]:
+    """Returns the columns of an environment, with the fingerprint that it is known by."""
     row = asdict(environment) | {"versions": json.dumps(environment.versions, sort_keys=True)}
     fingerprint = hashlib.sha256(json.dumps(row, sort_keys=True).encode()).hexdigest()
     return row | {"fingerprint": fingerprint}
 
 
-def _storable(message: str) -> str:
+def storable(message: str) -> str:
     """Returns a message without what Postgres cannot keep: zero bytes and halves of characters."""
     return message.replace("\0", "?").encode(errors="replace").decode()
 

@@ -17,6 +17,8 @@ from services.drawing import (
     draw_parallel,
     draw_scatter,
 )
+from services.drawing_trained import draw_prediction
+from services.probe_vs_trained import compare_probe_with_training
 from services.results import Selection, Target, load_results
 from services.statistics.correlation import CorrelationMethod
 from services.statistics.pareto import pareto_front
@@ -82,6 +84,21 @@ def draw_plot(
         figure = draw_effects(effects, _name(session, sweep_id))
     else:
         figure = _parallel(session, sweep_id, selection)
+    return _file(figure, file_format)
+
+
+def draw_probe_vs_trained(session: Session, sweep_id: int, file_format: PlotFormat) -> bytes:
+    """Returns a picture of trained against probe accuracy as a file.
+
+    Raises:
+        SweepNotFoundError: there is no such sweep.
+        NoResultsError: no recipe has trained three networks yet.
+    """
+    found = compare_probe_with_training(session, sweep_id)
+    return _file(draw_prediction(found, _name(session, sweep_id)), file_format)
+
+
+def _file(figure: Figure, file_format: PlotFormat) -> bytes:
     file = io.BytesIO()
     figure.savefig(file, format=file_format.value, dpi=DPI, metadata=_METADATA[file_format])
     return file.getvalue()

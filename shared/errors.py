@@ -48,6 +48,16 @@ class JobNotFoundError(NotFoundError):
     code = "job_not_found"
 
 
+class TrainingNotFoundError(NotFoundError):
+    code = "training_not_found"
+
+
+class WeightsMissingError(NotFoundError):
+    """A training has no weights that can be read here; the message says why."""
+
+    code = "weights_missing"
+
+
 class KeyNotFoundError(NotFoundError):
     code = "key_not_found"
 
@@ -148,6 +158,12 @@ class NonFiniteError(EngineError):
     """NaN or infinity where a number belongs. Never scored."""
 
     code = "non_finite"
+
+
+class CheckpointError(ConvsweepError):
+    """A checkpoint is damaged or belongs to another training."""
+
+    code = "checkpoint_unusable"
 
 
 class DevicePoisonedError(ConvsweepError):

@@ -1,4 +1,4 @@
-"""The message queue: the Celery app, the one task name, and sending hints about work."""
+"""The message queue: the Celery app, the task names, and sending hints about work."""
 
 from celery import Celery
 from kombu.entity import Queue
@@ -7,6 +7,7 @@ from shared.broker import QUEUE_NAME
 from shared.settings import Settings
 
 EVALUATE_GROUP = "convsweep.evaluate_group"
+TRAIN_NETWORK = "convsweep.train_network"
 
 
 def make_celery(settings: Settings) -> Celery:
@@ -51,7 +52,7 @@ def make_celery(settings: Settings) -> Celery:
 
 
 class HintQueue:
-    """Sends hints ``(sweep_id, group)`` and knows how many wait."""
+    """Sends hints, about a group of a sweep or a training, and knows how many wait."""
 
     def __init__(self, app: Celery) -> None:
         self._app = app
@@ -68,7 +69,7 @@ class HintQueue:
             return int(queue.queue_declare(passive=False).message_count)
 
     def send(self, sweep_id: int, group: int) -> None:
-        """Sends one hint. It may be lost, repeated or late.
+        """Sends a hint about a group. It may be lost, repeated or late.
 
         Raises:
             kombu.exceptions.OperationalError: the broker cannot be reached.
@@ -78,4 +79,14 @@ class HintQueue:
             kwargs={"sweep_id": sweep_id, "group": group},
             retry=False,
             ignore_result=True,
+        )
+
+    def send_training(self, training_id: int) -> None:
+        """Sends a hint about a training. It may be lost, repeated or late.
+
+        Raises:
+            kombu.exceptions.OperationalError: the broker cannot be reached.
+        """
+        self._app.send_task(
+            TRAIN_NETWORK, kwargs={"training_id": training_id}, retry=False, ignore_result=True
         )

@@ -43,6 +43,11 @@ class Settings(BaseSettings):
     data_dir: Path = Field(
         default=Path("~/.convsweep"), description="Datasets, and the embedded cluster's files."
     )
+    training_dir: Path | None = Field(
+        default=None,
+        description="Checkpoints and weights of trainings; a folder that all workers and the API "
+        "share. Default: `trainings` in the data folder.",
+    )
     api_url: str | None = Field(default=None, description="The API that the command line talks to.")
     api_host: str = "127.0.0.1"
     api_port: Annotated[int, Field(ge=0, le=65_535)] = 8000
@@ -138,10 +143,15 @@ class Settings(BaseSettings):
         """The origins of other web pages that may use the API."""
         return frozenset(filter(None, self.cors_origins.split(",")))
 
-    @field_validator("data_dir")
+    @field_validator("data_dir", "training_dir")
     @classmethod
-    def _expanded(cls, path: Path) -> Path:
-        return path.expanduser().resolve()
+    def _expanded(cls, path: Path | None) -> Path | None:
+        return None if path is None else path.expanduser().resolve()
+
+    @property
+    def trainings(self) -> Path:
+        """The folder of trainings' checkpoints and weights."""
+        return self.training_dir or self.data_dir / "trainings"
 
     @field_validator("database_password_file", "broker_password_file")
     @classmethod

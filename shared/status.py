@@ -26,6 +26,17 @@ class SweepStatus(StrEnum):
     CANCELLED = "cancelled"
 
 
+class TrainingStatus(StrEnum):
+    """State of the training of one network."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    PAUSED = "paused"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
 UNFINISHED_JOB_STATUSES = frozenset({JobStatus.PENDING, JobStatus.RUNNING})
 
 JOB_TRANSITIONS: dict[JobStatus, frozenset[JobStatus]] = {
@@ -47,6 +58,18 @@ SWEEP_TRANSITIONS: dict[SweepStatus, frozenset[SweepStatus]] = {
     ),
     SweepStatus.COMPLETED: frozenset({SweepStatus.RUNNING}),  # given more to do
     SweepStatus.CANCELLED: frozenset(),
+}
+
+
+TRAINING_TRANSITIONS: dict[TrainingStatus, frozenset[TrainingStatus]] = {
+    TrainingStatus.PENDING: frozenset(
+        {TrainingStatus.RUNNING, TrainingStatus.PAUSED, TrainingStatus.CANCELLED}
+    ),
+    TrainingStatus.RUNNING: frozenset(TrainingStatus) - {TrainingStatus.RUNNING},
+    TrainingStatus.PAUSED: frozenset({TrainingStatus.PENDING, TrainingStatus.CANCELLED}),
+    TrainingStatus.COMPLETED: frozenset(),
+    TrainingStatus.FAILED: frozenset({TrainingStatus.PENDING}),  # retried on request
+    TrainingStatus.CANCELLED: frozenset(),
 }
 
 

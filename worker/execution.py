@@ -62,6 +62,18 @@ class Evaluate(Interface):
     ) -> list[JobOutcome]: ...
 
 
+def describe_environment(device: Device, dataset: str, dataset_hash: str) -> Environment:
+    """Returns where results are made, and of which images."""
+    return Environment(
+        code_version=code_version(),
+        device_class=device.device_class,
+        device=device.model,
+        dataset=dataset,
+        dataset_hash=dataset_hash,
+        versions=device.versions,
+    )
+
+
 class Executor:
     """Evaluates groups on one device, one after another."""
 
@@ -82,7 +94,7 @@ class Executor:
         self._heartbeat = heartbeat
         self.should_stop = should_stop
         self._evaluate = evaluate
-        self._readiness = Readiness(
+        self.readiness = Readiness(
             session_factory,
             worker_id,
             device,
@@ -105,7 +117,7 @@ class Executor:
 
     def _work_on(self, sweep_id: int, group: int) -> None:
         try:
-            ready = self._readiness.prepare(sweep_id)
+            ready = self.readiness.prepare(sweep_id)
         except SweepNotFoundError:
             log.info("hint_ignored")
             return
@@ -163,7 +175,7 @@ class Executor:
                 on_progress=self._on_progress,
                 device_lock=self._device.lock_path,
             )
-            self._complete(claim, outcomes, self._environment(ready.dataset))
+            self._complete(claim, outcomes, self._environment(ready))
             seconds = time.monotonic() - started
             self._fit_claims(claim.sweep_id, seconds / len(claim.jobs))
             self.metrics.note_end("completed")
@@ -176,7 +188,7 @@ class Executor:
             log.warning("group_dropped", **facts, reason=error.message)
         except DatasetMismatchError as error:
             self._release(claim)
-            self._readiness.note_problem(claim.sweep_id, error.message)
+            self.readiness.note_problem(claim.sweep_id, error.message)
         except DevicePoisonedError as error:
             self._fail(claim, error)
             raise
@@ -202,15 +214,9 @@ class Executor:
         if self.should_stop():
             raise HandBack
 
-    def _environment(self, dataset: Dataset) -> Environment:
-        return Environment(
-            code_version=code_version(),
-            device_class=self._device.device_class,
-            device=self._device.model,
-            dataset=dataset.name,
-            dataset_hash=dataset.content_hash,
-            versions=self._device.versions,
-        )
+    def _environment(self, ready: Ready) -> Environment:
+        dataset = ready.dataset
+        return describe_environment(self._device, dataset.name, dataset.content_hash)
 
     def _complete(self, claim: Claim, outcomes: list[JobOutcome], environment: Environment) -> None:
         """Writes results, trying again for as long as the lease lasts while Postgres is away.

@@ -23,10 +23,12 @@ from worker.engine.timing import DeviceLock
 from worker.engine.tree import evaluate_group
 from worker.execution import Evaluate, Executor
 from worker.heartbeat import HUNG_STATUS, Heartbeat
+from worker.memory import keep_freed_memory
 from worker.metrics import serve_metrics
 from worker.placement import place_worker
 from worker.readiness import available_datasets
 from worker.tasks import register_tasks
+from worker.training import Trainer
 
 log = structlog.get_logger(__name__)
 
@@ -51,6 +53,7 @@ def run_worker(
         UnavailableError: its metrics cannot be served where the settings say.
     """
     configure_logging(settings)
+    keep_freed_memory()
     found = devices or list_devices(
         settings.device, settings.memory_budget, settings.workers_per_device
     )
@@ -72,7 +75,11 @@ def run_worker(
         executor = Executor(
             settings, session_factory, device, worker_id, heartbeat, _should_stop, evaluate
         )
-        return _serve(settings, executor, device)
+        trainer = Trainer(
+            settings, session_factory, device, worker_id, heartbeat, _should_stop,
+            executor.readiness, executor.metrics,
+        )  # fmt: skip
+        return _serve(settings, executor, trainer, device)
     finally:
         heartbeat.stop()
         # without the note the worker counts as gone two minutes after its last beat
@@ -93,10 +100,10 @@ def _start_heartbeat(settings: Settings, worker_id: uuid.UUID) -> Heartbeat:
     return heartbeat
 
 
-def _serve(settings: Settings, executor: Executor, device: Device) -> int:
+def _serve(settings: Settings, executor: Executor, trainer: Trainer, device: Device) -> int:
     """Takes messages until told to stop; returns the exit status."""
     app = make_celery(settings)
-    register_tasks(app, executor)
+    register_tasks(app, executor, trainer)
     log.info("worker_started", device=device.model)
     serve_metrics(executor.metrics, settings)
     celery_worker = app.Worker(

@@ -10,10 +10,17 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from services import leases, workers
 from services.leases import Terms
+from services.training_leases import TrainingTerms
 from shared.errors import DatasetError, DatasetMismatchError, DeviceUnavailableError
 from shared.protocol import DeviceClass, Protocol
 from worker.device import Device
-from worker.engine.datasets import Dataset, list_datasets, load_dataset
+from worker.engine.datasets import (
+    Dataset,
+    TrainingImages,
+    list_datasets,
+    load_dataset,
+    load_training_images,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -48,6 +55,7 @@ class Readiness:
         self._shares_device = shares_device
         self._terms: dict[int, Terms] = {}
         self._loaded: dict[Protocol, Dataset] = {}
+        self._training_images: dict[object, TrainingImages] = {}
         self._advertised = available_datasets(data_dir)
         self._problem: tuple[int, str] | None = None  # of which sweep, and what
 
@@ -80,6 +88,42 @@ class Readiness:
     def _measurable(self, protocol: Protocol) -> Protocol:
         """Returns the protocol without timing where others compute on this device meanwhile."""
         return protocol.model_copy(update={"timing": None}) if self._shares_device else protocol
+
+    def prepare_training(self, terms: TrainingTerms) -> TrainingImages | None:
+        """Returns the images that a training needs; None where this worker cannot serve it.
+
+        The reason is noted with the worker, and cleared as soon as it can.
+        """
+        protocol, recipe = terms.protocol, terms.recipe
+        key = (
+            protocol.dataset,
+            protocol.input_shape,
+            recipe.train_images,
+            recipe.validation_images,
+        )
+        try:
+            self._check_device(protocol)
+            if key not in self._training_images:
+                self._training_images.clear()  # whole splits are large
+                self._training_images[key] = load_training_images(
+                    self._data_dir, protocol, recipe.train_images, recipe.validation_images
+                )
+            images = self._training_images[key]
+            if terms.dataset_hash is not None:
+                leases.check_dataset_hash(
+                    terms.sweep_id, images.name, images.content_hash, terms.dataset_hash
+                )
+        except (DatasetError, DeviceUnavailableError) as error:
+            self._training_images.pop(key, None)  # somebody may put the right file there
+            self.note_problem(terms.sweep_id, error.message)
+            return None
+        except (RuntimeError, MemoryError, OSError) as error:
+            self.note_problem(
+                terms.sweep_id, f"Dataset {protocol.dataset!r} cannot be loaded whole: {error}"
+            )
+            return None
+        self._clear_problem(terms.sweep_id)
+        return images
 
     def note_problem(self, sweep_id: int, problem: str) -> None:
         """Notes what keeps this worker from working for a sweep; the same once."""

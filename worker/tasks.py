@@ -1,7 +1,8 @@
-"""The Celery task: checks a message and hands it on."""
+"""The Celery tasks: they check a message and hand it on."""
 
 import time
-from typing import Annotated, Any
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, TypeVar
 
 import structlog
 from celery import Celery
@@ -10,13 +11,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from sqlalchemy.exc import InterfaceError, OperationalError
 
 from shared.errors import DevicePoisonedError
-from shared.queue import EVALUATE_GROUP
+from shared.queue import EVALUATE_GROUP, TRAIN_NETWORK
 from worker.execution import Executor
+from worker.training import Trainer
 
 log = structlog.get_logger(__name__)
 
 DATABASE_RETRY_S = 0.5
 KEEP_HINT_S = 60.0
+HintT = TypeVar("HintT", bound=BaseModel)
 
 
 class Hint(BaseModel):
@@ -28,27 +31,44 @@ class Hint(BaseModel):
     group: Annotated[int, Field(ge=0, lt=2**31)]
 
 
-def register_tasks(app: Celery, executor: Executor) -> None:
-    """Makes ``app`` answer hints with ``executor``."""
+class TrainingHint(BaseModel):
+    """What a message about a training may say."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    training_id: Annotated[int, Field(ge=1, lt=2**63)]
+
+
+def register_tasks(app: Celery, executor: Executor, trainer: Trainer) -> None:
+    """Makes ``app`` answer hints about groups and about trainings."""
 
     def evaluate_group(*args: Any, **message: Any) -> None:
-        try:
-            hint = Hint.model_validate(message)
-            if args:
-                raise ValueError("positional arguments")
-        except (ValidationError, ValueError) as error:
-            log.warning("message_refused", error=str(error).splitlines()[0])
-            return
-        try:
-            _execute(executor, hint)
-        except DevicePoisonedError as error:
-            log.critical("device_poisoned", error=error.message)
-            raise WorkerShutdown(1) from error
+        hint = _read(Hint, args, message)
+        if hint is not None:
+            _execute(
+                lambda: executor.execute_group(hint.sweep_id, hint.group), executor.should_stop
+            )
+
+    def train_network(*args: Any, **message: Any) -> None:
+        hint = _read(TrainingHint, args, message)
+        if hint is not None:
+            _execute(lambda: trainer.train(hint.training_id), trainer.should_stop)
 
     app.task(evaluate_group, name=EVALUATE_GROUP, ignore_result=True, typing=False)
+    app.task(train_network, name=TRAIN_NETWORK, ignore_result=True, typing=False)
 
 
-def _execute(executor: Executor, hint: Hint) -> None:
+def _read(kind: type[HintT], args: Sequence[Any], message: dict[str, Any]) -> HintT | None:
+    try:
+        if args:
+            raise ValueError("positional arguments")
+        return kind.model_validate(message)
+    except (ValidationError, ValueError) as error:
+        log.warning("message_refused", error=str(error).splitlines()[0])
+        return None
+
+
+def _execute(work: Callable[[], None], should_stop: Callable[[], bool]) -> None:
     """Does what a hint is about, and keeps the hint for a while where Postgres is away.
 
     Given up at once, it would come again after the resend time alone, and all that wait in the
@@ -57,11 +77,14 @@ def _execute(executor: Executor, hint: Hint) -> None:
     deadline = time.monotonic() + KEEP_HINT_S
     while True:
         try:
-            executor.execute_group(hint.sweep_id, hint.group)
+            work()
             return
+        except DevicePoisonedError as error:
+            log.critical("device_poisoned", error=error.message)
+            raise WorkerShutdown(1) from error
         except (OperationalError, InterfaceError) as error:
-            # the jobs stay in Postgres, and their group is hinted again
+            # the work stays in Postgres, and is hinted again
             log.warning("database_unavailable", error=str(error).splitlines()[0])
-        if executor.should_stop() or time.monotonic() > deadline:
+        if should_stop() or time.monotonic() > deadline:
             return
         time.sleep(DATABASE_RETRY_S)

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import uuid
+from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import (
@@ -25,10 +26,10 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB, UUID
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from shared.access import Scope
-from shared.status import JobStatus, SweepStatus
+from shared.status import JobStatus, SweepStatus, TrainingStatus
 
 
-def _one_of(column: str, values: type[JobStatus] | type[SweepStatus] | type[Scope]) -> str:
+def _one_of(column: str, values: type[StrEnum]) -> str:
     return f"{column} IN ({', '.join(repr(value.value) for value in values)})"
 
 
@@ -123,7 +124,7 @@ class Worker(Base):
 
 
 class Lease(Base):
-    """One claim of jobs of a group by a worker, kept after its end."""
+    """One claim of jobs of a group, or of a training, by a worker, kept after its end."""
 
     __tablename__ = "leases"
     __table_args__ = (
@@ -142,7 +143,7 @@ class Lease(Base):
 
     token: Mapped[uuid.UUID] = mapped_column(primary_key=True)
     sweep_id: Mapped[int] = mapped_column(ForeignKey("sweeps.id", ondelete="CASCADE"))
-    group_index: Mapped[int] = mapped_column(Integer)
+    group_index: Mapped[int | None] = mapped_column(Integer)  # null for a training
     worker_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("workers.id"))
     jobs: Mapped[int] = mapped_column(Integer)
     claimed_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
@@ -342,3 +343,63 @@ class ApiKey(Base):
     expires_at: Mapped[dt.datetime | None]
     revoked_at: Mapped[dt.datetime | None]
     last_used_at: Mapped[dt.datetime | None]
+
+
+class Training(Base):
+    """Gradient descent on the network of one job under one recipe, and where its weights lie."""
+
+    __tablename__ = "trainings"
+    __table_args__ = (
+        CheckConstraint(_one_of("status", TrainingStatus), name="trainings_status"),
+        CheckConstraint("(status = 'running') = (lease_token IS NOT NULL)", name="trainings_lease"),
+        CheckConstraint("epochs_done BETWEEN 0 AND epochs", name="trainings_epochs"),
+        CheckConstraint(
+            "status <> 'completed' OR epochs_done = epochs", name="trainings_completed"
+        ),
+        UniqueConstraint("job_id", "recipe_hash", name="trainings_once"),
+        Index("trainings_of_sweep", "sweep_id", "id"),
+        Index("trainings_to_hint", "id", postgresql_where=text("status = 'pending'")),
+        Index("trainings_leased", "lease_token", postgresql_where=text("lease_token IS NOT NULL")),
+    )
+
+    id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
+    sweep_id: Mapped[int] = mapped_column(ForeignKey("sweeps.id", ondelete="CASCADE"))
+    job_id: Mapped[int] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
+    recipe: Mapped[dict[str, Any]]
+    recipe_hash: Mapped[str]
+    status: Mapped[str] = mapped_column(server_default=text("'pending'"))
+    parameters: Mapped[int | None]  # with the head; known once a worker has the classes
+    epochs: Mapped[int] = mapped_column(Integer)
+    epochs_done: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    attempt: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))
+    lease_token: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("leases.token"))
+    hinted_at: Mapped[dt.datetime | None]
+    error: Mapped[str | None]
+    note: Mapped[str | None]  # what went wrong on the way without ending it
+    weights: Mapped[str | None]  # name of the file in the folder of trainings
+    environment_id: Mapped[int | None] = mapped_column(ForeignKey("environments.id"))
+    created_at: Mapped[dt.datetime] = mapped_column(server_default=func.clock_timestamp())
+    finished_at: Mapped[dt.datetime | None]
+
+
+class TrainingEpoch(Base):
+    """What one epoch of a training measured."""
+
+    __tablename__ = "training_epochs"
+    __table_args__ = (
+        CheckConstraint("epoch > 0", name="training_epochs_epoch"),
+        CheckConstraint("train_accuracy BETWEEN 0 AND 1", name="training_epochs_train_accuracy"),
+        CheckConstraint("validation_accuracy BETWEEN 0 AND 1", name="training_epochs_accuracy"),
+    )
+
+    training_id: Mapped[int] = mapped_column(
+        ForeignKey("trainings.id", ondelete="CASCADE"), primary_key=True
+    )
+    epoch: Mapped[int] = mapped_column(Integer, primary_key=True)
+    train_loss: Mapped[float]
+    train_accuracy: Mapped[float]
+    validation_loss: Mapped[float]
+    validation_accuracy: Mapped[float]
+    learning_rate: Mapped[float]
+    seconds: Mapped[float]
+    images_per_s: Mapped[float | None]

@@ -8,8 +8,9 @@ import httpx
 import pytest
 from sqlalchemy import text
 
+from cli.client import ApiError, Client
 from tests.acceptance.conftest import small_sweep
-from tests.acceptance.faults import Child, Site, measured
+from tests.acceptance.faults import Child, Postgres, Site, measured
 from tests.acceptance.invariants import Answers, broken, check
 from tests.conftest import free_port
 
@@ -107,3 +108,19 @@ def test_an_api_out_of_connections_answers_503_in_time_and_recovers(site: Site) 
     assert all(int(answer.headers["Retry-After"]) > 0 for answer in answers)
     assert {answer.json()["code"] for answer in answers} == {"unavailable"}
     assert httpx.get(address, timeout=50).status_code == 200
+
+
+def test_a_client_that_reads_waits_out_a_postgres_restart(site: Site, postgres: Postgres) -> None:
+    _, url = start_api(site)
+    sweep_id = site.add_sweep(small_sweep())
+    with Client(url) as client, concurrent.futures.ThreadPoolExecutor(1) as pool:
+        postgres.stop("fast")
+        assert httpx.get(f"{url}/v1/sweeps/{sweep_id}", timeout=50).status_code == 503
+        with pytest.raises(ApiError) as refused:  # what writes is never asked twice
+            client.steer_sweep(sweep_id, "pause")
+        assert refused.value.status == 503
+        asked = pool.submit(client.get_sweep, sweep_id)
+        time.sleep(1)
+        assert not asked.done()
+        postgres.start()
+        assert asked.result()["status"] == "running"

@@ -4,7 +4,7 @@ from typing import Any
 
 import httpx
 
-from tests.fuzz.sweeps import OPEN, UNTOUCHED
+from tests.fuzz.sweeps import OPEN, TRAININGS, UNTOUCHED
 
 Json = dict[str, Any]
 
@@ -16,11 +16,21 @@ CHANGES: list[tuple[str, Json | None]] = [
     ("resume", None),
     ("retry", None),
     ("extend", {"trials": 4, "top": 2}),
+    ("create_trainings", {"select": {"by": "rank", "count": 2}, "channels": [32, 128]}),
+    ("steer_training", None),
+    ("steer_trainings", None),
     ("cancel", None),
     ("create_key", {"name": "notebook", "scope": "read", "lifetime_days": 90}),
     ("revoke_key", None),
 ]
-PLACES: Json = {"sweep_id": UNTOUCHED[0], "job_id": 1, "other_id": UNTOUCHED[1]}
+PLACES: Json = {
+    "sweep_id": UNTOUCHED[0],
+    "job_id": 1,
+    "other_id": UNTOUCHED[1],
+    "training_id": 1,
+    "action": "pause",
+}
+CHANGED: Json = {"sweep_id": OPEN[-1], "training_id": TRAININGS}
 NO_KEY = "csw_0123456789ab_" + "x" * 43
 
 
@@ -44,7 +54,7 @@ def record(document: Json, client: httpx.Client) -> Json:
         described = operation["responses"].get("200", {}).get("content", {"application/json": {}})
         if "application/json" not in described:
             continue
-        at = places if method == "GET" else places | {"sweep_id": OPEN[-1]}
+        at = places if method == "GET" else places | CHANGED
         answer = client.request(method, path.format(**at), json=body)
         assert answer.is_success, f"{method} {path}: {answer.text}"
         shown = shortened(answer.json())

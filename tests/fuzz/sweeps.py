@@ -1,12 +1,21 @@
 """A database with sweeps of every kind: two that are over, and some that requests may change."""
 
+import uuid
 from dataclasses import replace
 
 import numpy as np
 from sqlalchemy.orm import Session
 
 from services.leases import fail_claim
+from services.training_leases import (
+    append_epoch,
+    begin_training,
+    claim_training,
+    complete_training,
+)
+from services.trainings import create_trainings
 from shared.results import TrialResult
+from shared.training import ByRank, EpochResult, Recipe
 from tests.integration.scenario import (
     GROUPS,
     add_sweep,
@@ -14,6 +23,7 @@ from tests.integration.scenario import (
     claim,
     claimed,
     complete,
+    environment,
     rejection,
     success,
     trial,
@@ -21,6 +31,7 @@ from tests.integration.scenario import (
 
 UNTOUCHED, OPEN = (1, 2), (3, 4, 5, 6)
 JOBS = 72
+TRAINED, TRAININGS = 5, 5 + len(OPEN)  # so many of the first sweep, done; one of each open one
 IMAGES = 500
 
 
@@ -32,7 +43,7 @@ def answered(number: int, accuracy: float, images_per_s: float) -> TrialResult:
 
 
 def fill(session: Session) -> None:
-    """Adds six sweeps with results, the first two complete, and commits."""
+    """Adds six sweeps with results, the first two complete, and trainings, and commits."""
     missed = replace(rejection(), trials=(answered(0, 0.02, 90.0),))
     for _ in (*UNTOUCHED, *OPEN):
         sweep_id = add_sweep(session)
@@ -45,4 +56,24 @@ def fill(session: Session) -> None:
             complete(session, held, [*outcomes[:-1], missed])
     fail_claim(session, claimed(session, OPEN[0], GROUPS - 1), error="broke", max_attempts=1)
     claim(session, OPEN[1], GROUPS - 1, worker_id=add_worker(session))
+    train(session)
     session.commit()
+
+
+def train(session: Session) -> None:
+    """Adds trainings: some that are over, with curves, and one that waits in each open sweep."""
+    recipe = Recipe(epochs=2)
+    worker_id = add_worker(session)
+    best = ByRank(by="rank", count=TRAINED)
+    for row in create_trainings(session, UNTOUCHED[0], best, [recipe]).trainings:
+        token = uuid.uuid4()
+        assert claim_training(session, row.id, worker_id=worker_id, token=token, lease_s=60)
+        begin_training(session, token, [], environment(), parameters=69_322, note=None)
+        for epoch in (1, 2):
+            append_epoch(session, token, EpochResult(
+                epoch, 2.0 / epoch, 0.2 * epoch, 2.1 / epoch, 0.1 * epoch + 0.01 * row.id,
+                recipe.learning_rate, 1.5, 1400.0,
+            ))  # fmt: skip
+        complete_training(session, token, f"training-{row.id}.safetensors")
+    for sweep_id in OPEN:
+        create_trainings(session, sweep_id, ByRank(by="rank", count=1), [recipe])

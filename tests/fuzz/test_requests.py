@@ -22,7 +22,7 @@ from shared.access import Scope
 from shared.db.session import make_engine, make_session_factory
 from shared.settings import Settings
 from tests.conftest import migrate, serving
-from tests.fuzz.sweeps import JOBS, OPEN, UNTOUCHED, fill
+from tests.fuzz.sweeps import JOBS, OPEN, TRAININGS, UNTOUCHED, fill
 
 MINUTES = float(os.environ.get("FUZZ_MINUTES", "0"))
 NOWHERE = 10**6
@@ -72,7 +72,7 @@ def service(new_database: Callable[[str], Settings], broker_url: str) -> Iterato
 
 @schema.hook
 def map_path_parameters(context: Any, path_parameters: dict[str, Any] | None) -> Any:
-    """Makes most numbers those of sweeps and jobs that are there.
+    """Makes most numbers those of sweeps, jobs and trainings that are there.
 
     A stream of a sweep that is not over does not end, so streams are asked of one that is.
     """
@@ -90,6 +90,9 @@ def map_path_parameters(context: Any, path_parameters: dict[str, Any] | None) ->
         if isinstance(number, int) and number % 8:
             most = JOBS if "job_id" in found else len((*UNTOUCHED, *OPEN))
             found[name] = 1 + number % most
+    training_id = found.get("training_id")
+    if isinstance(training_id, int) and training_id % 8:
+        found["training_id"] = 1 + training_id % TRAININGS
     prefix = found.get("prefix")
     if isinstance(prefix, str) and prefix < "8":
         found["prefix"] = revocable[0]

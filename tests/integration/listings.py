@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from services.leases import _environment_row
+from services.leases import environment_row
 from services.sweeps import create_sweep
 from shared.db.queries.workers import upsert_environment
 from shared.protocol import Protocol
@@ -31,7 +31,7 @@ def add_results(session: Session, seed: int = 0, *, completed: float = 0.7) -> i
     protocol = Protocol(dataset="digits", input_shape=(1, 32, 32), trials=3)
     sweep_id = create_sweep(session, SPACE, protocol).id
     ids = session.execute(text("SELECT id FROM jobs WHERE sweep_id = :id"), {"id": sweep_id})
-    environments = [upsert_environment(session, _environment_row(environment(d))) for d in DEVICES]
+    environments = [upsert_environment(session, environment_row(environment(d))) for d in DEVICES]
     choose = random.Random(seed)
     rows = [_random_job(choose, job_id, environments, completed) for job_id in ids.scalars()]
     names = [name for name in rows[0] if name != "id"]

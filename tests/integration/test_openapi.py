@@ -41,6 +41,8 @@ ROUTES = [
 IMPOSSIBLE = {
     ("create", errors.SweepNotFoundError),
     ("show_job", errors.SweepNotFoundError),
+    ("show_training", errors.SweepNotFoundError),
+    ("steer_training", errors.SweepNotFoundError),
 }
 
 
@@ -169,7 +171,8 @@ def api(new_database: Callable[[str], Settings]) -> Iterator[httpx.Client]:
 
 
 def test_every_example_of_a_request_is_accepted(api: httpx.Client) -> None:
-    for method, path, operation in OPERATIONS.values():
+    # extending takes completed jobs away, and there would be none left to train
+    for method, path, operation in sorted(OPERATIONS.values(), key=lambda one: "extend" in one[1]):
         if "requestBody" not in operation:
             continue
         content = operation["requestBody"]["content"]["application/json"]

@@ -4,7 +4,7 @@ A name is never a path. Only ``fetch_dataset`` touches the network.
 """
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +30,15 @@ from worker.engine.dataset_files import (
 )
 from worker.engine.digits import digits_info, read_digits
 
-__all__ = ["Dataset", "DatasetInfo", "fetch_dataset", "list_datasets", "load_dataset"]
+__all__ = [
+    "Dataset",
+    "DatasetInfo",
+    "TrainingImages",
+    "fetch_dataset",
+    "list_datasets",
+    "load_dataset",
+    "load_training_images",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +84,69 @@ def load_dataset(data_dir: Path, protocol: Protocol) -> Dataset:
         classes=classes,
         content_hash=_content_hash(train, validation),
     )
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingImages:
+    """The images one training uses, as the dataset stores them: uint8, or float32 in [0, 1].
+
+    Labels are int64 (N,) in ``range(classes)``. ``content_hash`` is the sha256, in hexadecimal, of
+    images and labels as used.
+    """
+
+    name: str
+    train_images: Tensor
+    train_labels: Tensor
+    validation_images: Tensor
+    validation_labels: Tensor
+    classes: int
+    content_hash: str
+
+    def to(self, device: torch.device) -> "TrainingImages":
+        """Returns the same images with all tensors on a device."""
+        return replace(
+            self,
+            train_images=self.train_images.to(device),
+            train_labels=self.train_labels.to(device),
+            validation_images=self.validation_images.to(device),
+            validation_labels=self.validation_labels.to(device),
+        )
+
+
+def load_training_images(
+    data_dir: Path,
+    protocol: Protocol,
+    train_images: int | None = None,
+    validation_images: int | None = None,
+) -> TrainingImages:
+    """Returns both splits of the protocol's dataset, whole or the first so many of every class.
+
+    Raises:
+        DatasetMissingError: nothing of that name is here; the message says where it belongs.
+        DatasetCorruptError: what is here cannot be read, or its images or labels are not usable.
+        DatasetTooSmallError: a split holds fewer images than are asked for.
+    """
+    name = check_name(protocol.dataset)
+    train, validation = _read(name, data_dir, protocol)
+    classes = max(train.classes, validation.classes)
+    if train_images is not None:
+        train = _select(name, "training", train, train_images)
+    if validation_images is not None:
+        validation = _select(name, "validation", validation, validation_images)
+    for split in (train, validation):
+        _check_split(name, split, protocol, classes)
+    return TrainingImages(
+        name,
+        *_stored(train),
+        *_stored(validation),
+        classes=classes,
+        content_hash=_content_hash(train, validation),
+    )
+
+
+def _stored(split: Split) -> tuple[Tensor, Tensor]:
+    """Returns images as they are stored, and labels."""
+    return torch.from_numpy(np.array(split.images)), torch.from_numpy(split.labels.astype(np.int64))
 
 
 def list_datasets(data_dir: Path) -> list[DatasetInfo]:

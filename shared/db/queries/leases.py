@@ -42,16 +42,21 @@ def find_lease_outcome(session: Session, token: uuid.UUID) -> str | None:
 
 
 def cancel_leases(session: Session, sweep_id: int) -> None:
-    """Closes every open lease of a sweep; its workers notice at their next heartbeat."""
+    """Closes every open lease of a sweep's jobs; its workers notice at their next heartbeat."""
     statement = sql("""
         UPDATE leases SET ended_at = clock_timestamp(), outcome = 'cancelled'
-        WHERE sweep_id = :sweep_id AND ended_at IS NULL
+        WHERE sweep_id = :sweep_id AND group_index IS NOT NULL AND ended_at IS NULL
     """)
     session.execute(statement, {"sweep_id": sweep_id})
 
 
-def lock_expired_leases(session: Session, limit: int = 1000) -> list[Row[uuid.UUID, int, int]]:
-    """Returns (token, sweep_id, group_index) of expired leases, locked; passes over locked ones."""
+def lock_expired_leases(
+    session: Session, limit: int = 1000
+) -> list[Row[uuid.UUID, int, int | None]]:
+    """Returns (token, sweep_id, group_index) of expired leases, locked; passes over locked ones.
+
+    A training's lease has no group.
+    """
     statement = sql("""
         SELECT token, sweep_id, group_index FROM leases
         WHERE ended_at IS NULL AND expires_at < clock_timestamp()

@@ -39,16 +39,18 @@ def select_best(
 
 
 def select_recent_leases(session: Session, sweep_id: int, limit: int) -> list[Row[Any]]:
-    """Returns a sweep's open leases and the latest ``limit`` that ended within a day.
+    """Returns the open leases of a sweep's jobs and the latest ``limit`` that ended within a day.
 
     Each is (jobs, claimed_at, ended_at, outcome).
     """
     statement = text("""
         (SELECT jobs, claimed_at, ended_at, outcome FROM leases
-         WHERE sweep_id = :sweep_id AND ended_at IS NULL AND expires_at > clock_timestamp())
+         WHERE sweep_id = :sweep_id AND group_index IS NOT NULL
+           AND ended_at IS NULL AND expires_at > clock_timestamp())
         UNION ALL
         (SELECT jobs, claimed_at, ended_at, outcome FROM leases
-         WHERE sweep_id = :sweep_id AND ended_at > clock_timestamp() - interval '1 day'
+         WHERE sweep_id = :sweep_id AND group_index IS NOT NULL
+           AND ended_at > clock_timestamp() - interval '1 day'
          ORDER BY ended_at DESC LIMIT :limit)
     """)
     return list(session.execute(statement, {"sweep_id": sweep_id, "limit": limit}))

@@ -80,7 +80,8 @@ def select_workers(
     """Returns workers seen lately, each with the group it holds now, if any.
 
     Their ``gone_at`` is null; with ``gone_since`` those come too that went after that time. A
-    problem is shown as long as the sweep runs that it concerns, or where it concerns none.
+    problem is shown as long as the sweep runs that it concerns or has trainings that wait, or where
+    it concerns none.
     """
     statement = sql("""
         SELECT w.id, w.hostname, w.pid, w.device_class, w.device, w.code_version, w.datasets,
@@ -97,7 +98,8 @@ def select_workers(
             SELECT sweep_id, group_index, jobs FROM leases
             WHERE worker_id = w.id AND ended_at IS NULL ORDER BY claimed_at DESC LIMIT 1
         ) l ON true
-        LEFT JOIN sweeps s ON s.id = w.problem_sweep_id AND s.status = 'running'
+        LEFT JOIN sweeps s ON s.id = w.problem_sweep_id AND (s.status = 'running'
+            OR EXISTS (SELECT FROM trainings WHERE sweep_id = s.id AND status = 'pending'))
         WHERE w.gone_at IS NULL OR w.gone_at > :gone_since
         ORDER BY w.hostname, w.started_at
     """)

@@ -1,0 +1,174 @@
+"""Trainings: asking for them, watching and steering them, their curves, tables and weights."""
+
+from typing import Annotated, Literal
+
+import structlog
+from fastapi import APIRouter, Path, Query, Request, Response, status
+from fastapi.responses import FileResponse
+
+from api.deps import DbSession, PageSize, PageToken, SweepId
+from api.openapi import raises, sends
+from api.training_schemas import (
+    ProbeVsTrainedList,
+    ProbeVsTrainedOut,
+    SteeredOut,
+    TrainingDetailOut,
+    TrainingOut,
+    TrainingPageOut,
+    TrainingsIn,
+    TrainingsOut,
+)
+from services import plots, probe_vs_trained, trainings
+from services.page_tokens import MAX_ID
+from services.plots import PlotFormat
+from services.sweeps import get_sweep
+from services.training_tables import TableFormat, draw_table
+from shared.errors import (
+    IllegalTransitionError,
+    InvalidFilterError,
+    NoResultsError,
+    UnknownFilterError,
+    WeightsMissingError,
+)
+from shared.status import TrainingStatus
+
+router = APIRouter(prefix="/v1", tags=["trainings"])
+log = structlog.get_logger(__name__)
+
+SAFETENSORS = "application/octet-stream"
+
+TrainingId = Annotated[int, Path(ge=1, le=MAX_ID, description="The number of a training.")]
+Action = Annotated[
+    Literal["pause", "resume", "cancel", "retry"],
+    Path(description="`retry` hands failed ones out again; nothing follows `cancel`."),
+]
+BestOf = Annotated[
+    int | None, Query(ge=1, le=10_000, description="Of precision at k; a quarter if left out.")
+]
+StatusFilter = Annotated[TrainingStatus | None, Query(description="Those in this state alone.")]
+
+
+@router.post(
+    "/sweeps/{sweep_id}/trainings",
+    status_code=status.HTTP_201_CREATED,
+    responses=raises(NoResultsError, UnknownFilterError, InvalidFilterError),
+)
+def create_trainings(
+    sweep_id: SweepId, wanted: TrainingsIn, session: DbSession, response: Response
+) -> TrainingsOut:
+    """Trains networks of a sweep by gradient descent: one training per network, width and seed.
+
+    What was asked for before is returned and not trained again, so asking twice is safe.
+    """
+    asked = trainings.create_trainings(session, sweep_id, wanted.select, wanted.recipes())
+    log.info("trainings_created", trainings=asked.created)
+    response.headers["Location"] = f"/v1/sweeps/{sweep_id}/trainings"
+    rows = [TrainingOut.of(row) for row in asked.trainings]
+    return TrainingsOut(created=asked.created, trainings=rows)
+
+
+@router.get("/sweeps/{sweep_id}/trainings")
+def list_trainings(
+    sweep_id: SweepId,
+    session: DbSession,
+    status: StatusFilter = None,
+    page_size: PageSize = 100,
+    page_token: PageToken = None,
+) -> TrainingPageOut:
+    """Lists a sweep's trainings with their results so far."""
+    return TrainingPageOut.of(
+        trainings.list_trainings(
+            session, sweep_id, status=status, page_size=page_size, page_token=page_token
+        )
+    )
+
+
+@router.get(
+    "/sweeps/{sweep_id}/trainings.{table_format}",
+    response_class=Response,
+    responses=sends(*(one.media_type for one in TableFormat)),
+)
+def show_training_table(
+    sweep_id: SweepId,
+    table_format: Annotated[TableFormat, Path(description="What the table is written in.")],
+    session: DbSession,
+    status: StatusFilter = None,
+) -> Response:
+    """The experiment's table of trained networks as Markdown or CSV."""
+    drawn = draw_table(trainings.every_training(session, sweep_id, status), table_format)
+    return Response(drawn, media_type=table_format.media_type)
+
+
+@router.post("/sweeps/{sweep_id}/trainings/{action}")
+def steer_trainings(sweep_id: SweepId, action: Action, session: DbSession) -> SteeredOut:
+    """Pauses, resumes, cancels or retries all trainings of a sweep that can be."""
+    return SteeredOut(changed=trainings.steer_trainings(session, sweep_id, action))
+
+
+@router.get("/sweeps/{sweep_id}/probe-vs-trained", responses=raises(NoResultsError))
+def compare_probe_with_training(
+    sweep_id: SweepId,
+    session: DbSession,
+    k: Annotated[
+        int | None, Query(ge=1, le=10_000, description="Of precision at k; a quarter if left out.")
+    ] = None,
+) -> ProbeVsTrainedList:
+    """Does the probe predict training? Rank correlations and precision at k, beside baselines."""
+    found = probe_vs_trained.compare_probe_with_training(session, sweep_id, k)
+    return ProbeVsTrainedList(recipes=[ProbeVsTrainedOut.of(one) for one in found])
+
+
+@router.get(
+    "/sweeps/{sweep_id}/probe-vs-trained.{file_format}",
+    response_class=Response,
+    responses=sends(*(one.media_type for one in PlotFormat)) | raises(NoResultsError),
+)
+def plot_probe_with_training(
+    sweep_id: SweepId,
+    file_format: Annotated[PlotFormat, Path(description="What the file is.")],
+    session: DbSession,
+) -> Response:
+    """Draws trained against probe accuracy, one colour per recipe, as PNG or SVG."""
+    drawn = plots.draw_probe_vs_trained(session, sweep_id, file_format)
+    return Response(drawn, media_type=file_format.media_type)
+
+
+@router.get("/trainings/{training_id}")
+def show_training(training_id: TrainingId, session: DbSession) -> TrainingDetailOut:
+    """Shows one training with its curve, and code that loads its weights."""
+    found, epochs = trainings.get_training(session, training_id)
+    protocol = get_sweep(session, found.sweep_id).sweep.protocol
+    return TrainingDetailOut.detailed(found, epochs, protocol["input_shape"][0])
+
+
+@router.post("/trainings/{training_id}/{action}", responses=raises(IllegalTransitionError))
+def steer_training(
+    training_id: TrainingId, action: Action, session: DbSession
+) -> TrainingDetailOut:
+    """Pauses, resumes, cancels or retries one training; it goes on from its last checkpoint."""
+    trainings.steer_training(session, training_id, action)
+    return show_training(training_id, session)
+
+
+@router.get(
+    "/trainings/{training_id}/weights",
+    response_class=Response,
+    responses=sends(SAFETENSORS) | raises(WeightsMissingError),
+)
+def download_weights(training_id: TrainingId, session: DbSession, request: Request) -> FileResponse:
+    """Hands out the best weights as safetensors, where the API can read the shared folder."""
+    found, _ = trainings.get_training(session, training_id)
+    if found.weights is None:
+        raise WeightsMissingError(
+            f"Training {training_id} is {found.status} and has no weights"
+            + (f": {found.note}" if found.note else ".")
+        )
+    file = request.app.state.trainings_dir / found.weights
+    if not file.is_file():
+        raise WeightsMissingError(
+            f"The weights of training {training_id} are in {found.weights} in the workers' folder "
+            "of trainings, which the API cannot see. Let CONVSWEEP_TRAINING_DIR be one shared "
+            "folder."
+        )
+    name = f"training-{training_id}.safetensors"
+    return FileResponse(file, filename=name, media_type=SAFETENSORS)

@@ -1,0 +1,43 @@
+"""A process of its own that works on one training, for tests that kill it."""
+
+import os
+import socket
+import sys
+import uuid
+from dataclasses import replace
+from pathlib import Path
+
+from services.workers import register_worker
+from shared.db.session import make_engine, make_session_factory
+from shared.settings import Settings
+from worker.device import open_device
+from worker.execution import Executor
+from worker.heartbeat import Heartbeat
+from worker.training import Trainer
+
+
+def main() -> None:
+    """Works on the training that the arguments name: database, folder, id."""
+    url, folder, training_id = sys.argv[1:]
+    settings = Settings(database_url=url, training_dir=Path(folder), lease_s=30)
+    factory = make_session_factory(make_engine(settings, pool_size=2))
+    worker_id = uuid.uuid4()
+    device = replace(open_device("cpu"), lock_path=Path(folder).with_name("lock"))
+    with factory.begin() as session:
+        register_worker(
+            session, worker_id, hostname=socket.gethostname(), pid=os.getpid(),
+            device_class="cpu", device=device.model, code_version="1",
+        )  # fmt: skip
+    beat = Heartbeat(factory, worker_id, lease_s=30, progress_deadline_s=600)
+    beat.start()
+    executor = Executor(settings, factory, device, worker_id, beat, lambda: False)
+    trainer = Trainer(
+        settings, factory, device, worker_id, beat, lambda: False,
+        executor.readiness, executor.metrics,
+    )  # fmt: skip
+    trainer.train(int(training_id))
+    beat.stop()
+
+
+if __name__ == "__main__":
+    main()
