@@ -6,43 +6,28 @@ from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import (
-    BigInteger,
     CheckConstraint,
-    DateTime,
-    Float,
     ForeignKey,
     ForeignKeyConstraint,
     Identity,
     Index,
     Integer,
-    LargeBinary,
     SmallInteger,
     Text,
     UniqueConstraint,
     func,
     text,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB, UUID
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.orm import Mapped, mapped_column
 
 from shared.access import Scope
+from shared.db.base import Base as Base  # noqa: PLC0414 - with all tables in it
 from shared.status import JobStatus, SweepStatus, TrainingStatus
 
 
 def _one_of(column: str, values: type[StrEnum]) -> str:
     return f"{column} IN ({', '.join(repr(value.value) for value in values)})"
-
-
-class Base(DeclarativeBase):
-    type_annotation_map = {  # noqa: RUF012
-        str: Text,
-        int: BigInteger,
-        float: Float,
-        bytes: LargeBinary,
-        uuid.UUID: UUID(as_uuid=True),
-        dt.datetime: DateTime(timezone=True),
-        dict[str, Any]: JSONB,
-    }
 
 
 class Sweep(Base):

@@ -120,7 +120,7 @@ def site(live_cluster: Cluster) -> str:
 def leaders(live_cluster: Cluster) -> list[Json]:
     """The rows of sweep 1, best first."""
     with live_cluster.client() as client:
-        return list(client.leaderboard(1))
+        return [dict(row) for row in client.leaderboard(1)]
 
 
 @pytest.fixture(scope="session")
