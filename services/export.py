@@ -108,12 +108,12 @@ def _statement(
     depth = len(get_sweep(session, sweep_id).sweep.space["layers"])
     choice = choose_devices(session, sweep_id, filters.device)
     scale = select_fitness_scale(session, sweep_id, choice.environment_ids, weight)
-    only = choice.environment_ids if filters.device else None
+    only = bool(filters.device)
     if rows is ExportRows.TRIALS:
-        return export_queries.trial_rows(sweep_id, depth, filters.conditions, only, scale)
+        return export_queries.trial_rows(sweep_id, depth, filters.conditions, scale, only)
     quantiles = [t_quantile(trials) for trials in range(2, MAX_TRIALS + 1)]
     return export_queries.architecture_rows(
-        sweep_id, depth, filters.conditions, only, scale, quantiles
+        sweep_id, depth, filters.conditions, scale, only, quantiles
     )
 
 

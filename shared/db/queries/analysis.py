@@ -23,7 +23,13 @@ from sqlalchemy.orm import Session, aliased
 
 from shared.architecture import Activation
 from shared.db.models import Job, Trial
-from shared.db.queries.conditions import conditions_sql, fitness_sql
+from shared.db.queries.conditions import (
+    conditions_sql,
+    fitness_sql,
+    measured_on,
+    name_values,
+    scale_values,
+)
 from shared.ranking import Condition, FitnessScale
 from shared.status import JobStatus
 
@@ -70,17 +76,17 @@ def select_columns(
         conditions: what the jobs must be like.
         scale: what their fitness is measured against; only jobs of its environments are taken.
     """
-    known = _MEASURES | {"fitness": fitness_sql(scale)}
+    known = _MEASURES | {"fitness": fitness_sql()}
+    forms, asked = name_values(conditions)
     values = [known[name] for name in measures] + [_layer_value(one) for one in parameters]
     block = Job.space_index // BLOCK_ROWS
     statement = (
         select(*(_as_bytes(value, Job.space_index) for value in values))
-        .where(Job.sweep_id == sweep_id, Job.environment_id.in_(scale.environment_ids))
-        .where(*conditions_sql(conditions, scale))
+        .where(Job.sweep_id == sweep_id, measured_on(completed_only=True), *conditions_sql(forms))
         .group_by(block)
         .order_by(block)
     )
-    blocks = list(session.execute(statement))
+    blocks = list(session.execute(statement, asked | scale_values(scale)))
     columns = [_numbers([row[number] for row in blocks]) for number in range(len(values))]
     return _stacked(columns[: len(measures)]), _stacked(columns[len(measures) :])
 

@@ -3,8 +3,10 @@
 import datetime as dt
 from typing import Any
 
-from sqlalchemy import Row, text
+from sqlalchemy import Row
 from sqlalchemy.orm import Session
+
+from shared.db.queries.execution import sql
 
 _COLUMNS = """
     id, accuracy, throughput, trials_done, finished_at, architecture_hash,
@@ -14,7 +16,7 @@ _COLUMNS = """
 
 def select_now(session: Session) -> dt.datetime:
     """Returns the time by the database's clock."""
-    now: dt.datetime = session.execute(text("SELECT clock_timestamp()")).scalar_one()
+    now: dt.datetime = session.execute(sql("SELECT clock_timestamp()")).scalar_one()
     return now
 
 
@@ -25,7 +27,7 @@ def select_best(
 
     With a floor all that are at least as accurate come too, the best ``limit`` of them.
     """
-    statement = text(f"""
+    statement = sql(f"""
         SELECT * FROM (
             (SELECT {_COLUMNS} FROM jobs WHERE sweep_id = :sweep_id AND status = 'completed'
              ORDER BY accuracy DESC NULLS LAST, id LIMIT :leaders)
@@ -43,7 +45,7 @@ def select_recent_leases(session: Session, sweep_id: int, limit: int) -> list[Ro
 
     Each is (jobs, claimed_at, ended_at, outcome).
     """
-    statement = text("""
+    statement = sql("""
         (SELECT jobs, claimed_at, ended_at, outcome FROM leases
          WHERE sweep_id = :sweep_id AND ended_at IS NULL AND expires_at > clock_timestamp())
         UNION ALL
