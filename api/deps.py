@@ -1,4 +1,7 @@
-"""What routes are handed: a session that commits on success, filters, pages."""
+"""What routes are handed: a session that commits on success, filters, pages.
+
+What waits for nothing is ``async``, else FastAPI would hand it to a thread and wait for that.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,7 +32,7 @@ def get_session(request: Request) -> Iterator[Session]:
         yield session
 
 
-def read_filters(request: Request) -> Filters:
+async def read_filters(request: Request) -> Filters:
     """Returns the filters among a request's parameters: all that the route does not declare.
 
     Raises:
@@ -46,7 +49,7 @@ async def bind_ids(request: Request) -> None:
     structlog.contextvars.bind_contextvars(**request.path_params)
 
 
-def refuse_unknown_parameters(request: Request) -> None:
+async def refuse_unknown_parameters(request: Request) -> None:
     """Refuses a query parameter that the route does not know: a misspelt one would do nothing.
 
     Raises:

@@ -2,11 +2,12 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
+from pydantic_core import to_json
 
 from api.deps import DbSession, FitnessWeight, JobId, PageSize, PageToken, RowFilters, SweepId
 from api.filters import FILTER_PARAMETERS
-from api.schemas import JobDetailOut, JobOut, JobPage, LeaderboardOut
+from api.schemas import JobDetailOut, JobOut, JobPage, LeaderboardOut, leaderboard_fields
 from services import leaderboard
 from services.filters import DEFAULT_SORT
 from services.sweeps import get_sweep
@@ -25,7 +26,11 @@ Sort = Annotated[
 ]
 
 
-@router.get("/sweeps/{sweep_id}/leaderboard", openapi_extra=FILTER_PARAMETERS)
+@router.get(
+    "/sweeps/{sweep_id}/leaderboard",
+    response_model=LeaderboardOut,
+    openapi_extra=FILTER_PARAMETERS,
+)
 def show_leaderboard(
     sweep_id: SweepId,
     session: DbSession,
@@ -34,7 +39,7 @@ def show_leaderboard(
     fitness_weight: FitnessWeight = FITNESS_WEIGHT,
     page_size: PageSize = 100,
     page_token: PageToken = None,
-) -> LeaderboardOut:
+) -> Response:
     """Ranks networks that pass the filters: completed ones, of one device model, unless asked."""
     page = leaderboard.rank_jobs(
         session,
@@ -45,7 +50,8 @@ def show_leaderboard(
         page_size=page_size,
         page_token=page_token,
     )
-    return LeaderboardOut.of(sweep_id, page)
+    content = to_json(leaderboard_fields(sweep_id, page), inf_nan_mode="null")
+    return Response(content, media_type="application/json")
 
 
 @router.get("/sweeps/{sweep_id}/jobs")

@@ -200,7 +200,8 @@ def _among_the_fittest(jobs: Select[Any]) -> Select[Any]:
         (func.count() < bindparam("sample"), float("inf")),  # the fastest are all that there are
         else_=parameter("least_accuracy") + enough * parameter("accuracy_span"),
     )
-    others = jobs.where(Job.accuracy >= select(bound).select_from(fastest).scalar_subquery())
+    least = select(bound).select_from(fastest).scalar_subquery()
+    others = jobs.where(Job.accuracy.between(least, 1))  # an upper end tells of few: an index scan
     keys = [column.name for column in jobs.selected_columns]
     both = select(*(fastest.c[name] for name in keys)).union(others).subquery("fittest")
     return select(*both.c)

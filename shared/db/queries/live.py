@@ -40,17 +40,23 @@ def select_best(
     return list(session.execute(statement, values))
 
 
-def select_recent_leases(session: Session, sweep_id: int, limit: int) -> list[Row[Any]]:
-    """Returns a sweep's open leases and the latest ``limit`` that ended within a day.
+def select_recent_leases(
+    session: Session, sweep_id: int, limit: int
+) -> tuple[dt.datetime, list[Row[Any]]]:
+    """Returns the time, a sweep's open leases and the latest ``limit`` that ended within a day.
 
     Each is (jobs, claimed_at, ended_at, outcome).
     """
     statement = sql("""
-        (SELECT jobs, claimed_at, ended_at, outcome FROM leases
-         WHERE sweep_id = :sweep_id AND ended_at IS NULL AND expires_at > clock_timestamp())
-        UNION ALL
-        (SELECT jobs, claimed_at, ended_at, outcome FROM leases
-         WHERE sweep_id = :sweep_id AND ended_at > clock_timestamp() - interval '1 day'
-         ORDER BY ended_at DESC LIMIT :limit)
+        WITH recent AS (
+            (SELECT jobs, claimed_at, ended_at, outcome FROM leases
+             WHERE sweep_id = :sweep_id AND ended_at IS NULL AND expires_at > clock_timestamp())
+            UNION ALL
+            (SELECT jobs, claimed_at, ended_at, outcome FROM leases
+             WHERE sweep_id = :sweep_id AND ended_at > clock_timestamp() - interval '1 day'
+             ORDER BY ended_at DESC LIMIT :limit)
+        )
+        SELECT clock_timestamp() AS now, recent.* FROM (SELECT) AS once LEFT JOIN recent ON true
     """)
-    return list(session.execute(statement, {"sweep_id": sweep_id, "limit": limit}))
+    rows = list(session.execute(statement, {"sweep_id": sweep_id, "limit": limit}))
+    return rows[-1].now, [row for row in rows if row.jobs is not None]
