@@ -3,7 +3,7 @@
 What waits for nothing is ``async``, else FastAPI would hand it to a thread and wait for that.
 """
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from typing import Annotated
 
@@ -29,6 +29,12 @@ def transaction(sessions: sessionmaker[Session]) -> Iterator[Session]:
 def get_session(request: Request) -> Iterator[Session]:
     """Yields a session; commits after the route returned, rolls back when it raised."""
     with transaction(request.app.state.session_factory) as session:
+        yield session
+
+
+async def get_reading_session(request: Request) -> AsyncIterator[Session]:
+    """Yields a session for statements that only read; nothing is sent when it ends."""
+    with request.app.state.autocommit_factory() as session:
         yield session
 
 
@@ -71,6 +77,7 @@ def _declared(request: Request) -> set[str]:
 
 # function scope: the commit comes before the answer leaves, so a 201 is never sent in vain
 DbSession = Annotated[Session, Depends(get_session, scope="function")]
+ReadingSession = Annotated[Session, Depends(get_reading_session, scope="function")]
 SweepId = Annotated[int, Path(ge=1, le=MAX_ID, description="The number of a sweep.")]
 RowFilters = Annotated[Filters, Depends(read_filters)]
 PageSize = Annotated[int, Query(ge=1, le=MAX_PAGE_SIZE, description="Most rows of a page.")]

@@ -5,7 +5,15 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 from pydantic_core import to_json
 
-from api.deps import DbSession, FitnessWeight, JobId, PageSize, PageToken, RowFilters, SweepId
+from api.deps import (
+    FitnessWeight,
+    JobId,
+    PageSize,
+    PageToken,
+    ReadingSession,
+    RowFilters,
+    SweepId,
+)
 from api.filters import FILTER_PARAMETERS
 from api.schemas import JobDetailOut, JobOut, JobPage, LeaderboardOut, leaderboard_fields
 from services import leaderboard
@@ -33,7 +41,7 @@ Sort = Annotated[
 )
 def show_leaderboard(
     sweep_id: SweepId,
-    session: DbSession,
+    session: ReadingSession,
     filters: RowFilters,
     sort: Sort = DEFAULT_SORT,
     fitness_weight: FitnessWeight = FITNESS_WEIGHT,
@@ -57,7 +65,7 @@ def show_leaderboard(
 @router.get("/sweeps/{sweep_id}/jobs")
 def list_jobs(
     sweep_id: SweepId,
-    session: DbSession,
+    session: ReadingSession,
     status: Annotated[JobStatus | None, Query(description="Only jobs in this state.")] = None,
     page_size: PageSize = 100,
     page_token: PageToken = None,
@@ -71,7 +79,7 @@ def list_jobs(
 
 
 @router.get("/jobs/{job_id}")
-def show_job(job_id: JobId, session: DbSession) -> JobDetailOut:
+def show_job(job_id: JobId, session: ReadingSession) -> JobDetailOut:
     """Shows one job with its trials, where each was measured, and every attempt at it."""
     detail = leaderboard.get_job(session, job_id)
     return JobDetailOut.detailed(detail, get_sweep(session, detail.job.sweep_id).sweep.protocol)

@@ -83,3 +83,11 @@ def _server_options(idle_in_transaction_s: float) -> str:
 def make_session_factory(engine: Engine) -> sessionmaker[Session]:
     """Returns a factory of sessions that the caller commits."""
     return sessionmaker(engine, expire_on_commit=False)
+
+
+def make_autocommit_factory(engine: Engine) -> sessionmaker[Session]:
+    """Returns a factory of sessions whose statements stand alone: each is committed at once.
+
+    Beginning and ending a transaction are two round trips that who only reads does not need.
+    """
+    return make_session_factory(engine.execution_options(isolation_level="AUTOCOMMIT"))
