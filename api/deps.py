@@ -34,7 +34,7 @@ def get_session(request: Request) -> Iterator[Session]:
 
 async def get_reading_session(request: Request) -> AsyncIterator[Session]:
     """Yields a session for statements that only read; nothing is sent when it ends."""
-    with request.app.state.autocommit_factory() as session:
+    with request.app.state.reading_factory() as session:
         yield session
 
 

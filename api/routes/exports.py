@@ -38,7 +38,7 @@ def export(
 ) -> StreamingResponse:
     """Streams the rows that pass the filters, those of every state and device without any."""
     chunks = export_rows(
-        request.app.state.session_factory,
+        request.app.state.reading_factory,
         sweep_id,
         filters,
         form=form,
