@@ -53,12 +53,13 @@ def copy_rows(session: Session, statement: str, lines: Iterable[str]) -> None:
 
 
 CSV = "FORMAT csv"
+BINARY = "FORMAT binary"
 # for values without these two characters, such as JSON: nothing is ever quoted
 VERBATIM = r"FORMAT csv, QUOTE E'\x01', DELIMITER E'\x02'"
 
 
-def copy_out(session: Session, statement: Select[Any], options: str) -> bytes:
-    """Returns the rows of a statement as Postgres itself writes them, a line per row.
+def copy_out(session: Session, statement: Select[*tuple[Any, ...]], options: str) -> bytes:
+    """Returns the rows of a statement as Postgres itself writes them.
 
     COPY takes no parameters, so the driver quotes them into its text, each by its type.
     """
