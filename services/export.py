@@ -7,7 +7,6 @@ no connection while its reader is slow, and meets no time limit however long it 
 import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
 import pyarrow as pa
@@ -20,6 +19,7 @@ from services.devices import choose_devices
 from services.filters import Filters
 from services.statistics.intervals import t_quantile
 from services.sweeps import get_sweep
+from shared.choices import ExportFormat, ExportRows
 from shared.db.queries import export as export_queries
 from shared.db.queries.leaderboard import select_fitness_scale
 from shared.protocol import MAX_TRIALS
@@ -29,21 +29,6 @@ CHUNK_BYTES = 4 * 2**20  # what one range of jobs comes to, about
 ROW_GROUP_ROWS = 65_536
 _FIRST_RANGE = 256
 _MOST_JOBS = {"architectures": 20_000, "trials": 2_000}  # of one range
-
-
-class ExportFormat(StrEnum):
-    """What a file is."""
-
-    CSV = "csv"
-    JSONL = "jsonl"
-    PARQUET = "parquet"
-
-
-class ExportRows(StrEnum):
-    """What a row of a file is about."""
-
-    ARCHITECTURES = "architectures"
-    TRIALS = "trials"
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,9 +18,8 @@ from api.filters import FILTER_PARAMETERS
 from api.openapi import raises, sends
 from services import analysis, comparison, plots
 from services.page_tokens import MAX_ID
-from services.plots import PlotFormat, PlotKind
-from services.results import Selection, Target
-from services.statistics.correlation import CorrelationMethod
+from services.results import Selection
+from shared.choices import CorrelationMethod, PlotFormat, PlotKind, Target
 from shared.errors import NoResultsError, NotComparableError
 from shared.ranking import FITNESS_WEIGHT
 

@@ -8,7 +8,8 @@ from fastapi.responses import StreamingResponse
 from api.deps import FitnessWeight, RowFilters, SweepId
 from api.filters import FILTER_PARAMETERS
 from api.openapi import sends
-from services.export import ExportFormat, ExportRows, export_rows
+from services.export import export_rows
+from shared.choices import ExportFormat, ExportRows
 from shared.ranking import FITNESS_WEIGHT
 
 router = APIRouter(prefix="/v1", tags=["results"])

@@ -2,18 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import StrEnum
 from itertools import combinations_with_replacement
 
 import numpy as np
 
 from services.statistics import BoolArray, FloatArray, IntArray
 from services.statistics.intervals import Interval, mean_interval
-
-
-class CorrelationMethod(StrEnum):
-    PEARSON = "pearson"
-    SPEARMAN = "spearman"
+from shared.choices import CorrelationMethod
 
 
 @dataclass(frozen=True, slots=True)
