@@ -71,9 +71,11 @@ def name_values(conditions: Iterable[Condition]) -> tuple[tuple[Form, ...], dict
     return tuple(map(form, conditions)), values
 
 
-def conditions_sql(forms: Iterable[Form]) -> list[ColumnElement[bool]]:
+def conditions_sql(
+    forms: Iterable[Form], *, ranked_only: bool = False
+) -> list[ColumnElement[bool]]:
     """Returns what a job must be like to meet all conditions of these forms."""
-    return [_meets(form) for form in forms]
+    return [_meets(form, ranked_only) for form in forms]
 
 
 def measured_on(*, completed_only: bool) -> ColumnElement[bool]:
@@ -81,9 +83,13 @@ def measured_on(*, completed_only: bool) -> ColumnElement[bool]:
 
     A job without any result meets it too, unless the conditions let only completed jobs in.
     """
-    ids = bindparam("environment_ids", type_=ARRAY(BigInteger))
-    measured = Job.environment_id == any_(ids)
+    measured = among_environments(Job.environment_id)
     return measured if completed_only else or_(measured, Job.environment_id.is_(None))
+
+
+def among_environments(column: InstrumentedAttribute[Any]) -> ColumnElement[bool]:
+    """Returns that a column is one of ``environment_ids``."""
+    return column == any_(bindparam("environment_ids", type_=ARRAY(BigInteger)))
 
 
 def is_completed_only(conditions: Sequence[Condition]) -> bool:
@@ -92,21 +98,28 @@ def is_completed_only(conditions: Sequence[Condition]) -> bool:
     return any(one.field == "status" and set(one.values) == set(wanted) for one in conditions)
 
 
-def column_sql(field: str, layer: int | None = None) -> ColumnElement[Any]:
+def column_sql(
+    field: str, layer: int | None = None, *, ranked_only: bool = False
+) -> ColumnElement[Any]:
     """Returns the value of a field of a job; null where it has none."""
     if field == "fitness":
-        return fitness_sql()
+        return fitness_sql(ranked_only=ranked_only)
     if layer is not None:
         return getattr(Job, field)[layer + 1]  # type: ignore[no-any-return]
     return COLUMNS[field]  # type: ignore[return-value]
 
 
-def fitness_sql() -> ColumnElement[Any]:
-    """Returns the fitness of a completed job on a scale; null for every other job."""
+def fitness_sql(*, ranked_only: bool = False) -> ColumnElement[Any]:
+    """Returns the fitness of a completed job on a scale; null for every other job.
+
+    Args:
+        ranked_only: the statement has no other jobs, so that an index has all that is needed.
+    """
+    accuracy, throughput = normalized_sql("accuracy"), normalized_sql("throughput")
+    fitness = accuracy + parameter("fitness_weight") * throughput
+    if ranked_only:
+        return fitness
     ranked = and_(Job.status == JobStatus.COMPLETED.value, measured_on(completed_only=True))
-    fitness = normalized_sql("accuracy") + parameter("fitness_weight") * normalized_sql(
-        "throughput"
-    )
     return case((ranked, fitness), else_=None)
 
 
@@ -138,8 +151,8 @@ def _span(least: float | None, greatest: float | None) -> float | None:
     return greatest - least if greatest > least else math.inf  # all alike: all of them are at zero
 
 
-def _meets(form: Form) -> ColumnElement[bool]:
-    column = column_sql(form.field, form.layer)
+def _meets(form: Form, ranked_only: bool) -> ColumnElement[bool]:
+    column = column_sql(form.field, form.layer, ranked_only=ranked_only)
     parts = [_within(column, *ends) for ends in form.ranges]
     if form.exact is not None:
         parts.append(column == any_(bindparam(form.exact, type_=ARRAY(column.type))))

@@ -64,9 +64,7 @@ def copy_out(session: Session, statement: Select[*tuple[Any, ...]], options: str
     COPY takes no parameters, so the driver quotes them into its text, each by its type.
     """
     connection = session.connection()
-    compiled = statement.compile(
-        dialect=connection.dialect, compile_kwargs={"render_postcompile": True}
-    )
+    compiled = statement.compile(dialect=connection.dialect)
     raw = connection.connection.driver_connection
     assert raw is not None
     lines = io.BytesIO()

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 from shared.architecture import LayerConfig
 from shared.db.models import Environment, Job, Trial
 from shared.db.queries.conditions import (
+    among_environments,
     conditions_sql,
     fitness_sql,
     is_completed_only,
@@ -135,7 +136,7 @@ def trial_rows(
     forms, values = name_values(conditions)
     statement = statement.where(Job.sweep_id == sweep_id, *conditions_sql(forms))
     if chosen_only:
-        statement = statement.where(Trial.environment_id.in_(scale.environment_ids))
+        statement = statement.where(among_environments(Trial.environment_id))
     return statement.order_by(Trial.job_id, Trial.trial).params(values | scale_values(scale))
 
 

@@ -144,7 +144,11 @@ def _is_by_fitness(listing: Listing) -> bool:
 @lru_cache(maxsize=1024)
 def _page(form: _Form) -> Prepared:
     """Returns a page, found by narrow columns that an index may have and filled by id."""
-    keys = [column_sql(key.field).label(f"key_{n}") for n, key in enumerate(form.sort)]
+    ranked_only = form.completed_only
+    keys = [
+        column_sql(key.field, ranked_only=ranked_only).label(f"key_{n}")
+        for n, key in enumerate(form.sort)
+    ]
     found = select(Job.id, *keys).where(*_wanted(form, [key.element for key in keys]))
     if form.bounded:
         found = _among_the_fittest(found)
@@ -153,7 +157,7 @@ def _page(form: _Form) -> Prepared:
     page = found.limit(bindparam("limit")).subquery("page")
     names = [page.c[key.name] for key in keys]
     return Prepared.of(
-        select(*LEADER_COLUMNS, fitness_sql().label("fitness"), *names)
+        select(*LEADER_COLUMNS, fitness_sql(ranked_only=ranked_only).label("fitness"), *names)
         .join(page, page.c.id == Job.id)
         .outerjoin(Environment, Environment.id == Job.environment_id)
         .order_by(*_orders(form, names), page.c.id)
@@ -163,7 +167,7 @@ def _page(form: _Form) -> Prepared:
 def _wanted(form: _Form, keys: Sequence[ColumnElement[Any]]) -> list[ColumnElement[bool]]:
     return [
         Job.sweep_id == bindparam("sweep_id"),
-        *conditions_sql(form.conditions),
+        *conditions_sql(form.conditions, ranked_only=form.completed_only),
         measured_on(completed_only=form.completed_only),
         keys[0].is_not(None) if form.valued else keys[0].is_(None),
         *(_beyond(form, keys) if form.after is not None else ()),
@@ -180,7 +184,8 @@ def _among_the_fittest(jobs: Select[Any]) -> Select[Any]:
     Source: the threshold algorithm of Fagin, Lotem and Naor (2001), in one statement.
     """
     narrow = jobs.add_columns(
-        fitness_sql().label("fitness"), normalized_sql("throughput").label("speed")
+        fitness_sql(ranked_only=True).label("fitness"),
+        normalized_sql("throughput").label("speed"),
     )
     fastest, accurate = (
         narrow.order_by(_order(column, True)).limit(bindparam("sample")).cte(name)
