@@ -15,11 +15,11 @@ from services.analysis import (
     ParetoFront,
 )
 from services.comparison import JobComparison, SweepComparison
-from services.results import Coverage, Level, Target
-from services.statistics.correlation import CorrelationMethod
+from services.results import Coverage, Level
 from services.statistics.factorial import Effects, Estimator
 from services.statistics.intervals import CONFIDENCE
 from services.statistics.paired import RESAMPLES, PairedTest
+from shared.choices import CorrelationMethod, Target
 
 
 def known(value: float) -> float | None:

@@ -29,7 +29,7 @@ from api.routes import (
     system,
     trainings,
 )
-from shared.db.session import make_engine, make_session_factory
+from shared.db.session import in_transactions, make_engine, make_session_factory
 from shared.settings import Settings, get_settings
 from shared.version import code_version
 
@@ -40,7 +40,7 @@ TOLD = ("Location", "Retry-After", "X-Request-ID", "RateLimit-Limit", "RateLimit
 def create_app(settings: Settings | None = None) -> FastAPI:
     """Returns the application; it connects to the database when first asked something."""
     settings = settings or get_settings()
-    engine = make_engine(settings, pool_size=settings.api_connections)
+    engine = make_engine(settings, pool_size=settings.api_connections, autocommit=True)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -57,10 +57,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         docs_url=None,
         redoc_url=None,
     )
-    app.state.session_factory = make_session_factory(engine)
+    app.state.session_factory = make_session_factory(in_transactions(engine))
+    app.state.reading_factory = make_session_factory(engine)
     app.state.trainings_dir = settings.trainings
-    app.state.hub = Hub(app.state.session_factory, max_streams=settings.api_streams)
-    app.state.metrics = make_registry(settings, app.state.session_factory)
+    app.state.hub = Hub(app.state.reading_factory, max_streams=settings.api_streams)
+    app.state.metrics = make_registry(settings, app.state.reading_factory)
     _stand_before(app, settings)
     register_error_handlers(app)
     serve_docs(app)
@@ -75,7 +76,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
 def _stand_before(app: FastAPI, settings: Settings) -> None:
     """Puts what every request passes before the routes; the last one added is the first."""
-    app.add_middleware(Admission, settings=settings, sessions=app.state.session_factory)
+    app.add_middleware(Admission, settings=settings, sessions=app.state.reading_factory)
     app.add_middleware(Deadline, answer_s=settings.api_answer_s)
     if settings.allowed_origins:
         app.add_middleware(

@@ -1,6 +1,9 @@
-"""What routes are handed: a session that commits on success, filters, pages."""
+"""What routes are handed: a session that commits on success, filters, pages.
 
-from collections.abc import Iterator
+What waits for nothing is ``async``, else FastAPI would hand it to a thread and wait for that.
+"""
+
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from typing import Annotated
 
@@ -29,7 +32,13 @@ def get_session(request: Request) -> Iterator[Session]:
         yield session
 
 
-def read_filters(request: Request) -> Filters:
+async def get_reading_session(request: Request) -> AsyncIterator[Session]:
+    """Yields a session for statements that only read; nothing is sent when it ends."""
+    with request.app.state.reading_factory() as session:
+        yield session
+
+
+async def read_filters(request: Request) -> Filters:
     """Returns the filters among a request's parameters: all that the route does not declare.
 
     Raises:
@@ -46,7 +55,7 @@ async def bind_ids(request: Request) -> None:
     structlog.contextvars.bind_contextvars(**request.path_params)
 
 
-def refuse_unknown_parameters(request: Request) -> None:
+async def refuse_unknown_parameters(request: Request) -> None:
     """Refuses a query parameter that the route does not know: a misspelt one would do nothing.
 
     Raises:
@@ -68,6 +77,7 @@ def _declared(request: Request) -> set[str]:
 
 # function scope: the commit comes before the answer leaves, so a 201 is never sent in vain
 DbSession = Annotated[Session, Depends(get_session, scope="function")]
+ReadingSession = Annotated[Session, Depends(get_reading_session, scope="function")]
 SweepId = Annotated[int, Path(ge=1, le=MAX_ID, description="The number of a sweep.")]
 RowFilters = Annotated[Filters, Depends(read_filters)]
 PageSize = Annotated[int, Query(ge=1, le=MAX_PAGE_SIZE, description="Most rows of a page.")]

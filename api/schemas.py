@@ -2,6 +2,7 @@
 
 import datetime as dt
 import uuid
+from operator import attrgetter
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
@@ -206,11 +207,17 @@ class JobOut(BaseModel):
         return cls.model_validate(_job_fields(job))
 
 
+_OWN_FIELDS = ("architecture_hash", "layers", "fit_seconds")  # named or kept otherwise by a job
+_SAME_FIELDS = tuple(name for name in JobOut.model_fields if name not in _OWN_FIELDS)
+_same_values = attrgetter(*_SAME_FIELDS)
+
+
 def _job_fields(job: Job | Row[Any]) -> dict[str, Any]:
-    layers = [layer._asdict() for layer in architecture_of(job).layers]
-    same = {name: getattr(job, name, None) for name in JobOut.model_fields}
-    own = {"architecture_hash": job.architecture_hash.hex(), "fit_seconds": job.fit_s}
-    return same | own | {"layers": layers}
+    fields = dict(zip(_SAME_FIELDS, _same_values(job), strict=True))
+    fields["architecture_hash"] = job.architecture_hash.hex()
+    fields["layers"] = [layer._asdict() for layer in architecture_of(job).layers]
+    fields["fit_seconds"] = job.fit_s
+    return fields
 
 
 class JobPage(BaseModel):
@@ -226,12 +233,19 @@ class LeaderOut(JobOut):
     fitness: float | None = Field(description="See docs/protocol.md; null without throughput.")
     device: str | None
 
-    @classmethod
-    def ranked(cls, rank: int, row: Row[Any]) -> "LeaderOut":
-        error, low, high = trial_interval(row.accuracy, row.accuracy_sd, row.trials_done)
-        own = {"rank": rank, "fitness": row.fitness, "device": row.device}
-        interval = {"accuracy_se": error, "accuracy_low": low, "accuracy_high": high}
-        return cls.model_validate(_job_fields(row) | own | interval)
+
+def leader_fields(rank: int, row: Row[Any]) -> dict[str, Any]:
+    """Returns what ``LeaderOut`` describes."""
+    error, low, high = trial_interval(row.accuracy, row.accuracy_sd, row.trials_done)
+    return {
+        "rank": rank,
+        "accuracy_se": error,
+        "accuracy_low": low,
+        "accuracy_high": high,
+        "fitness": row.fitness,
+        "device": row.device,
+        **_job_fields(row),
+    }
 
 
 class LeaderboardOut(BaseModel):
@@ -241,16 +255,17 @@ class LeaderboardOut(BaseModel):
     rows: list[LeaderOut]
     next_page_token: str | None = NEXT_PAGE
 
-    @classmethod
-    def of(cls, sweep_id: int, page: LeaderPage) -> "LeaderboardOut":
-        ranked = enumerate(page.rows, start=page.first_rank)
-        return cls(
-            sweep_id=sweep_id,
-            device=list(page.choice.device),
-            devices=page.choice.devices,
-            rows=[LeaderOut.ranked(rank, row) for rank, row in ranked],
-            next_page_token=page.next_page_token,
-        )
+
+def leaderboard_fields(sweep_id: int, page: LeaderPage) -> dict[str, Any]:
+    """Returns what ``LeaderboardOut`` describes: a model of each row would take as long as SQL."""
+    ranked = enumerate(page.rows, start=page.first_rank)
+    return {
+        "sweep_id": sweep_id,
+        "device": page.choice.device,
+        "devices": page.choice.devices,
+        "rows": [leader_fields(rank, row) for rank, row in ranked],
+        "next_page_token": page.next_page_token,
+    }
 
 
 class EnvironmentOut(BaseModel):

@@ -1,7 +1,6 @@
 """``convsweep analyze ...`` and ``convsweep plot``: what the results say."""
 
 from collections.abc import Sequence
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,35 +18,22 @@ from cli.context import (
     make_client,
     resolve_sweep,
 )
+from shared.choices import CorrelationMethod, PlotFormat, PlotKind, Target
 
 Json = dict[str, Any]
-PLOTS = ("scatter", "correlations", "effects", "parallel")
 MAX_ROWS = 20  # of a table of pairs
 app = typer.Typer(no_args_is_help=True, help="What the results of a sweep say.")
 
 
-class Target(StrEnum):
-    ACCURACY = "accuracy"
-    TRAIN_ACCURACY = "train_accuracy"
-    THROUGHPUT = "throughput"
-    FIT_SECONDS = "fit_seconds"
-    FITNESS = "fitness"
-
-
-class Method(StrEnum):
-    PEARSON = "pearson"
-    SPEARMAN = "spearman"
-
-
 TargetOption = Annotated[Target, typer.Option(help="The result to explain.")]
-MethodOption = Annotated[Method, typer.Option(help="How to correlate.")]
+MethodOption = Annotated[CorrelationMethod, typer.Option(help="How to correlate.")]
 PERCENTAGES = (Target.ACCURACY, Target.TRAIN_ACCURACY)
 
 
 @app.command()
 def correlations(
     sweep: SweepArgument,
-    method: MethodOption = Method.PEARSON,
+    method: MethodOption = CorrelationMethod.PEARSON,
     where: WhereOption = [],  # noqa: B006
     device: DeviceOption = [],  # noqa: B006
     fitness_weight: WeightOption = None,
@@ -337,20 +323,20 @@ def _print_coverage(coverage: Json) -> None:
 
 def plot(
     sweep: SweepArgument,
-    kind: Annotated[str, typer.Argument(metavar="KIND", help=" | ".join(PLOTS))],
+    kind: Annotated[str, typer.Argument(metavar="KIND", help=" | ".join(PlotKind))],
     file: Annotated[Path, typer.Option("--output", "-o", help="FILE.png or FILE.svg.")],
     target: TargetOption = Target.ACCURACY,
-    method: MethodOption = Method.PEARSON,
+    method: MethodOption = CorrelationMethod.PEARSON,
     where: WhereOption = [],  # noqa: B006
     device: DeviceOption = [],  # noqa: B006
     fitness_weight: WeightOption = None,
     url: UrlOption = None,
 ) -> None:
     """Draws a sweep's results as PNG or SVG."""
-    if kind not in PLOTS:
-        raise output.fail(f"There is no plot {kind!r}; known are: {', '.join(PLOTS)}.")
-    if file.suffix not in (".png", ".svg"):
-        raise output.fail(f"{file}: end it in .png or .svg")
+    if kind not in list(PlotKind):
+        raise output.fail(f"There is no plot {kind!r}; known are: {', '.join(PlotKind)}.")
+    if file.suffix.removeprefix(".") not in list(PlotFormat):
+        raise output.fail(f"{file}: end it in {' or '.join(f'.{one}' for one in PlotFormat)}")
     if not file.parent.is_dir():
         raise output.fail(f"{file}: the folder {file.parent} does not exist.")
     with make_client(url) as client:

@@ -22,9 +22,10 @@ from cli.context import (
     resolve_sweep,
 )
 from services.filters import parse_assignments
+from shared.choices import ExportFormat
 
 Json = dict[str, Any]
-EXPORTS = (".csv", ".jsonl", ".parquet")
+EXPORTS = tuple(f".{form}" for form in ExportFormat)
 
 
 def top(

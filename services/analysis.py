@@ -7,11 +7,12 @@ from itertools import combinations
 import numpy as np
 from sqlalchemy.orm import Session
 
-from services.results import Coverage, Level, Results, Selection, Target, load_results
+from services.results import Coverage, Level, Results, Selection, load_results
 from services.statistics import FloatArray, IntArray
-from services.statistics.correlation import CorrelationMethod, correlate
+from services.statistics.correlation import correlate
 from services.statistics.factorial import Effects, Estimator, importance, interaction, main_effects
 from services.statistics.pareto import pareto_front
+from shared.choices import CorrelationMethod, Target
 from shared.db.models import Job
 from shared.db.queries import analysis as analysis_queries
 from shared.db.queries.analysis import Parameter

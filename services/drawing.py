@@ -10,8 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from services.analysis import Correlations, MainEffects, ParameterEffects
-from services.results import Coverage, Level, Target
+from services.results import Coverage, Level
 from services.statistics import FloatArray, IntArray
+from shared.choices import Target
 
 SEQUENTIAL, DIVERGING = "viridis", "RdBu_r"
 INK, QUIET, PALE = "#222222", "#6b6b6b", "#d9d9d9"

@@ -7,7 +7,6 @@ no connection while its reader is slow, and meets no time limit however long it 
 import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
 import pyarrow as pa
@@ -20,6 +19,7 @@ from services.devices import choose_devices
 from services.filters import Filters
 from services.statistics.intervals import t_quantile
 from services.sweeps import get_sweep
+from shared.choices import ExportFormat, ExportRows
 from shared.db.queries import export as export_queries
 from shared.db.queries.leaderboard import select_fitness_scale
 from shared.protocol import MAX_TRIALS
@@ -29,21 +29,6 @@ CHUNK_BYTES = 4 * 2**20  # what one range of jobs comes to, about
 ROW_GROUP_ROWS = 65_536
 _FIRST_RANGE = 256
 _MOST_JOBS = {"architectures": 20_000, "trials": 2_000}  # of one range
-
-
-class ExportFormat(StrEnum):
-    """What a file is."""
-
-    CSV = "csv"
-    JSONL = "jsonl"
-    PARQUET = "parquet"
-
-
-class ExportRows(StrEnum):
-    """What a row of a file is about."""
-
-    ARCHITECTURES = "architectures"
-    TRIALS = "trials"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,12 +93,12 @@ def _statement(
     depth = len(get_sweep(session, sweep_id).sweep.space["layers"])
     choice = choose_devices(session, sweep_id, filters.device)
     scale = select_fitness_scale(session, sweep_id, choice.environment_ids, weight)
-    only = choice.environment_ids if filters.device else None
+    only = bool(filters.device)
     if rows is ExportRows.TRIALS:
-        return export_queries.trial_rows(sweep_id, depth, filters.conditions, only, scale)
+        return export_queries.trial_rows(sweep_id, depth, filters.conditions, scale, only)
     quantiles = [t_quantile(trials) for trials in range(2, MAX_TRIALS + 1)]
     return export_queries.architecture_rows(
-        sweep_id, depth, filters.conditions, only, scale, quantiles
+        sweep_id, depth, filters.conditions, scale, only, quantiles
     )
 
 

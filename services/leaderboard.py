@@ -69,7 +69,7 @@ def rank_jobs(
         _check_keys(place, keys)
     choice = choose_devices(session, sweep_id, place.device if place else filters.device)
     scale = _scale(session, sweep_id, choice, fitness_weight, place)
-    listing = Listing(sweep_id, choice.environment_ids, filters.conditions, keys, scale)
+    listing = Listing(sweep_id, filters.conditions, keys, scale)
     after = Place(tuple(place.values), place.id) if place else None
     rows = leaderboard_queries.select_leaders(session, listing, after=after, limit=page_size + 1)
     shown, before = rows[:page_size], place.shown if place else 0

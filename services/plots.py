@@ -2,7 +2,6 @@
 
 import io
 from collections.abc import Mapping
-from enum import StrEnum
 
 import matplotlib as mpl
 import numpy as np
@@ -19,33 +18,15 @@ from services.drawing import (
 )
 from services.drawing_trained import draw_prediction
 from services.probe_vs_trained import compare_probe_with_training
-from services.results import Selection, Target, load_results
-from services.statistics.correlation import CorrelationMethod
+from services.results import Selection, load_results
 from services.statistics.pareto import pareto_front
 from services.sweeps import get_sweep
+from shared.choices import CorrelationMethod, PlotFormat, PlotKind, Target
 from shared.errors import NoResultsError
 
 mpl.rcParams["svg.hashsalt"] = "convsweep"  # names of parts, otherwise different every time
 DPI = 140
 _BOTH = (Target.THROUGHPUT, Target.ACCURACY)
-
-
-class PlotKind(StrEnum):
-    SCATTER = "scatter"
-    CORRELATIONS = "correlations"
-    EFFECTS = "effects"
-    PARALLEL = "parallel"
-
-
-class PlotFormat(StrEnum):
-    PNG = "png"
-    SVG = "svg"
-
-    @property
-    def media_type(self) -> str:
-        return "image/png" if self is PlotFormat.PNG else "image/svg+xml"
-
-
 _METADATA: Mapping[PlotFormat, Mapping[str, None]] = {
     PlotFormat.PNG: {"Software": None},
     PlotFormat.SVG: {"Date": None, "Creator": None},

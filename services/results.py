@@ -1,7 +1,6 @@
 """A sweep's results as columns: what analyses and plots are computed from."""
 
 from dataclasses import dataclass, replace
-from enum import StrEnum
 
 import numpy as np
 from sqlalchemy.orm import Session
@@ -12,6 +11,7 @@ from services.statistics import FloatArray
 from services.statistics.factorial import Factor
 from services.sweeps import get_sweep
 from shared.architecture import LayerConfig
+from shared.choices import Target
 from shared.db.models import Sweep
 from shared.db.queries import analysis as analysis_queries
 from shared.db.queries.analysis import ACTIVATIONS, Parameter
@@ -22,16 +22,6 @@ from shared.space import SearchSpace
 from shared.status import JobStatus
 
 Level = int | str | None  # of a parameter; None where a network is too shallow to have the layer
-
-
-class Target(StrEnum):
-    """A measured result that analyses explain."""
-
-    ACCURACY = "accuracy"
-    TRAIN_ACCURACY = "train_accuracy"
-    THROUGHPUT = "throughput"
-    FIT_SECONDS = "fit_seconds"
-    FITNESS = "fitness"
 
 
 _MEASURES = ("job_id", "ratio", *Target)

@@ -180,12 +180,12 @@ def get_sweep(session: Session, sweep_id: int) -> SweepState:
 
 
 def _rate(session: Session, sweep_id: int) -> float | None:
-    rows = live_queries.select_recent_leases(session, sweep_id, SAMPLE)
+    now, rows = live_queries.select_recent_leases(session, sweep_id, SAMPLE)
     spans = [
         Span(row.jobs, row.claimed_at, row.ended_at, completed=row.outcome == "completed")
         for row in rows
     ]
-    return estimate_rate(spans, live_queries.select_now(session))
+    return estimate_rate(spans, now)
 
 
 @dataclass(frozen=True, slots=True)

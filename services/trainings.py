@@ -15,9 +15,10 @@ from services.filters import parse_filters
 from services.leaderboard import rank_jobs
 from services.page_tokens import AfterId, make_page_token, read_page_token
 from services.results import Selection as ResultSelection
-from services.results import Target, load_results
+from services.results import load_results
 from services.statistics import FloatArray
 from services.sweeps import get_sweep
+from shared.choices import Target
 from shared.db.queries import analysis as analysis_queries
 from shared.db.queries import trainings as training_queries
 from shared.errors import (

@@ -13,14 +13,13 @@ from api.analysis_schemas import (
     ParetoOut,
     SweepComparisonOut,
 )
-from api.deps import DbSession, FitnessWeight, JobId, RowFilters, SweepId
+from api.deps import FitnessWeight, JobId, ReadingSession, RowFilters, SweepId
 from api.filters import FILTER_PARAMETERS
 from api.openapi import raises, sends
 from services import analysis, comparison, plots
 from services.page_tokens import MAX_ID
-from services.plots import PlotFormat, PlotKind
-from services.results import Selection, Target
-from services.statistics.correlation import CorrelationMethod
+from services.results import Selection
+from shared.choices import CorrelationMethod, PlotFormat, PlotKind, Target
 from shared.errors import NoResultsError, NotComparableError
 from shared.ranking import FITNESS_WEIGHT
 
@@ -38,7 +37,7 @@ TargetParameter = Annotated[Target, Query(description="The result that is explai
 )
 def correlations(
     sweep_id: SweepId,
-    session: DbSession,
+    session: ReadingSession,
     filters: RowFilters,
     fitness_weight: FitnessWeight = FITNESS_WEIGHT,
     method: Method = CorrelationMethod.PEARSON,
@@ -57,7 +56,7 @@ def correlations(
 )
 def pareto(
     sweep_id: SweepId,
-    session: DbSession,
+    session: ReadingSession,
     filters: RowFilters,
     fitness_weight: FitnessWeight = FITNESS_WEIGHT,
 ) -> ParetoOut:
@@ -74,7 +73,7 @@ def pareto(
 )
 def effects(
     sweep_id: SweepId,
-    session: DbSession,
+    session: ReadingSession,
     filters: RowFilters,
     fitness_weight: FitnessWeight = FITNESS_WEIGHT,
     target: TargetParameter = Target.ACCURACY,
@@ -94,7 +93,7 @@ def effects(
 )
 def interactions(
     sweep_id: SweepId,
-    session: DbSession,
+    session: ReadingSession,
     filters: RowFilters,
     fitness_weight: FitnessWeight = FITNESS_WEIGHT,
     target: TargetParameter = Target.ACCURACY,
@@ -118,7 +117,7 @@ def interactions(
 )
 def importance(
     sweep_id: SweepId,
-    session: DbSession,
+    session: ReadingSession,
     filters: RowFilters,
     fitness_weight: FitnessWeight = FITNESS_WEIGHT,
     target: TargetParameter = Target.ACCURACY,
@@ -130,7 +129,9 @@ def importance(
 
 
 @router.get("/sweeps/{sweep_id}/analysis/comparison/{other_id}", responses=raises(NoResultsError))
-def compare_sweeps(sweep_id: SweepId, other_id: OtherId, session: DbSession) -> SweepComparisonOut:
+def compare_sweeps(
+    sweep_id: SweepId, other_id: OtherId, session: ReadingSession
+) -> SweepComparisonOut:
     """Compares two sweeps by the architectures that completed in both."""
     return SweepComparisonOut.of(comparison.compare_sweeps(session, sweep_id, other_id))
 
@@ -139,7 +140,7 @@ def compare_sweeps(sweep_id: SweepId, other_id: OtherId, session: DbSession) -> 
     "/jobs/{job_id}/comparison/{other_id}",
     responses=raises(NoResultsError, NotComparableError),
 )
-def compare_jobs(job_id: JobId, other_id: OtherId, session: DbSession) -> JobComparisonOut:
+def compare_jobs(job_id: JobId, other_id: OtherId, session: ReadingSession) -> JobComparisonOut:
     """Compares two networks on the same validation images: McNemar's test, bootstrap interval."""
     return JobComparisonOut.of(comparison.compare_jobs(session, job_id, other_id))
 
@@ -154,7 +155,7 @@ def plot(
     sweep_id: SweepId,
     kind: Annotated[PlotKind, Path(description="What is drawn.")],
     file_format: Annotated[PlotFormat, Path(description="What the file is.")],
-    session: DbSession,
+    session: ReadingSession,
     filters: RowFilters,
     fitness_weight: FitnessWeight = FITNESS_WEIGHT,
     target: TargetParameter = Target.ACCURACY,

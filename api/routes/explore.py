@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 from fastapi.responses import JSONResponse
 
-from api.deps import DbSession, FitnessWeight, JobId, RowFilters, SweepId
+from api.deps import FitnessWeight, JobId, ReadingSession, RowFilters, SweepId
 from api.explore_schemas import AnswersByImageOut, NeighbourOut, PointsOut
 from api.filters import FILTER_PARAMETERS
 from api.openapi import raises
@@ -33,7 +33,7 @@ PointFields = Annotated[
 )
 def list_points(
     sweep_id: SweepId,
-    session: DbSession,
+    session: ReadingSession,
     filters: RowFilters,
     fields: PointFields = "accuracy,throughput,ratio",
     fitness_weight: FitnessWeight = FITNESS_WEIGHT,
@@ -44,12 +44,12 @@ def list_points(
 
 
 @router.get("/jobs/{job_id}/answers", responses=raises(NoResultsError, NotComparableError))
-def show_answers(job_id: JobId, session: DbSession) -> AnswersByImageOut:
+def show_answers(job_id: JobId, session: ReadingSession) -> AnswersByImageOut:
     """Shows in how many trials each validation image was told rightly, and accuracy by class."""
     return AnswersByImageOut.of(tally_answers(session, job_id))
 
 
 @router.get("/jobs/{job_id}/neighbours")
-def list_neighbours(job_id: JobId, session: DbSession) -> list[NeighbourOut]:
+def list_neighbours(job_id: JobId, session: ReadingSession) -> list[NeighbourOut]:
     """Lists the sweep's networks that differ from this one in a single setting, 500 at most."""
     return [NeighbourOut.of(one) for one in find_neighbours(session, job_id)]

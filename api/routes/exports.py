@@ -8,7 +8,8 @@ from fastapi.responses import StreamingResponse
 from api.deps import FitnessWeight, RowFilters, SweepId
 from api.filters import FILTER_PARAMETERS
 from api.openapi import sends
-from services.export import ExportFormat, ExportRows, export_rows
+from services.export import export_rows
+from shared.choices import ExportFormat, ExportRows
 from shared.ranking import FITNESS_WEIGHT
 
 router = APIRouter(prefix="/v1", tags=["results"])
@@ -38,7 +39,7 @@ def export(
 ) -> StreamingResponse:
     """Streams the rows that pass the filters, those of every state and device without any."""
     chunks = export_rows(
-        request.app.state.session_factory,
+        request.app.state.reading_factory,
         sweep_id,
         filters,
         form=form,

@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter
 
-from api.deps import DbSession
+from api.deps import ReadingSession
 from api.schemas import Health
 from services.workers import check_database
 
@@ -16,7 +16,7 @@ def healthz() -> Health:
 
 
 @router.get("/readyz")
-def readyz(session: DbSession) -> Health:
+def readyz(session: ReadingSession) -> Health:
     """Says that the database answers too; 503 while it does not."""
     check_database(session)
     return Health()

@@ -5,7 +5,7 @@ from typing import Annotated
 import structlog
 from fastapi import APIRouter, Path, Response, status
 
-from api.deps import DbSession
+from api.deps import DbSession, ReadingSession
 from api.openapi import raises
 from api.schemas import KeyCreatedOut, KeyIn, KeyOut
 from services import keys as key_services
@@ -29,7 +29,7 @@ def create_key(wanted: KeyIn, session: DbSession, response: Response) -> KeyCrea
 
 
 @router.get("")
-def list_keys(session: DbSession) -> list[KeyOut]:
+def list_keys(session: ReadingSession) -> list[KeyOut]:
     """Lists the newest thousand keys, without their secrets."""
     return [KeyOut.model_validate(dict(key)) for key in key_services.list_keys(session)]
 

@@ -2,11 +2,20 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
+from pydantic_core import to_json
 
-from api.deps import DbSession, FitnessWeight, JobId, PageSize, PageToken, RowFilters, SweepId
+from api.deps import (
+    FitnessWeight,
+    JobId,
+    PageSize,
+    PageToken,
+    ReadingSession,
+    RowFilters,
+    SweepId,
+)
 from api.filters import FILTER_PARAMETERS
-from api.schemas import JobDetailOut, JobOut, JobPage, LeaderboardOut
+from api.schemas import JobDetailOut, JobOut, JobPage, LeaderboardOut, leaderboard_fields
 from services import leaderboard
 from services.filters import DEFAULT_SORT
 from services.sweeps import get_sweep
@@ -25,16 +34,20 @@ Sort = Annotated[
 ]
 
 
-@router.get("/sweeps/{sweep_id}/leaderboard", openapi_extra=FILTER_PARAMETERS)
+@router.get(
+    "/sweeps/{sweep_id}/leaderboard",
+    response_model=LeaderboardOut,
+    openapi_extra=FILTER_PARAMETERS,
+)
 def show_leaderboard(
     sweep_id: SweepId,
-    session: DbSession,
+    session: ReadingSession,
     filters: RowFilters,
     sort: Sort = DEFAULT_SORT,
     fitness_weight: FitnessWeight = FITNESS_WEIGHT,
     page_size: PageSize = 100,
     page_token: PageToken = None,
-) -> LeaderboardOut:
+) -> Response:
     """Ranks networks that pass the filters: completed ones, of one device model, unless asked."""
     page = leaderboard.rank_jobs(
         session,
@@ -45,13 +58,14 @@ def show_leaderboard(
         page_size=page_size,
         page_token=page_token,
     )
-    return LeaderboardOut.of(sweep_id, page)
+    content = to_json(leaderboard_fields(sweep_id, page), inf_nan_mode="null")
+    return Response(content, media_type="application/json")
 
 
 @router.get("/sweeps/{sweep_id}/jobs")
 def list_jobs(
     sweep_id: SweepId,
-    session: DbSession,
+    session: ReadingSession,
     status: Annotated[JobStatus | None, Query(description="Only jobs in this state.")] = None,
     page_size: PageSize = 100,
     page_token: PageToken = None,
@@ -65,7 +79,7 @@ def list_jobs(
 
 
 @router.get("/jobs/{job_id}")
-def show_job(job_id: JobId, session: DbSession) -> JobDetailOut:
+def show_job(job_id: JobId, session: ReadingSession) -> JobDetailOut:
     """Shows one job with its trials, where each was measured, and every attempt at it."""
     detail = leaderboard.get_job(session, job_id)
     return JobDetailOut.detailed(detail, get_sweep(session, detail.job.sweep_id).sweep.protocol)

@@ -4,7 +4,7 @@ import structlog
 from fastapi import APIRouter, Response, status
 from pydantic import ValidationError
 
-from api.deps import DbSession, IdempotencyKey, PageSize, PageToken, SweepId
+from api.deps import DbSession, IdempotencyKey, PageSize, PageToken, ReadingSession, SweepId
 from api.openapi import raises
 from api.schemas import ExtensionIn, PreviewOut, SweepIn, SweepOut, SweepPage
 from services import sweeps as sweep_services
@@ -55,7 +55,7 @@ def create(
 
 @router.get("")
 def list_sweeps(
-    session: DbSession, page_size: PageSize = 50, page_token: PageToken = None
+    session: ReadingSession, page_size: PageSize = 50, page_token: PageToken = None
 ) -> SweepPage:
     """Lists sweeps, newest first."""
     page = sweep_services.list_sweeps(session, page_size=page_size, page_token=page_token)
@@ -64,7 +64,7 @@ def list_sweeps(
 
 
 @router.get("/{sweep_id}")
-def show(sweep_id: SweepId, session: DbSession) -> SweepOut:
+def show(sweep_id: SweepId, session: ReadingSession) -> SweepOut:
     """Shows a sweep: jobs by state, rate and time left."""
     return SweepOut.of(sweep_services.get_sweep(session, sweep_id))
 

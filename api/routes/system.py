@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter, Request, Response
 
-from api.deps import DbSession
+from api.deps import ReadingSession
 from api.metrics import CONTENT_TYPE, render
 from api.openapi import sends
 from api.schemas import PresetOut, WorkerOut
@@ -13,7 +13,7 @@ router = APIRouter(tags=["system"])
 
 
 @router.get("/v1/workers")
-def show_workers(session: DbSession) -> list[WorkerOut]:
+def show_workers(session: ReadingSession) -> list[WorkerOut]:
     """Lists the workers seen lately and what keeps them from working, if anything does."""
     rates = rate_workers(session)
     return [

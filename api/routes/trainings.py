@@ -6,7 +6,7 @@ import structlog
 from fastapi import APIRouter, Path, Query, Request, Response, status
 from fastapi.responses import FileResponse
 
-from api.deps import DbSession, PageSize, PageToken, SweepId
+from api.deps import DbSession, PageSize, PageToken, ReadingSession, SweepId
 from api.openapi import raises, sends
 from api.training_schemas import (
     ProbeVsTrainedList,
@@ -20,9 +20,9 @@ from api.training_schemas import (
 )
 from services import plots, probe_vs_trained, trainings
 from services.page_tokens import MAX_ID
-from services.plots import PlotFormat
 from services.sweeps import get_sweep
 from services.training_tables import TableFormat, draw_table
+from shared.choices import PlotFormat
 from shared.errors import (
     IllegalTransitionError,
     InvalidFilterError,
@@ -70,7 +70,7 @@ def create_trainings(
 @router.get("/sweeps/{sweep_id}/trainings")
 def list_trainings(
     sweep_id: SweepId,
-    session: DbSession,
+    session: ReadingSession,
     status: StatusFilter = None,
     page_size: PageSize = 100,
     page_token: PageToken = None,
@@ -91,7 +91,7 @@ def list_trainings(
 def show_training_table(
     sweep_id: SweepId,
     table_format: Annotated[TableFormat, Path(description="What the table is written in.")],
-    session: DbSession,
+    session: ReadingSession,
     status: StatusFilter = None,
 ) -> Response:
     """The experiment's table of trained networks as Markdown or CSV."""
@@ -108,7 +108,7 @@ def steer_trainings(sweep_id: SweepId, action: Action, session: DbSession) -> St
 @router.get("/sweeps/{sweep_id}/probe-vs-trained", responses=raises(NoResultsError))
 def compare_probe_with_training(
     sweep_id: SweepId,
-    session: DbSession,
+    session: ReadingSession,
     k: Annotated[
         int | None, Query(ge=1, le=10_000, description="Of precision at k; a quarter if left out.")
     ] = None,
@@ -126,7 +126,7 @@ def compare_probe_with_training(
 def plot_probe_with_training(
     sweep_id: SweepId,
     file_format: Annotated[PlotFormat, Path(description="What the file is.")],
-    session: DbSession,
+    session: ReadingSession,
 ) -> Response:
     """Draws trained against probe accuracy, one colour per recipe, as PNG or SVG."""
     drawn = plots.draw_probe_vs_trained(session, sweep_id, file_format)
@@ -134,7 +134,7 @@ def plot_probe_with_training(
 
 
 @router.get("/trainings/{training_id}")
-def show_training(training_id: TrainingId, session: DbSession) -> TrainingDetailOut:
+def show_training(training_id: TrainingId, session: ReadingSession) -> TrainingDetailOut:
     """Shows one training with its curve, and code that loads its weights."""
     found, epochs = trainings.get_training(session, training_id)
     protocol = get_sweep(session, found.sweep_id).sweep.protocol
@@ -155,7 +155,9 @@ def steer_training(
     response_class=Response,
     responses=sends(SAFETENSORS) | raises(WeightsMissingError),
 )
-def download_weights(training_id: TrainingId, session: DbSession, request: Request) -> FileResponse:
+def download_weights(
+    training_id: TrainingId, session: ReadingSession, request: Request
+) -> FileResponse:
     """Hands out the best weights as safetensors, where the API can read the shared folder."""
     found, _ = trainings.get_training(session, training_id)
     if found.weights is None:

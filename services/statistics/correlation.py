@@ -2,18 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import StrEnum
 from itertools import combinations_with_replacement
 
 import numpy as np
 
 from services.statistics import BoolArray, FloatArray, IntArray
 from services.statistics.intervals import Interval, mean_interval
-
-
-class CorrelationMethod(StrEnum):
-    PEARSON = "pearson"
-    SPEARMAN = "spearman"
+from shared.choices import CorrelationMethod
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +41,11 @@ def correlate(columns: FloatArray, method: CorrelationMethod) -> CorrelationMatr
 
 def _blocks(present: BoolArray) -> Iterator[tuple[IntArray, IntArray, BoolArray]]:
     """Yields columns that lack values in the same places, two such sets at a time."""
-    patterns, inverse = np.unique(present, axis=0, return_inverse=True)
-    members = [np.flatnonzero(inverse.ravel() == number) for number in range(len(patterns))]
-    for a, b in combinations_with_replacement(range(len(patterns)), 2):
-        yield members[a], members[b], patterns[a] & patterns[b]
+    alike: dict[bytes, list[int]] = {}
+    for number, row in enumerate(present):
+        alike.setdefault(row.tobytes(), []).append(number)
+    for a, b in combinations_with_replacement(map(np.array, alike.values()), 2):
+        yield a, b, present[a[0]] & present[b[0]]
 
 
 def _coefficients(columns: FloatArray, method: CorrelationMethod) -> FloatArray:

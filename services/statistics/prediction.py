@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from services.statistics import FloatArray, IntArray
-from services.statistics.correlation import CorrelationMethod, correlate
+from services.statistics.correlation import correlate
 from services.statistics.intervals import CONFIDENCE
+from shared.choices import CorrelationMethod
 
 Figure = Callable[[FloatArray, FloatArray], float]
 RESAMPLES = 1000

@@ -20,6 +20,7 @@ def make_engine(
     pool_size: int = 5,
     idle_in_transaction_s: float = IDLE_IN_TRANSACTION_S,
     ping_after_s: float = 0.0,
+    autocommit: bool = False,
 ) -> Engine:
     """Returns an engine whose connections time out instead of hanging. Nothing connects yet.
 
@@ -29,6 +30,8 @@ def make_engine(
             has become of its client, and frees its locks.
         ping_after_s: a connection that lay unused for longer is tried before it is handed out,
             and replaced where it is dead. More than 0 only for callers that try again themselves.
+        autocommit: every statement is committed by itself, but for those ``in_transactions``:
+            beginning and ending one are two round trips that who only reads does not need.
     """
     engine = create_engine(
         settings.full_database_url,
@@ -36,6 +39,7 @@ def make_engine(
         max_overflow=0,
         pool_timeout=5,
         pool_pre_ping=ping_after_s == 0,
+        **({"isolation_level": "AUTOCOMMIT"} if autocommit else {}),
         connect_args={
             "application_name": "convsweep",
             "connect_timeout": 5,
@@ -83,3 +87,8 @@ def _server_options(idle_in_transaction_s: float) -> str:
 def make_session_factory(engine: Engine) -> sessionmaker[Session]:
     """Returns a factory of sessions that the caller commits."""
     return sessionmaker(engine, expire_on_commit=False)
+
+
+def in_transactions(engine: Engine) -> Engine:
+    """Returns an engine that commits by itself as one that does not, with the same connections."""
+    return engine.execution_options(isolation_level="READ COMMITTED")

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,14 +13,16 @@ import httpx
 import psutil
 import pyarrow.parquet
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, event, text
 from sqlalchemy.orm import Session
+from sqlalchemy.pool import Pool
 from typer.testing import CliRunner
 
 from cli.main import app
-from services.export import CHUNK_BYTES, ROW_GROUP_ROWS, ExportFormat, ExportRows, export_rows
+from services.export import CHUNK_BYTES, ROW_GROUP_ROWS, export_rows
 from services.filters import parse_filters
 from services.statistics.intervals import trial_interval
+from shared.choices import ExportFormat, ExportRows
 from tests.conftest import SessionFactory
 from tests.integration.listings import SPACE, Reference, add_results
 from tests.integration.scenario import add_sweep, finish_sweep
@@ -227,6 +230,27 @@ def test_an_export_holds_no_connection_while_its_reader_is_slow(
     for _ in range(3):
         next(chunks)
         assert database.pool.checkedout() == 0  # type: ignore[attr-defined]
+
+
+def test_an_export_whose_client_goes_away_ends(api: httpx.Client, session: Session) -> None:
+    sweep_id, ranges = add_many(session, 250_000), [0]
+
+    def count(*_: object) -> None:
+        ranges[0] += 1
+
+    event.listen(Pool, "checkout", count)  # each range of jobs is read on a connection of its own
+    try:
+        with api.stream("GET", f"/v1/sweeps/{sweep_id}/export.csv") as answer:
+            next(answer.iter_raw())
+        begun = ranges[0]
+        time.sleep(2)
+        assert ranges[0] <= begun + 1 < 13, "a whole export reads 13 ranges at least"
+    finally:
+        event.remove(Pool, "checkout", count)
+    busy = text("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
+                "AND state <> 'idle' AND pid <> pg_backend_pid()")  # fmt: skip
+    assert session.execute(busy).scalar_one() == 0
+    assert len(read(api, sweep_id, "csv", status="pending")) == 12
 
 
 def test_the_command_line_exports_every_format(

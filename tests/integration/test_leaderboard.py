@@ -231,13 +231,13 @@ def test_networks_that_are_all_alike_have_fitness_zero(session: Session) -> None
 
 @pytest.mark.parametrize("trials", [2, 3, 10])
 def test_interval_is_students_over_the_trials(trials: int, session: Session) -> None:
-    from api.schemas import LeaderOut
+    from api.schemas import LeaderOut, leader_fields
 
     sweep_id = add_sweep(session, trials=trials)
     held = claimed(session, sweep_id)
     values = [0.3 + 0.02 * n * (-1) ** n for n in range(trials)]
     complete(session, held, [success([trial(n, values[n]) for n in j.trials]) for j in held.jobs])
-    row = LeaderOut.ranked(1, rank_jobs(session, sweep_id).rows[0])
+    row = LeaderOut.model_validate(leader_fields(1, rank_jobs(session, sweep_id).rows[0]))
     error = scipy.stats.sem(values)
     low, high = scipy.stats.t.interval(0.95, trials - 1, sum(values) / trials, error)
     assert (row.accuracy_se, row.accuracy_low, row.accuracy_high) == pytest.approx(
@@ -247,11 +247,11 @@ def test_interval_is_students_over_the_trials(trials: int, session: Session) -> 
 
 
 def test_one_trial_has_no_interval(session: Session) -> None:
-    from api.schemas import LeaderOut
+    from api.schemas import LeaderOut, leader_fields
 
     sweep_id = add_sweep(session, trials=1)
     complete(session, claimed(session, sweep_id))
-    row = LeaderOut.ranked(1, rank_jobs(session, sweep_id).rows[0])
+    row = LeaderOut.model_validate(leader_fields(1, rank_jobs(session, sweep_id).rows[0]))
     assert (row.accuracy_se, row.accuracy_low, row.accuracy_high) == (None, None, None)
 
 

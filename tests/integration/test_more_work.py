@@ -10,7 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from services.dispatch import reap_expired_leases, send_hints
-from services.leases import fail_claim
+from services.leases import complete_claim, fail_claim
 from services.sweeps import (
     cancel_sweep,
     create_sweep,
@@ -38,6 +38,7 @@ from tests.integration.scenario import (
     claim,
     claimed,
     complete,
+    environment,
     finish_sweep,
     rejection,
     small_protocol,
@@ -283,3 +284,24 @@ def test_extending_and_cancelling_a_large_waiting_sweep_takes_seconds(session: S
     session.commit()
     assert cancel_sweep(session, sweep.id) == 46_656
     assert_counts_add_up(session, sweep.id)
+
+
+def test_throughput_is_that_of_the_device_that_measured_last(session: Session) -> None:
+    """An extension on another device model: accuracies pool, throughputs do not."""
+    sweep_id = add_sweep(session, groups=1)
+    complete(session, claimed(session, sweep_id))
+    extend_sweep(session, sweep_id, trials=4)
+    session.commit()
+    for first, device, images_per_s in ((2, "H100", 900.0), (4, "H100", 1100.0)):
+        held = claimed(session, sweep_id)
+        outcomes = [success([trial(n, 0.8, images_per_s) for n in job.trials]) for job in held.jobs]
+        assert held.jobs[0].trials == range(first, first + 2)
+        complete_claim(session, held, outcomes, environment(device))
+        if first == 2:
+            extend_sweep(session, sweep_id, trials=6)
+        session.commit()
+    figures = session.execute(
+        text("SELECT DISTINCT accuracy, throughput, throughput_min, throughput_max, trials_done "
+             "FROM jobs")
+    )  # fmt: skip
+    assert figures.one() == (pytest.approx(0.7), 1000.0, 900.0, 1100.0, 6)

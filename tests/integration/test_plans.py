@@ -83,12 +83,24 @@ def test_hot_statements_use_their_indexes(
         ({"sort": "-throughput"}, "jobs_by_throughput"),
         ({"sort": "throughput", "where": "accuracy=0.3.."}, "jobs_by_throughput"),
         ({"sort": "-fitness"}, "jobs_by_accuracy"),
+        ({"sort": "-fitness", "where": "accuracy=0.3.. throughput=1000.."}, "jobs_by_throughput"),
+        ({"where": "kernel_size[0]=3 kernel_size[1]=5|7"}, "jobs_by_accuracy"),
     ]
     for asked, index in cases:
         plans.clear()
         plan = plan_of(**asked)
         assert index in plan, f"{asked}\n{plan}"
         assert "Seq Scan on jobs" not in "\n".join(plans), f"{asked}\n{plan}"
+
+
+def test_the_fittest_and_the_best_of_a_layer_are_found_among_few(
+    big_sweep: int, session: Session, plans: list[str]
+) -> None:
+    rank_jobs(session, big_sweep, sort="-fitness", page_size=50)
+    filters = parse_filters([("kernel_size[0]", "3"), ("stride[1]", "1|2")])
+    rank_jobs(session, big_sweep, filters, page_size=50)
+    read = [int(rows) for plan in plans for rows in re.findall(r"actual .*?rows=(\d+)", plan)]
+    assert max(read) < ROWS / 10, "\n".join(plans)
 
 
 def test_what_else_is_asked_often_reads_few_rows(

@@ -8,28 +8,34 @@ from numpy.typing import NDArray
 from sqlalchemy import (
     ARRAY,
     BigInteger,
-    ColumnElement,
     Float,
     LargeBinary,
     Row,
+    Select,
     SQLColumnExpression,
     Text,
     cast,
     func,
     select,
 )
-from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.orm import Session, aliased
 
 from shared.architecture import Activation
 from shared.db.models import DatasetLabels, Job, Trial
-from shared.db.queries.conditions import conditions_sql, fitness_sql
+from shared.db.queries.conditions import (
+    conditions_sql,
+    fitness_sql,
+    measured_on,
+    name_values,
+    scale_values,
+)
+from shared.db.queries.execution import BINARY, copy_out
 from shared.ranking import Condition, FitnessScale
 from shared.status import JobStatus
 
 FloatArray = NDArray[np.float64]
 ACTIVATIONS: tuple[str, ...] = get_args(Activation)
-BLOCK_ROWS = 65_536
+_HEADER_BYTES, _TRAILER_BYTES = 19, 2  # of the binary format
 _COMPLETED = JobStatus.COMPLETED.value
 _MEASURES: dict[str, SQLColumnExpression[Any]] = {
     "job_id": Job.id,
@@ -68,26 +74,21 @@ def select_columns(
     """Returns measures (k, n) and parameters (m, n) of jobs in the order of a sweep's space.
 
     What a job lacks is NaN: a measurement, or a layer. An activation is its place in
-    ``ACTIVATIONS``. Postgres sends columns as bytes, tens of thousands of values at a time, because
-    reading a row per network costs many times as much.
+    ``ACTIVATIONS``. Postgres sends rows in its binary format, which become columns as they are:
+    an object of Python's per number would cost many times as much.
 
     Args:
         conditions: what the jobs must be like.
         scale: what their fitness is measured against; only jobs of its environments are taken.
     """
-    known = _MEASURES | {"fitness": fitness_sql(scale)}
+    known = _MEASURES | {"fitness": fitness_sql()}
+    forms, asked = name_values(conditions)
     values = [known[name] for name in measures] + [_layer_value(one) for one in parameters]
-    block = Job.space_index // BLOCK_ROWS
-    statement = (
-        select(*(_as_bytes(value, Job.space_index) for value in values))
-        .where(Job.sweep_id == sweep_id, Job.environment_id.in_(scale.environment_ids))
-        .where(*conditions_sql(conditions, scale))
-        .group_by(block)
-        .order_by(block)
+    statement = _select_numbers(Job.space_index, values).where(
+        Job.sweep_id == sweep_id, measured_on(completed_only=True), *conditions_sql(forms)
     )
-    blocks = list(session.execute(statement))
-    columns = [_numbers([row[number] for row in blocks]) for number in range(len(values))]
-    return _stacked(columns[: len(measures)]), _stacked(columns[len(measures) :])
+    columns = _read(session, statement.params(asked | scale_values(scale)))
+    return columns[: len(measures)], columns[len(measures) :]
 
 
 def _layer_value(parameter: Parameter) -> SQLColumnExpression[Any]:
@@ -98,21 +99,26 @@ def _layer_value(parameter: Parameter) -> SQLColumnExpression[Any]:
     return func.array_position(places, value) - 1
 
 
-def _as_bytes(
-    value: SQLColumnExpression[Any], order: SQLColumnExpression[Any]
-) -> ColumnElement[bytes]:
-    number = func.coalesce(cast(value, Float), cast("NaN", Float))
-    empty = cast(b"", LargeBinary)
-    return func.string_agg(func.float8send(number), aggregate_order_by(empty, order))
+def _select_numbers(
+    order: SQLColumnExpression[Any], values: Sequence[SQLColumnExpression[Any]]
+) -> Select[*tuple[Any, ...]]:
+    """Returns rows of what orders them and values, all of them numbers, NaN where one is null."""
+    numbers = (func.coalesce(cast(one, Float), cast("NaN", Float)) for one in (order, *values))
+    return select(*numbers)
 
 
-def _numbers(parts: Sequence[bytes | None]) -> FloatArray:
-    joined = b"".join(part for part in parts if part is not None)
-    return np.frombuffer(joined, ">f8").astype(np.float64)
+def _read(session: Session, statement: Select[*tuple[Any, ...]]) -> FloatArray:
+    """Returns the columns (k, n) of a statement of ``_select_numbers``, put in order here.
 
-
-def _stacked(columns: Sequence[FloatArray]) -> FloatArray:
-    return np.stack(columns) if columns else np.zeros((0, 0))
+    Source: "Binary Format" in PostgreSQL's documentation of COPY.
+    """
+    width = len(statement.selected_columns)
+    row = np.dtype([("fields", ">i2"), ("numbers", [("bytes", ">i4"), ("value", ">f8")], (width,))])
+    data = copy_out(session, statement, BINARY)
+    rows = (len(data) - _HEADER_BYTES - _TRAILER_BYTES) // row.itemsize
+    table = np.frombuffer(data, row, rows, _HEADER_BYTES)["numbers"]["value"]
+    ordered = np.argsort(table[:, 0])
+    return np.stack([table[ordered, number] for number in range(1, width)]).astype(np.float64)
 
 
 def select_shared_accuracies(
@@ -121,7 +127,7 @@ def select_shared_accuracies(
     """Returns the accuracies of the architectures that completed in both sweeps, side by side."""
     first, second = aliased(Job), aliased(Job)
     statement = (
-        select(*(_as_bytes(job.accuracy, first.space_index) for job in (first, second)))
+        _select_numbers(first.space_index, [first.accuracy, second.accuracy])
         .join_from(first, second, first.architecture_hash == second.architecture_hash)
         .where(
             first.sweep_id == first_id,
@@ -130,8 +136,8 @@ def select_shared_accuracies(
             second.status == _COMPLETED,
         )
     )
-    row = session.execute(statement).one()
-    return _numbers([row[0]]), _numbers([row[1]])
+    accuracies = _read(session, statement)
+    return accuracies[0], accuracies[1]
 
 
 def select_answers(session: Session, job_id: int) -> list[Row[int, bytes]]:

@@ -1,7 +1,9 @@
 """SQL about the devices that a sweep was measured on."""
 
-from sqlalchemy import Row, text
+from sqlalchemy import Row
 from sqlalchemy.orm import Session
+
+from shared.db.queries.execution import sql
 
 
 def select_environments(
@@ -12,7 +14,7 @@ def select_environments(
     ``completed`` counts the sweep's jobs that are completed there now. None where there is no such
     sweep.
     """
-    statement = text("""
+    statement = sql("""
         SELECT e.id, e.device, kept.completed
         FROM sweeps s
         LEFT JOIN sweep_environments kept ON kept.sweep_id = s.id

@@ -1,11 +1,13 @@
 """How statements are run where SQLAlchemy's own way is too slow or too vague."""
 
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from sqlalchemy import CursorResult, Result, Select, TextClause, text
+from sqlalchemy import CursorResult, Dialect, Result, Row, Select, TextClause, text
+from sqlalchemy.dialects.postgresql import psycopg2
 from sqlalchemy.orm import Session
 
 
@@ -13,6 +15,27 @@ from sqlalchemy.orm import Session
 def sql(statement: str) -> TextClause:
     """Returns a statement as SQLAlchemy runs it; its parameters are looked for once per process."""
     return text(statement)
+
+
+_DIALECT: Dialect = psycopg2.dialect()  # type: ignore[no-untyped-call]
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A statement in the driver's own words, made once: making it costs more than running it."""
+
+    text: str
+    values: Mapping[str, Any]  # of the parameters that never change
+
+    @classmethod
+    def of(cls, statement: Select[*tuple[Any, ...]]) -> "Prepared":
+        compiled = statement.compile(dialect=_DIALECT)
+        return cls(str(compiled), compiled.params)
+
+    def rows(self, session: Session, values: Mapping[str, Any]) -> list[Row[Any]]:
+        """Runs it with values for its parameters."""
+        given = {**self.values, **values}
+        return list(session.connection().exec_driver_sql(self.text, given))
 
 
 def affected_rows(result: Result[Any]) -> int:
@@ -30,19 +53,18 @@ def copy_rows(session: Session, statement: str, lines: Iterable[str]) -> None:
 
 
 CSV = "FORMAT csv"
+BINARY = "FORMAT binary"
 # for values without these two characters, such as JSON: nothing is ever quoted
 VERBATIM = r"FORMAT csv, QUOTE E'\x01', DELIMITER E'\x02'"
 
 
-def copy_out(session: Session, statement: Select[Any], options: str) -> bytes:
-    """Returns the rows of a statement as Postgres itself writes them, a line per row.
+def copy_out(session: Session, statement: Select[*tuple[Any, ...]], options: str) -> bytes:
+    """Returns the rows of a statement as Postgres itself writes them.
 
     COPY takes no parameters, so the driver quotes them into its text, each by its type.
     """
     connection = session.connection()
-    compiled = statement.compile(
-        dialect=connection.dialect, compile_kwargs={"render_postcompile": True}
-    )
+    compiled = statement.compile(dialect=connection.dialect)
     raw = connection.connection.driver_connection
     assert raw is not None
     lines = io.BytesIO()

@@ -8,7 +8,15 @@ from sqlalchemy.orm import Session
 
 from shared.architecture import LayerConfig
 from shared.db.models import Environment, Job, Trial
-from shared.db.queries.conditions import conditions_sql, fitness_sql, measured_on
+from shared.db.queries.conditions import (
+    among_environments,
+    conditions_sql,
+    fitness_sql,
+    is_completed_only,
+    measured_on,
+    name_values,
+    scale_values,
+)
 from shared.db.queries.execution import CSV, VERBATIM, copy_out
 from shared.ranking import Condition, FitnessScale
 from shared.status import JobStatus
@@ -34,15 +42,15 @@ def architecture_rows(
     sweep_id: int,
     depth: int,
     conditions: Sequence[Condition],
-    environment_ids: Sequence[int] | None,
     scale: FitnessScale,
+    chosen_only: bool,
     t_quantiles: Sequence[float],
 ) -> Select[Any]:
     """Returns a statement with a row per job that meets the conditions.
 
     Args:
         depth: how many layers have columns.
-        environment_ids: whose results; None takes all.
+        chosen_only: the results of the scale's environments; else all.
         t_quantiles: of Student's t for 2, 3, ... trials.
     """
     columns: list[Any] = [
@@ -66,16 +74,18 @@ def architecture_rows(
         Job.throughput_max,
         Job.throughput_measured,
         Job.fit_s.label("fit_seconds"),
-        fitness_sql(scale).label("fitness"),
+        fitness_sql().label("fitness"),
         Environment.device,
         _iso(Job.finished_at).label("finished_at"),
         Job.error,
     ]
     statement = select(*columns).outerjoin(Environment, Environment.id == Job.environment_id)
-    statement = statement.where(Job.sweep_id == sweep_id, *conditions_sql(conditions, scale))
-    if environment_ids is not None:
-        statement = statement.where(measured_on(environment_ids, conditions))
-    return statement.order_by(Job.id)
+    forms, values = name_values(conditions)
+    statement = statement.where(Job.sweep_id == sweep_id, *conditions_sql(forms))
+    if chosen_only:
+        completed_only = is_completed_only(conditions)
+        statement = statement.where(measured_on(completed_only=completed_only))
+    return statement.order_by(Job.id).params(values | scale_values(scale))
 
 
 def _interval_columns(t_quantiles: Sequence[float]) -> list[ColumnElement[Any]]:
@@ -93,13 +103,13 @@ def trial_rows(
     sweep_id: int,
     depth: int,
     conditions: Sequence[Condition],
-    environment_ids: Sequence[int] | None,
     scale: FitnessScale,
+    chosen_only: bool,
 ) -> Select[Any]:
     """Returns a statement with a row per trial of the jobs that meet the conditions.
 
     Args:
-        environment_ids: where the trials themselves were measured; None takes all.
+        chosen_only: the trials that were themselves measured there; else all.
     """
     columns: list[Any] = [
         Job.id.label("job_id"),
@@ -123,10 +133,11 @@ def trial_rows(
     ]
     statement = select(*columns).join(Trial, Trial.job_id == Job.id)
     statement = statement.join(Environment, Environment.id == Trial.environment_id)
-    statement = statement.where(Job.sweep_id == sweep_id, *conditions_sql(conditions, scale))
-    if environment_ids is not None:
-        statement = statement.where(Trial.environment_id.in_(environment_ids))
-    return statement.order_by(Trial.job_id, Trial.trial)
+    forms, values = name_values(conditions)
+    statement = statement.where(Job.sweep_id == sweep_id, *conditions_sql(forms))
+    if chosen_only:
+        statement = statement.where(among_environments(Trial.environment_id))
+    return statement.order_by(Trial.job_id, Trial.trial).params(values | scale_values(scale))
 
 
 def copy_csv(session: Session, rows: Select[Any], first_id: int, end_id: int) -> bytes:

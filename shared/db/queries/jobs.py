@@ -131,8 +131,12 @@ def complete_jobs(
         ), every_trial AS (
             SELECT * FROM arrived
             UNION ALL
-            SELECT job_id, accuracy, train_accuracy, fit_s, images_per_s, throughput_source
-            FROM trials WHERE job_id IN (SELECT id FROM held)
+            SELECT t.job_id, t.accuracy, t.train_accuracy, t.fit_s,
+                CASE WHEN there.device = here.device THEN t.images_per_s END,
+                CASE WHEN there.device = here.device THEN t.throughput_source END
+            FROM trials t JOIN environments there ON there.id = t.environment_id
+            JOIN environments here ON here.id = :environment_id
+            WHERE t.job_id IN (SELECT id FROM held)
         ), total AS (
             SELECT job_id, count(*) AS trials, avg(accuracy) AS accuracy,
                 stddev_samp(accuracy) AS accuracy_sd, min(accuracy) AS accuracy_min,

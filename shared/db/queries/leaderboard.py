@@ -2,20 +2,26 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, and_, bindparam, or_, select
+from sqlalchemy import ColumnElement, Row, Select, and_, bindparam, case, func, or_, select
 from sqlalchemy.orm import Session
 
 from shared.db.models import Environment, Job
 from shared.db.queries.conditions import (
+    Form,
     column_sql,
     conditions_sql,
     fitness_sql,
     is_completed_only,
     measured_on,
+    name_values,
+    normalized_sql,
+    parameter,
+    scale_values,
 )
+from shared.db.queries.execution import Prepared
 from shared.ranking import Condition, FitnessScale, Place, SortKey
 from shared.status import JobStatus
 
@@ -27,7 +33,7 @@ LEADER_COLUMNS = (
     Job.throughput_min, Job.throughput_max, Job.throughput_measured, Job.fit_s, Job.finished_at,
     Environment.device,
 )  # fmt: skip
-_FLOOR_STEP = 0.05  # of the span of accuracies
+SAMPLE = 256  # jobs beside a page that show how fit its last one is at least
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +41,21 @@ class Listing:
     """Which jobs of a sweep, in which order."""
 
     sweep_id: int
-    environment_ids: tuple[int, ...]
     conditions: tuple[Condition, ...]
     sort: tuple[SortKey, ...]
-    scale: FitnessScale
+    scale: FitnessScale  # also says where the jobs were measured
+
+
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """What the statement of a page depends on: everything about it but the values."""
+
+    conditions: tuple[Form, ...]
+    completed_only: bool
+    sort: tuple[SortKey, ...]
+    after: tuple[bool, ...] | None  # which values of the place are there
+    valued: bool = True  # the jobs with a value of the first sort key, or those without
+    bounded: bool = False  # by what the fitness of the page's last job is at least
 
 
 def select_fitness_scale(
@@ -49,23 +66,22 @@ def select_fitness_scale(
     Each of the four is one look into an index.
     """
     values = {"sweep_id": sweep_id, "environment_ids": list(environment_ids)}
-    found: tuple[float | None, ...] = tuple(session.execute(_extremes(), values).one())
+    found: tuple[float | None, ...] = tuple(_extremes().rows(session, values)[0])
     return FitnessScale(tuple(environment_ids), weight, *found)
 
 
 @cache
-def _extremes() -> Select[Any]:
-    """Returns the statement of a scale; made once, for making it costs more than running it."""
+def _extremes() -> Prepared:
     columns = (Job.accuracy, Job.throughput)
     extremes: list[Any] = [_extreme(c, down) for c in columns for down in (False, True)]
-    return select(*extremes)
+    return Prepared.of(select(*extremes))
 
 
 def _extreme(column: Any, descending: bool) -> ColumnElement[float | None]:
     completed = and_(
         Job.sweep_id == bindparam("sweep_id"),
         Job.status == JobStatus.COMPLETED.value,
-        Job.environment_id.in_(bindparam("environment_ids", expanding=True)),
+        measured_on(completed_only=True),
         column.is_not(None),
     )
     order = _order(column, descending)
@@ -89,126 +105,137 @@ def select_leaders(
     """
     rows: list[Row[Any]] = []
     if after is None or after.values[0] is not None:
-        rows = _select_valued(session, listing, after, limit)
+        rows = _select_page(session, listing, after, limit, valued=True)
         after = None
     if len(rows) < limit:
-        rows += session.execute(_page(listing, after, limit - len(rows), valued=False))
+        rows += _select_page(session, listing, after, limit - len(rows), valued=False)
     return rows
 
 
-def _select_valued(
-    session: Session, listing: Listing, after: Place | None, limit: int
+def _select_page(
+    session: Session, listing: Listing, after: Place | None, limit: int, *, valued: bool
 ) -> list[Row[Any]]:
-    first, scale = listing.sort[0], listing.scale
-    measured = None not in (scale.greatest_accuracy, scale.greatest_throughput)
-    prunable = measured and is_completed_only(listing.conditions)
-    if prunable and first.field == "fitness" and first.descending:
-        return _select_fittest(session, listing, after, limit)
-    return list(session.execute(_page(listing, after, limit)))
-
-
-def _select_fittest(
-    session: Session, listing: Listing, after: Place | None, limit: int
-) -> list[Row[Any]]:
-    """Returns the fittest without looking at every job.
-
-    Throughput adds at most ``reach`` to a normalized accuracy. So once ``limit`` jobs have a
-    fitness of F or more, whoever has a normalized accuracy below F - ``reach`` is not among them.
-    """
-    accuracy, reach = _reach(session, listing)
-    best = accuracy + reach if after is None else min(after.values[0] or 0.0, accuracy + reach)
-    step, floor = _FLOOR_STEP, best - reach - _FLOOR_STEP
-    while floor > 0:
-        rows = list(session.execute(_page(listing, after, limit, floor=floor)))
-        if len(rows) == limit:
-            sure = rows[-1].fitness - reach
-            if sure >= floor:
-                return rows
-            return list(session.execute(_page(listing, after, limit, floor=sure)))
-        step *= 2
-        floor -= step
-    return list(session.execute(_page(listing, after, limit)))
-
-
-def _reach(session: Session, listing: Listing) -> tuple[float, float]:
-    """Returns the greatest normalized accuracy there is, and the most that throughput adds now."""
-    scale, devices = listing.scale, listing.environment_ids
-    now = select_fitness_scale(session, listing.sweep_id, devices, scale.weight)
-    accuracy = _normalized(now.greatest_accuracy, scale.least_accuracy, scale.greatest_accuracy)
-    most = _normalized(now.greatest_throughput, scale.least_throughput, scale.greatest_throughput)
-    return accuracy, max(0.0, scale.weight * most)
-
-
-def _normalized(value: float | None, least: float | None, greatest: float | None) -> float:
-    if value is None or least is None or greatest is None or greatest <= least:
-        return 0.0
-    return (value - least) / (greatest - least)
-
-
-def _page(
-    listing: Listing,
-    after: Place | None,
-    limit: int,
-    *,
-    valued: bool = True,
-    floor: float | None = None,
-) -> Select[*tuple[Any, ...]]:
-    """Returns a page, found by narrow columns that an index may have and filled by id."""
-    keys = [column_sql(key.field, listing.scale).label(f"key_{n}")
-            for n, key in enumerate(listing.sort)]  # fmt: skip
-    wanted = [
-        Job.sweep_id == listing.sweep_id,
-        *conditions_sql(listing.conditions, listing.scale),
-        measured_on(listing.environment_ids, listing.conditions),
-        keys[0].element.is_not(None) if valued else keys[0].element.is_(None),
-    ]
+    conditions, values = name_values(listing.conditions)
+    completed_only = is_completed_only(listing.conditions)
+    form = _Form(
+        conditions,
+        completed_only,
+        listing.sort,
+        None if after is None else tuple(value is not None for value in after.values),
+        valued,
+        bounded=valued and completed_only and _is_by_fitness(listing),
+    )
+    values |= scale_values(listing.scale)
+    values |= {"sweep_id": listing.sweep_id, "limit": limit, "sample": limit + SAMPLE}
     if after is not None:
-        wanted += _beyond(listing.sort, [key.element for key in keys], after)
-    if floor is not None:
-        wanted.append(Job.accuracy >= _accuracy_of(floor, listing.scale))
-    found = select(Job.id, *keys).where(*wanted)
-    found = found.order_by(*_orders(listing.sort, [key.element for key in keys], valued), Job.id)
-    page = found.limit(limit).subquery("page")
+        values |= {"after_id": after.id}
+        values |= {f"after_{n}": value for n, value in enumerate(after.values)}
+    return _page(form).rows(session, values)
+
+
+def _is_by_fitness(listing: Listing) -> bool:
+    """Says whether the fittest are wanted and accuracies differ, so that few jobs can be them."""
+    first, scale = listing.sort[0], listing.scale
+    least, greatest = scale.least_accuracy, scale.greatest_accuracy
+    differ = least is not None and greatest is not None and greatest > least
+    return first.field == "fitness" and first.descending and differ
+
+
+@lru_cache(maxsize=1024)
+def _page(form: _Form) -> Prepared:
+    """Returns a page, found by narrow columns that an index may have and filled by id."""
+    ranked_only = form.completed_only
+    keys = [
+        column_sql(key.field, ranked_only=ranked_only).label(f"key_{n}")
+        for n, key in enumerate(form.sort)
+    ]
+    found = select(Job.id, *keys).where(*_wanted(form, [key.element for key in keys]))
+    if form.bounded:
+        found = _among_the_fittest(found)
+    columns = list(found.selected_columns)[1:]
+    found = found.order_by(None).order_by(*_orders(form, columns), found.selected_columns[0])
+    page = found.limit(bindparam("limit")).subquery("page")
     names = [page.c[key.name] for key in keys]
-    return (
-        select(*LEADER_COLUMNS, fitness_sql(listing.scale).label("fitness"), *names)
+    return Prepared.of(
+        select(*LEADER_COLUMNS, fitness_sql(ranked_only=ranked_only).label("fitness"), *names)
         .join(page, page.c.id == Job.id)
         .outerjoin(Environment, Environment.id == Job.environment_id)
-        .order_by(*_orders(listing.sort, names, valued), page.c.id)
+        .order_by(*_orders(form, names), page.c.id)
     )
 
 
-def _accuracy_of(normalized: float, scale: FitnessScale) -> float:
-    assert scale.least_accuracy is not None
-    assert scale.greatest_accuracy is not None
-    span = scale.greatest_accuracy - scale.least_accuracy
-    return scale.least_accuracy + (normalized - 1e-9) * span  # rounding hides nobody
+def _wanted(form: _Form, keys: Sequence[ColumnElement[Any]]) -> list[ColumnElement[bool]]:
+    return [
+        Job.sweep_id == bindparam("sweep_id"),
+        *conditions_sql(form.conditions, ranked_only=form.completed_only),
+        measured_on(completed_only=form.completed_only),
+        keys[0].is_not(None) if form.valued else keys[0].is_(None),
+        *(_beyond(form, keys) if form.after is not None else ()),
+    ]
 
 
-def _orders(
-    sort: Sequence[SortKey], columns: Sequence[Any], valued: bool
-) -> list[ColumnElement[Any]]:
-    first = [_order(columns[0], sort[0].descending)] if valued else []
-    rest = zip(sort[1:], columns[1:], strict=True)
+def _among_the_fittest(jobs: Select[Any]) -> Select[Any]:
+    """Returns those of some jobs with a fitness that can be the fittest ``limit`` of them.
+
+    A sample of the most accurate and of the fastest shows that so many have a fitness of F or more.
+    Whoever is not among the fastest of the sample is at most as fast as the slowest of them, which
+    leaves a least accuracy that makes up for it: everybody else is below F.
+
+    Source: the threshold algorithm of Fagin, Lotem and Naor (2001), in one statement.
+    """
+    narrow = jobs.add_columns(
+        fitness_sql(ranked_only=True).label("fitness"),
+        normalized_sql("throughput").label("speed"),
+    )
+    fastest, accurate = (
+        narrow.order_by(_order(column, True)).limit(bindparam("sample")).cte(name)
+        for name, column in (("fastest", Job.throughput), ("accurate", Job.accuracy))
+    )
+    sample = select(fastest.c.id, fastest.c.fitness).union(
+        select(accurate.c.id, accurate.c.fitness)
+    )
+    fit = sample.subquery("sample")
+    at_least = (
+        select(fit.c.fitness).order_by(fit.c.fitness.desc())
+        .offset(bindparam("limit") - 1).limit(1).scalar_subquery()
+    )  # fmt: skip
+    slowest = parameter("fitness_weight") * func.min(fastest.c.speed)
+    enough = at_least - slowest - 1e-9  # rounding hides nobody
+    bound = case(
+        (func.count() < bindparam("sample"), float("inf")),  # the fastest are all that there are
+        else_=parameter("least_accuracy") + enough * parameter("accuracy_span"),
+    )
+    least = select(bound).select_from(fastest).scalar_subquery()
+    others = jobs.where(Job.accuracy.between(least, 1))  # an upper end tells of few: an index scan
+    keys = [column.name for column in jobs.selected_columns]
+    both = select(*(fastest.c[name] for name in keys)).union(others).subquery("fittest")
+    return select(*both.c)
+
+
+def _orders(form: _Form, columns: Sequence[Any]) -> list[ColumnElement[Any]]:
+    first = [_order(columns[0], form.sort[0].descending)] if form.valued else []
+    rest = zip(form.sort[1:], columns[1:], strict=True)
     return first + [
         column.desc().nulls_last() if key.descending else column.asc().nulls_last()
         for key, column in rest
     ]
 
 
-def _beyond(
-    sort: Sequence[SortKey], columns: Sequence[Any], after: Place
-) -> list[ColumnElement[bool]]:
+def _beyond(form: _Form, columns: Sequence[Any]) -> list[ColumnElement[bool]]:
     """Returns that a row comes after a place; the first key alone bounds what an index reads."""
+    assert form.after is not None
     bounds: list[ColumnElement[bool]] = []
-    value = after.values[0]
-    if value is not None:
-        bounds.append(columns[0] <= value if sort[0].descending else columns[0] >= value)
-    condition: ColumnElement[bool] = Job.id > after.id
-    for key, column, value in reversed(list(zip(sort, columns, after.values, strict=True))):
-        if value is None:
+    places = [bindparam(f"after_{n}", type_=column.type) for n, column in enumerate(columns)]
+    if form.after[0]:
+        descending = form.sort[0].descending
+        bounds.append(columns[0] <= places[0] if descending else columns[0] >= places[0])
+    condition: ColumnElement[bool] = Job.id > bindparam("after_id")
+    for key, column, place, there in reversed(
+        list(zip(form.sort, columns, places, form.after, strict=True))
+    ):
+        if not there:
             condition = and_(column.is_(None), condition)
             continue
-        later = column < value if key.descending else column > value
-        condition = or_(later, column.is_(None), and_(column == value, condition))
+        later = column < place if key.descending else column > place
+        condition = or_(later, column.is_(None), and_(column == place, condition))
     return [*bounds, condition]

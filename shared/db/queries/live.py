@@ -3,8 +3,10 @@
 import datetime as dt
 from typing import Any
 
-from sqlalchemy import Row, text
+from sqlalchemy import Row
 from sqlalchemy.orm import Session
+
+from shared.db.queries.execution import sql
 
 _COLUMNS = """
     id, accuracy, throughput, trials_done, finished_at, architecture_hash,
@@ -14,7 +16,7 @@ _COLUMNS = """
 
 def select_now(session: Session) -> dt.datetime:
     """Returns the time by the database's clock."""
-    now: dt.datetime = session.execute(text("SELECT clock_timestamp()")).scalar_one()
+    now: dt.datetime = session.execute(sql("SELECT clock_timestamp()")).scalar_one()
     return now
 
 
@@ -25,7 +27,7 @@ def select_best(
 
     With a floor all that are at least as accurate come too, the best ``limit`` of them.
     """
-    statement = text(f"""
+    statement = sql(f"""
         SELECT * FROM (
             (SELECT {_COLUMNS} FROM jobs WHERE sweep_id = :sweep_id AND status = 'completed'
              ORDER BY accuracy DESC NULLS LAST, id LIMIT :leaders)
@@ -38,19 +40,25 @@ def select_best(
     return list(session.execute(statement, values))
 
 
-def select_recent_leases(session: Session, sweep_id: int, limit: int) -> list[Row[Any]]:
-    """Returns the open leases of a sweep's jobs and the latest ``limit`` that ended within a day.
+def select_recent_leases(
+    session: Session, sweep_id: int, limit: int
+) -> tuple[dt.datetime, list[Row[Any]]]:
+    """Returns the time, a sweep's open leases and the latest ``limit`` that ended within a day.
 
     Each is (jobs, claimed_at, ended_at, outcome).
     """
-    statement = text("""
-        (SELECT jobs, claimed_at, ended_at, outcome FROM leases
-         WHERE sweep_id = :sweep_id AND group_index IS NOT NULL
-           AND ended_at IS NULL AND expires_at > clock_timestamp())
-        UNION ALL
-        (SELECT jobs, claimed_at, ended_at, outcome FROM leases
-         WHERE sweep_id = :sweep_id AND group_index IS NOT NULL
-           AND ended_at > clock_timestamp() - interval '1 day'
-         ORDER BY ended_at DESC LIMIT :limit)
+    statement = sql("""
+        WITH recent AS (
+            (SELECT jobs, claimed_at, ended_at, outcome FROM leases
+             WHERE sweep_id = :sweep_id AND group_index IS NOT NULL
+                AND ended_at IS NULL AND expires_at > clock_timestamp())
+            UNION ALL
+            (SELECT jobs, claimed_at, ended_at, outcome FROM leases
+             WHERE sweep_id = :sweep_id AND group_index IS NOT NULL
+                AND ended_at > clock_timestamp() - interval '1 day'
+             ORDER BY ended_at DESC LIMIT :limit)
+        )
+        SELECT clock_timestamp() AS now, recent.* FROM (SELECT) AS once LEFT JOIN recent ON true
     """)
-    return list(session.execute(statement, {"sweep_id": sweep_id, "limit": limit}))
+    rows = list(session.execute(statement, {"sweep_id": sweep_id, "limit": limit}))
+    return rows[-1].now, [row for row in rows if row.jobs is not None]

@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, select, text, update
+from sqlalchemy import ColumnElement, Row, Select, bindparam, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -90,9 +90,12 @@ def _with_progress(*conditions: ColumnElement[bool]) -> Select[Sweep, SweepProgr
     )
 
 
+_ONE_SWEEP = _with_progress(Sweep.id == bindparam("sweep_id"))
+
+
 def find_sweep(session: Session, sweep_id: int) -> tuple[Sweep, Counts] | None:
     """Returns a sweep with its jobs by state."""
-    row = session.execute(_with_progress(Sweep.id == sweep_id)).one_or_none()
+    row = session.execute(_ONE_SWEEP, {"sweep_id": sweep_id}).one_or_none()
     return None if row is None else (row[0], _counts(row[1]))
 
 

@@ -5,7 +5,8 @@ import pytest
 from scipy import stats
 
 from services.statistics import FloatArray
-from services.statistics.correlation import CorrelationMethod, compare_rankings, correlate
+from services.statistics.correlation import compare_rankings, correlate
+from shared.choices import CorrelationMethod
 
 REFERENCES = {
     CorrelationMethod.PEARSON: stats.pearsonr,
