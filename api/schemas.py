@@ -8,12 +8,10 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from sqlalchemy import Row
 
-from services.keys import MAX_LIFETIME_DAYS, MAX_NAME
 from services.leaderboard import JobDetail, LeaderPage
 from services.leases import architecture_of
 from services.statistics.intervals import trial_interval
 from services.sweeps import Preview, SweepState
-from shared.access import Scope
 from shared.db.models import Environment, Job, Trial
 from shared.protocol import MAX_TRIALS, PROTOCOL_PRESETS, Protocol
 from shared.results import Reason
@@ -368,40 +366,6 @@ class WorkerOut(BaseModel):
     jobs_per_s: float | None = Field(
         description="Over the groups that it finished lately in sweeps that run; null without any."
     )
-
-
-class KeyIn(BaseModel):
-    """What a key is for, and for how long it is good."""
-
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={
-            "examples": [
-                {"name": "notebook", "scope": "read", "lifetime_days": 90},
-                {"name": "pipeline", "scope": "write"},
-            ]
-        },
-    )
-
-    name: Annotated[str, Field(min_length=1, max_length=MAX_NAME)]
-    scope: Scope
-    lifetime_days: (
-        Annotated[float, Field(gt=0, le=MAX_LIFETIME_DAYS, allow_inf_nan=False)] | None
-    ) = Field(default=None, description="Until it is revoked when left out.")
-
-
-class KeyOut(BaseModel):
-    prefix: str = Field(description="The middle part of the key; logs name it by this.")
-    name: str
-    scope: Scope
-    created_at: dt.datetime
-    expires_at: dt.datetime | None
-    revoked_at: dt.datetime | None
-    last_used_at: dt.datetime | None = Field(description="To the minute.")
-
-
-class KeyCreatedOut(KeyOut):
-    key: str = Field(description="The key itself; it is shown this once and kept nowhere.")
 
 
 class Health(BaseModel):

@@ -6,8 +6,8 @@ import structlog
 from fastapi import APIRouter, Path, Response, status
 
 from api.deps import DbSession, ReadingSession
+from api.key_schemas import KeyCreatedOut, KeyIn, KeyOut
 from api.openapi import raises
-from api.schemas import KeyCreatedOut, KeyIn, KeyOut
 from services import keys as key_services
 from shared.errors import KeyNotFoundError
 

@@ -83,8 +83,7 @@ def architecture_rows(
     forms, values = name_values(conditions)
     statement = statement.where(Job.sweep_id == sweep_id, *conditions_sql(forms))
     if chosen_only:
-        completed_only = is_completed_only(conditions)
-        statement = statement.where(measured_on(completed_only=completed_only))
+        statement = statement.where(measured_on(completed_only=is_completed_only(conditions)))
     return statement.order_by(Job.id).params(values | scale_values(scale))
 
 
