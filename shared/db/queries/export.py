@@ -80,11 +80,10 @@ def architecture_rows(
         Job.error,
     ]
     statement = select(*columns).outerjoin(Environment, Environment.id == Job.environment_id)
-    forms, values = name_values(conditions)
-    statement = statement.where(Job.sweep_id == sweep_id, *conditions_sql(forms))
+    statement = _meeting(statement, sweep_id, conditions, scale)
     if chosen_only:
         statement = statement.where(measured_on(completed_only=is_completed_only(conditions)))
-    return statement.order_by(Job.id).params(values | scale_values(scale))
+    return statement.order_by(Job.id)
 
 
 def _interval_columns(t_quantiles: Sequence[float]) -> list[ColumnElement[Any]]:
@@ -132,11 +131,10 @@ def trial_rows(
     ]
     statement = select(*columns).join(Trial, Trial.job_id == Job.id)
     statement = statement.join(Environment, Environment.id == Trial.environment_id)
-    forms, values = name_values(conditions)
-    statement = statement.where(Job.sweep_id == sweep_id, *conditions_sql(forms))
+    statement = _meeting(statement, sweep_id, conditions, scale)
     if chosen_only:
         statement = statement.where(among_environments(Trial.environment_id))
-    return statement.order_by(Trial.job_id, Trial.trial).params(values | scale_values(scale))
+    return statement.order_by(Trial.job_id, Trial.trial)
 
 
 def copy_csv(session: Session, rows: Select[Any], first_id: int, end_id: int) -> bytes:
@@ -151,6 +149,14 @@ def copy_json(session: Session, rows: Select[Any], first_id: int, end_id: int) -
     """Returns the rows of jobs from ``first_id`` to before ``end_id``, a JSON object per line."""
     row = _in_range(rows, first_id, end_id).subquery("a_row").table_valued()
     return copy_out(session, select(func.row_to_json(row)), VERBATIM)
+
+
+def _meeting(
+    rows: Select[Any], sweep_id: int, conditions: Sequence[Condition], scale: FitnessScale
+) -> Select[Any]:
+    forms, values = name_values(conditions)
+    rows = rows.where(Job.sweep_id == sweep_id, *conditions_sql(forms))
+    return rows.params(values | scale_values(scale))
 
 
 def _in_range(rows: Select[Any], first_id: int, end_id: int) -> Select[Any]:
