@@ -8,9 +8,9 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c c
 demo: .venv/installed-demo
 	$(BIN)/convsweep demo
 
+# in two processes: half of the time tests wait for servers
 test: .venv/installed-dev
-	@$(BIN)/python -m tests.browser.chromium > /dev/null
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 test-faults: .venv/installed-dev
 	$(BIN)/python -m pytest -m '' -s tests/acceptance -k test_faults

@@ -79,10 +79,7 @@ def first_scatter_s(page: Page, address: str, points: int) -> float:
     """Returns the seconds from asking for the page until every point is drawn."""
     page.goto("about:blank")
     page.goto(address, wait_until="commit")
-    page.wait_for_function(
-        f"document.querySelector('.chart[data-points=\"{points}\"] canvas') !== null",
-        polling="raf",
-    )
+    page.wait_for_selector(f'.chart[data-points="{points}"] canvas', state="attached")
     # since the navigation began; two frames later what was drawn can be seen
     return float(
         page.evaluate(

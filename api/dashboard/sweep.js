@@ -10,7 +10,7 @@ import { Scatter } from "./scatter.js"
 import { Space } from "./space.js"
 
 const REFRESH_MS = 4000
-const TABS = [["explore", "Explore"], ["effects", "What matters"], ["workers", "Workers"]]
+const TABS = [["explore", "Explore"], ["effects", "What matters"], ["trainings", "Trainings"], ["workers", "Workers"]]
 
 export async function show(view, { path, params, signal }) {
   const sweep = await ask(`/v1/sweeps/${encodeURIComponent(path[1])}`, { signal })
@@ -48,11 +48,12 @@ async function open(tab, panel, context) {
   closing?.abort()
   closing = new AbortController()
   const own = { ...context, signal: AbortSignal.any([closing.signal, context.signal]) }
-  context.filters.element.hidden = tab === "workers"
+  context.filters.element.hidden = tab === "workers" || tab === "trainings"
   panel.setAttribute("aria-labelledby", `tab-${tab}`)
   panel.replaceChildren()
   context.refresh = null
   if (tab === "effects") return void (await import("./effects.js")).showEffects(panel, own)
+  if (tab === "trainings") return void (await import("./trainings.js")).showTrainings(panel, own)
   if (tab === "workers") return void (await import("./workers.js")).showWorkers(panel, own)
   explore(panel, own, context)
 }

@@ -13,6 +13,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_play
 
 from cli.client import Client
 from tests.acceptance.conftest import Cluster
+from tests.acceptance.faults import wait_for
 from tests.browser.chromium import ARGUMENTS, find_chromium
 
 TIMEOUT_MS = 60_000  # a busy machine draws slowly
@@ -121,6 +122,16 @@ def leaders(live_cluster: Cluster) -> list[Json]:
     """The rows of sweep 1, best first."""
     with live_cluster.client() as client:
         return [dict(row) for row in client.leaderboard(1)]
+
+
+@pytest.fixture(scope="session")
+def trained(live_cluster: Cluster) -> list[Json]:
+    """The ended trainings of sweep 1: its two best networks, three epochs each."""
+    wanted = {"select": {"by": "rank", "count": 2}, "recipe": {"epochs": 3, "augment": "none"}}
+    with live_cluster.client() as client:
+        client.create_trainings(1, wanted)
+        wait_for(lambda: len(client.list_trainings(1, "completed")) == 2, "the trainings' end")
+        return client.list_trainings(1)
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ VIEWS = {
     "new": "#/new?preset=quick",
     "sweep": "#/sweeps/1",
     "effects": "#/sweeps/1?tab=effects",
+    "trainings": "#/sweeps/1?tab=trainings",
     "sweep-workers": "#/sweeps/1?tab=workers",
     "workers": "#/workers",
     "job": "#/jobs/{first}",
@@ -26,6 +27,7 @@ READY = {
     "new": ".figures",
     "sweep": ".chart[data-points] canvas",
     "effects": ".parcoords",
+    "trainings": ".curves polyline",
     "sweep-workers": "tbody tr",
     "workers": "tbody tr",
     "job": "section[aria-label=Neighbours] tbody tr >> nth=0",
@@ -47,7 +49,9 @@ ATTEMPTS = """
 
 
 @pytest.fixture(scope="session")
-def addresses(site: str, leaders: list[Json], invalid_job: int) -> dict[str, str]:
+def addresses(
+    site: str, leaders: list[Json], invalid_job: int, trained: list[Json]
+) -> dict[str, str]:
     """The address of every view."""
     ids = {"first": leaders[0]["id"], "second": leaders[1]["id"], "invalid": invalid_job}
     return {name: f"{site}/{place.format(**ids)}" for name, place in VIEWS.items()}

@@ -1,0 +1,40 @@
+"""Trained networks in a table with their learning curves."""
+
+from pathlib import Path
+
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import Json
+
+
+def test_trainings_are_those_of_the_api_and_the_address_says_which_curves_are_drawn(
+    page: Page, site: str, trained: list[Json]
+) -> None:
+    page.goto(f"{site}/#/sweeps/1?tab=trainings")
+    rows = page.locator("section[aria-label=Trainings] tbody tr")
+    expect(rows).to_have_count(len(trained))
+    for place, training in enumerate(trained):
+        expect(rows.nth(place)).to_contain_text(f"{training['parameters']:,}")
+        expect(rows.nth(place)).to_contain_text(f"{100 * training['best_accuracy']:.1f} %")
+    curves = page.locator(".curves g > polyline")
+    expect(curves).to_have_count(2 * len(trained))
+    page.get_by_role("checkbox", name=f"Curve of training {trained[0]['id']}").uncheck()
+    expect(curves).to_have_count(2 * (len(trained) - 1))
+    page.reload()
+    expect(curves).to_have_count(2 * (len(trained) - 1))
+
+
+def test_the_table_of_trainings_is_downloaded(
+    page: Page, site: str, trained: list[Json], tmp_path: Path
+) -> None:
+    page.goto(f"{site}/#/sweeps/1?tab=trainings")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="CSV").click()
+    file = tmp_path / "trainings.csv"
+    download.value.save_as(file)
+    assert len(file.read_text().splitlines()) == 1 + len(trained)
+
+
+def test_a_sweep_without_trainings_says_how_to_train(page: Page, site: str) -> None:
+    page.goto(f"{site}/#/sweeps/2?tab=trainings")
+    expect(page.get_by_text("convsweep train 2")).to_be_visible()
