@@ -10,6 +10,7 @@ demo: .venv/installed-demo
 
 # in two processes: half of the time tests wait for servers
 test: .venv/installed-dev
+	@$(BIN)/python -m tests.browser.chromium > /dev/null
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 test-faults: .venv/installed-dev
