@@ -8,7 +8,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 import hypothesis
 import pytest
@@ -102,7 +102,7 @@ def map_path_parameters(context: Any, path_parameters: dict[str, Any] | None) ->
     return found or path_parameters
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: Any) -> TypeGuard[int]:
     """Says whether this can be the number of something."""
     return isinstance(value, int) and 1 <= value <= MAX_ID
 
