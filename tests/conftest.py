@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -29,6 +30,14 @@ _FAST = ("fsync", "synchronous_commit", "full_page_writes")
 SessionFactory = sessionmaker[Session]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keeps a file's tests in one process, and those of the page, which share a cluster."""
+    for item in items:
+        folder = item.path.parent
+        group = folder if folder.name == "browser" else item.path
+        item.add_marker(pytest.mark.xdist_group(str(group)))
+
+
 def free_port() -> int:
     """Returns a port of 127.0.0.1 on which nothing listens."""
     with socket.socket() as probe:
@@ -43,6 +52,12 @@ def _own_environment() -> Iterator[None]:
         for name in [name for name in os.environ if name.startswith("CONVSWEEP_")]:
             patch.delenv(name)
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _interruptible() -> None:
+    """Lets tests interrupt their processes also where the shell made this one ignore it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)
