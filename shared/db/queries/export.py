@@ -80,10 +80,21 @@ def architecture_rows(
         Job.error,
     ]
     statement = select(*columns).outerjoin(Environment, Environment.id == Job.environment_id)
-    statement = _meeting(statement, sweep_id, conditions, scale)
-    if chosen_only:
-        statement = statement.where(measured_on(completed_only=is_completed_only(conditions)))
-    return statement.order_by(Job.id)
+    only = [measured_on(completed_only=is_completed_only(conditions))] if chosen_only else []
+    return _meeting(statement, sweep_id, conditions, scale, only).order_by(Job.id)
+
+
+def _meeting(
+    statement: Select[Any],
+    sweep_id: int,
+    conditions: Sequence[Condition],
+    scale: FitnessScale,
+    only: Iterable[ColumnElement[bool]],
+) -> Select[Any]:
+    """Returns a statement about the jobs of a sweep that meet the conditions, with its values."""
+    forms, values = name_values(conditions)
+    met = statement.where(Job.sweep_id == sweep_id, *conditions_sql(forms), *only)
+    return met.params(values | scale_values(scale))
 
 
 def _interval_columns(t_quantiles: Sequence[float]) -> list[ColumnElement[Any]]:
@@ -131,10 +142,9 @@ def trial_rows(
     ]
     statement = select(*columns).join(Trial, Trial.job_id == Job.id)
     statement = statement.join(Environment, Environment.id == Trial.environment_id)
-    statement = _meeting(statement, sweep_id, conditions, scale)
-    if chosen_only:
-        statement = statement.where(among_environments(Trial.environment_id))
-    return statement.order_by(Trial.job_id, Trial.trial)
+    only = [among_environments(Trial.environment_id)] if chosen_only else []
+    rows = _meeting(statement, sweep_id, conditions, scale, only)
+    return rows.order_by(Trial.job_id, Trial.trial)
 
 
 def copy_csv(session: Session, rows: Select[Any], first_id: int, end_id: int) -> bytes:
@@ -149,14 +159,6 @@ def copy_json(session: Session, rows: Select[Any], first_id: int, end_id: int) -
     """Returns the rows of jobs from ``first_id`` to before ``end_id``, a JSON object per line."""
     row = _in_range(rows, first_id, end_id).subquery("a_row").table_valued()
     return copy_out(session, select(func.row_to_json(row)), VERBATIM)
-
-
-def _meeting(
-    rows: Select[Any], sweep_id: int, conditions: Sequence[Condition], scale: FitnessScale
-) -> Select[Any]:
-    forms, values = name_values(conditions)
-    rows = rows.where(Job.sweep_id == sweep_id, *conditions_sql(forms))
-    return rows.params(values | scale_values(scale))
 
 
 def _in_range(rows: Select[Any], first_id: int, end_id: int) -> Select[Any]:
