@@ -1,5 +1,6 @@
 """Keeping a short backlog of hints in the queue, and taking back what vanished workers held."""
 
+import random
 from typing import Protocol
 
 import structlog
@@ -30,16 +31,16 @@ def send_hints(session: Session, hints: Hints, *, backlog: int, resend_s: float)
     The mark on a group is written before its hint is sent and committed by the caller afterwards:
     a crash in between repeats a hint, and one that gets lost is sent again after ``resend_s``.
     Dispatchers take turns, so that together they do not overfill the queue. Trainings come first,
-    but take no more than half of the room, so that they do not keep sweeps waiting.
+    but take no more than half of the room, so that they do not keep sweeps waiting; chance gives
+    the odd place, which in a queue that stays full is the only one.
     """
     if not group_queries.lock_dispatch(session):
         return 0
     room = backlog - len(hints)
     if room <= 0:
         return 0
-    trainings = training_queries.mark_trainings_hinted(
-        session, limit=(room + 1) // 2, resend_s=resend_s
-    )
+    limit = (room + random.getrandbits(1)) // 2
+    trainings = training_queries.mark_trainings_hinted(session, limit=limit, resend_s=resend_s)
     for training_id in trainings:
         hints.send_training(training_id)
     room -= len(trainings)

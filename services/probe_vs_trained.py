@@ -39,7 +39,7 @@ class ProbeVsTrained:
 
 
 def load_trained(session: Session, sweep_id: int) -> list[Trained]:
-    """Returns a sweep's trained networks by recipe, seeds pooled, most networks first.
+    """Returns a sweep's trained networks by recipe and images, seeds pooled, most networks first.
 
     Raises:
         SweepNotFoundError: there is no such sweep.
@@ -49,7 +49,7 @@ def load_trained(session: Session, sweep_id: int) -> list[Trained]:
     known: dict[int, list[float]] = {}
     for row in every_training(session, sweep_id, TrainingStatus.COMPLETED):
         recipe = {name: value for name, value in row.recipe.items() if name != "seed"}
-        key = repr(sorted(recipe.items()))
+        key = repr((row.dataset_hash, sorted(recipe.items())))
         recipes[key] = recipe
         networks[key][row.job_id].append(row.best_accuracy)
         known[row.job_id] = [row.probe_accuracy, row.searched_parameters, row.flops, row.ratio]

@@ -26,9 +26,14 @@ class Trainings {
   }
 
   async load() {
-    const found = await ask(`/v1/sweeps/${this.sweep.id}/trainings?page_size=500`, { signal: this.signal })
-    this.trainings = found.trainings
-    this.counts = found.counts
+    const trainings = []
+    for (let token = ""; token !== null;) {
+      const page = await ask(`/v1/sweeps/${this.sweep.id}/trainings?page_size=1000${token && `&page_token=${token}`}`, { signal: this.signal })
+      trainings.push(...page.trainings)
+      this.counts = page.counts
+      token = page.next_page_token
+    }
+    this.trainings = trainings
     await this.loadCurves()
     this.draw()
   }

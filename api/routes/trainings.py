@@ -1,5 +1,6 @@
 """Trainings: asking for them, watching and steering them, their curves, tables and weights."""
 
+from pathlib import PurePath
 from typing import Annotated, Literal
 
 import structlog
@@ -165,7 +166,8 @@ def download_weights(
             f"Training {training_id} is {found.status} and has no weights"
             + (f": {found.note}" if found.note else ".")
         )
-    file = request.app.state.trainings_dir / found.weights
+    # a worker wrote this name: it leads to no other folder
+    file = request.app.state.trainings_dir / PurePath(found.weights).name
     if not file.is_file():
         raise WeightsMissingError(
             f"The weights of training {training_id} are in {found.weights} in the workers' folder "

@@ -86,7 +86,7 @@ def test_every_operation_but_health_refuses_a_stranger_and_says_so(api: httpx.Cl
         assert operation["security"] == [{"key": []}]
 
 
-@pytest.mark.parametrize("path", ["/", "/v1", "/v1/nothing", "/v1/keys/", "/admin", "//v1/sweeps"])
+@pytest.mark.parametrize("path", ["/v1", "/v1/nothing", "/v1/keys/", "/admin", "//v1/sweeps"])
 def test_a_path_that_leads_nowhere_is_closed_too(path: str, api: httpx.Client) -> None:
     assert_problem(api.get(path), 401, "key_missing")
 

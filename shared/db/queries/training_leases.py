@@ -122,6 +122,7 @@ def _insert_epochs(session: Session, training_id: int, epochs: Sequence[dict[str
     statement = sql(f"""
         INSERT INTO training_epochs
         SELECT :id, e.* FROM jsonb_to_recordset(CAST(:epochs AS jsonb)) AS e({_EPOCH_COLUMNS})
+        ON CONFLICT (training_id, epoch) DO NOTHING  -- a commit whose answer was lost
     """)  # noqa: S608
     session.execute(statement, {"id": training_id, "epochs": json.dumps(list(epochs))})
 

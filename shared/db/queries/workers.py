@@ -146,7 +146,7 @@ def select_rates(session: Session, *, within_s: float) -> list[Row[uuid.UUID, fl
         SELECT l.worker_id, CAST(sum(l.jobs)
                 / nullif(sum(extract(epoch FROM l.ended_at - l.claimed_at)), 0) AS float8)
         FROM sweeps s JOIN leases l ON l.sweep_id = s.id
-        WHERE s.status = 'running' AND l.outcome = 'completed'
+        WHERE s.status = 'running' AND l.outcome = 'completed' AND l.group_index IS NOT NULL
           AND l.ended_at > clock_timestamp() - make_interval(secs => :within_s)
         GROUP BY l.worker_id
     """)
