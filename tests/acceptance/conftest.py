@@ -75,10 +75,10 @@ class Cluster:
         """Returns the pid of one process of the cluster."""
         return int(self.info.processes[name][0])
 
-    def logs(self) -> str:
-        """Returns the ends of all logs, for failure messages."""
+    def logs(self, last: int = 2000) -> str:
+        """Returns the ends of all logs, so many characters of each, for failure messages."""
         folder = self.data_dir / "cluster" / "logs"
-        return "\n".join(f"== {p.name}\n{p.read_text()[-2000:]}" for p in folder.glob("*.log"))
+        return "\n".join(f"== {p.name}\n{p.read_text()[-last:]}" for p in folder.glob("*.log"))
 
 
 @contextmanager

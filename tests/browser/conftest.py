@@ -43,7 +43,7 @@ def sweep_body(**protocol: Any) -> Json:
     }
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     """One Chromium for all tests."""
     with sync_playwright() as playwright:
@@ -84,7 +84,7 @@ def page(browser: Browser) -> Iterator[Page]:
         yield tab
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def live_cluster() -> Iterator[Cluster]:
     """A cluster with a worker; sweep 1 has completed, sweep 2 is the same with another seed."""
     folder = Path(tempfile.mkdtemp(prefix="cs-"))
@@ -111,20 +111,20 @@ def wait_completed(client: Client, sweep_id: int) -> None:
     assert client.get_sweep(sweep_id)["status"] == "completed"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def site(live_cluster: Cluster) -> str:
     """The dashboard's address on the cluster."""
     return live_cluster.info.url
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def leaders(live_cluster: Cluster) -> list[Json]:
     """The rows of sweep 1, best first."""
     with live_cluster.client() as client:
         return [dict(row) for row in client.leaderboard(1)]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def trained(live_cluster: Cluster) -> list[Json]:
     """The ended trainings of sweep 1: its two best networks, three epochs each."""
     wanted = {"select": {"by": "rank", "count": 2}, "recipe": {"epochs": 3, "augment": "none"}}
@@ -134,7 +134,7 @@ def trained(live_cluster: Cluster) -> list[Json]:
         return client.list_trainings(1)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def invalid_job(live_cluster: Cluster) -> int:
     """A job of sweep 1 whose kernels do not fit."""
     with live_cluster.client() as client:

@@ -48,7 +48,7 @@ ATTEMPTS = """
 """
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def addresses(
     site: str, leaders: list[Json], invalid_job: int, trained: list[Json]
 ) -> dict[str, str]:

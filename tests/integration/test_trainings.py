@@ -329,6 +329,21 @@ def test_trainings_take_no_more_than_half_of_the_hints(site: Site, session: Sess
     assert sent.trainings == [1, 2, 3, 4]
 
 
+def test_the_one_place_in_a_full_queue_goes_to_trainings_and_sweeps_in_turns(
+    site: Site, session: Session
+) -> None:
+    site.ask(site.add_sweep(), {"by": "rank", "count": 4})
+    space = SearchSpace(layers=(LayerSpace(channels=(1, 2, 3, 4)), LayerSpace()))
+    create_sweep(session, space, Protocol(dataset="digits", input_shape=(1, 32, 32)))
+    session.commit()
+    sent = Sent()
+    for _ in range(60):  # hints are due again at once, so there is always one of either kind
+        send_hints(session, sent, backlog=1, resend_s=0)
+        session.commit()
+    assert len(sent.trainings) > 10
+    assert len(sent.groups) > 10
+
+
 def test_trainings_are_paused_resumed_and_cancelled(site: Site) -> None:
     sweep_id = site.add_sweep()
     site.ask(sweep_id, {"by": "rank", "count": 2})
