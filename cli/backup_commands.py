@@ -24,7 +24,7 @@ def backup(
     part = file.with_name(file.name + ".part")
     try:
         _run("pg_dump", settings, "--format=custom", f"--file={part}")
-        _keep(part, file)
+        os.link(part, file)  # unlike a rename it never replaces what came there meanwhile
     finally:
         part.unlink(missing_ok=True)
     output.say(f"{file}: {file.stat().st_size / 2**20:.1f} MiB")
@@ -102,7 +102,3 @@ def _find(tool: str) -> str:
             "version or a newer one, or pip install 'convsweep[local]'."
         )
     return found
-
-
-def _keep(part: Path, file: Path) -> None:
-    os.link(part, file)  # unlike a rename it never replaces what came there meanwhile

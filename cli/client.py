@@ -45,7 +45,8 @@ class Told(NamedTuple):
 class Client:
     """Speaks to the API at ``url`` with an API key, where one is needed; a context manager.
 
-    Where the API is busy or its database away, what only reads waits for it, for half a minute.
+    Where the API is busy or its database away, what only reads waits for it, for half a minute;
+    downloads and streams of events do not.
     """
 
     def __init__(self, url: str, key: str | None = None, *, timeout_s: float = 60.0) -> None:

@@ -42,7 +42,7 @@ def tally_answers(session: Session, job_id: int) -> JobAnswers:
         NoResultsError: it has no trials.
         NotComparableError: its trials do not have an answer per image.
     """
-    job = get_job(session, job_id).job
+    job = get_job(session, job_id)
     sweep = get_sweep(session, job.sweep_id).sweep
     images = int(sweep.protocol["validation_images"])
     answers = analysis_queries.select_answers(session, job_id)

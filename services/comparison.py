@@ -48,7 +48,7 @@ def compare_jobs(session: Session, first_id: int, second_id: int) -> JobComparis
         NotComparableError: their validation images are not the same.
         NoResultsError: they have no trial of the same number.
     """
-    jobs = tuple(get_job(session, job_id).job for job_id in (first_id, second_id))
+    jobs = tuple(get_job(session, job_id) for job_id in (first_id, second_id))
     sweeps = [get_sweep(session, job.sweep_id).sweep for job in jobs]
     _check_same_images(sweeps[0], sweeps[1])
     images = int(sweeps[0].protocol["validation_images"])

@@ -153,8 +153,8 @@ def list_jobs(
     return JobPage(jobs, make_page_token(identity, AfterId(id=jobs[-1].id)) if more else None)
 
 
-def get_job(session: Session, job_id: int) -> JobDetail:
-    """Returns a job with its trials, where each was measured, and every attempt at it.
+def get_job(session: Session, job_id: int) -> Job:
+    """Returns a job.
 
     Raises:
         JobNotFoundError: there is no such job.
@@ -162,8 +162,17 @@ def get_job(session: Session, job_id: int) -> JobDetail:
     job = job_queries.find_job(session, job_id)
     if job is None:
         raise JobNotFoundError(f"There is no job {job_id}.", field="job_id")
+    return job
+
+
+def get_job_detail(session: Session, job_id: int) -> JobDetail:
+    """Returns a job with its trials, where each was measured, and every attempt at it.
+
+    Raises:
+        JobNotFoundError: there is no such job.
+    """
     return JobDetail(
-        job,
+        get_job(session, job_id),
         job_queries.select_trials(session, job_id),
         attempt_queries.select_attempts(session, job_id),
     )

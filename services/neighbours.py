@@ -35,7 +35,7 @@ def find_neighbours(session: Session, job_id: int) -> list[Neighbour]:
     Raises:
         JobNotFoundError: there is no such job.
     """
-    job = get_job(session, job_id).job
+    job = get_job(session, job_id)
     space = SearchSpace.model_validate(get_sweep(session, job.sweep_id).sweep.space)
     steps = list(_steps(architecture_of(job), space))[:MAX_NEIGHBOURS]
     jobs = analysis_queries.select_jobs_by_hash(

@@ -64,9 +64,13 @@ class Trainings {
       this.rows.replaceChildren(emptyState("Nothing is trained yet", `Train the best networks of this sweep by gradient descent: convsweep train ${this.sweep.id} --top 10`))
       return
     }
+    this.#drawChart()
+    if (!this.rows.contains(document.activeElement)) this.rows.replaceChildren(this.#downloads(), this.#table(this.drawn.map((one) => one.id)))
+  }
+
+  #drawChart() {
     const drawn = this.drawn
-    this.chart.replaceChildren(h("h2", {}, "Learning curves"), drawn.length ? curvesFigure(drawn, this.curves) : h("p", { class: "muted" }, "They begin with the first epoch."))
-    if (!this.rows.contains(document.activeElement)) this.rows.replaceChildren(this.#downloads(), this.#table(drawn.map((one) => one.id)))
+    this.chart.replaceChildren(h("h2", {}, "Learning curves"), drawn.length ? curvesFigure(drawn, this.curves) : h("p", { class: "muted" }, "Choose trainings below; a curve begins with the first epoch."))
   }
 
   #downloads() {
@@ -99,7 +103,7 @@ class Trainings {
     this.shown = chosen
     setParams({ trainings: chosen.join(",") })
     await this.loadCurves()
-    this.chart.replaceChildren(h("h2", {}, "Learning curves"), curvesFigure(this.drawn, this.curves))
+    this.#drawChart()
   }
 }
 

@@ -81,5 +81,5 @@ def list_jobs(
 @router.get("/jobs/{job_id}")
 def show_job(job_id: JobId, session: ReadingSession) -> JobDetailOut:
     """Shows one job with its trials, where each was measured, and every attempt at it."""
-    detail = leaderboard.get_job(session, job_id)
+    detail = leaderboard.get_job_detail(session, job_id)
     return JobDetailOut.detailed(detail, get_sweep(session, detail.job.sweep_id).sweep.protocol)

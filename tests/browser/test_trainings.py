@@ -22,6 +22,8 @@ def test_trainings_are_those_of_the_api_and_the_address_says_which_curves_are_dr
     expect(curves).to_have_count(2 * (len(trained) - 1))
     page.reload()
     expect(curves).to_have_count(2 * (len(trained) - 1))
+    page.get_by_role("checkbox", name=f"Curve of training {trained[1]['id']}").uncheck()
+    expect(page.get_by_text("Choose trainings below")).to_be_visible()
 
 
 def test_the_table_of_trainings_is_downloaded(

@@ -9,7 +9,7 @@ from sqlalchemy.exc import InternalError
 from sqlalchemy.orm import Session
 
 from services.dispatch import reap_expired_leases
-from services.leaderboard import get_job
+from services.leaderboard import get_job_detail
 from services.leases import Claim, fail_claim, release_claim
 from services.sweeps import cancel_sweep, retry_sweep
 from shared.results import JobOutcome, Reason
@@ -29,7 +29,7 @@ from tests.integration.scenario import (
 
 
 def attempts_of(session: Session, job_id: int) -> list[Any]:
-    return get_job(session, job_id).attempts
+    return get_job_detail(session, job_id).attempts
 
 
 def only_attempt(session: Session, held: Claim) -> Any:
