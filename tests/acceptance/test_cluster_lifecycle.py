@@ -121,18 +121,17 @@ def test_down_ends_every_process_of_the_cluster(cluster: Cluster) -> None:
 
 
 def test_ctrl_c_stops_a_cluster_in_the_foreground(idle_cluster: Cluster) -> None:
-    up = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-m", "cli.main", "up"],
         env=idle_cluster.environment, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    assert up.stdout is not None
-    line = ""
-    while "Ctrl-C" not in line:
-        line = up.stdout.readline()
-        assert line, idle_cluster.logs()
-    up.send_signal(signal.SIGINT)
-    rest, _ = up.communicate(timeout=60)
-    assert "Stopped." in rest
+    ) as up:  # fmt: skip
+        assert up.stdout is not None
+        line = ""
+        while "Ctrl-C" not in line:
+            line = up.stdout.readline()
+            assert line, idle_cluster.logs()
+        up.send_signal(signal.SIGINT)
+        assert "Stopped." in up.stdout.read()
     assert up.returncode == 0
     assert not (idle_cluster.data_dir / "cluster" / "cluster.json").exists()
 

@@ -243,23 +243,27 @@ def test_the_command_line_watches_over_a_restart_of_the_api(
     port = free_port()
     api = start_api_at(site, port)
     told = finish_group(session, sweep_id, 0)
-    scripts, people = watching(site, port, sweep_id, "--json"), watching(site, port, sweep_id)
-    assert scripts.stdout is not None
-    assert people.stdout is not None
-    shown = people.stdout.readline()
-    lines = [json.loads(scripts.stdout.readline())]
-    while lines[-1]["event"] != "progress":
-        lines.append(json.loads(scripts.stdout.readline()))
-    api.stop()
-    told += finish_group(session, sweep_id, 1)
-    start_api_at(site, port)
-    told += [job for group in range(2, GROUPS) for job in finish_group(session, sweep_id, group)]
-    rest, _ = scripts.communicate(timeout=60)
-    lines += [json.loads(line) for line in rest.splitlines()]
+    with (
+        watching(site, port, sweep_id, "--json") as scripts,
+        watching(site, port, sweep_id) as people,
+    ):
+        assert scripts.stdout is not None
+        assert people.stdout is not None
+        shown = people.stdout.readline()
+        lines = [json.loads(scripts.stdout.readline())]
+        while lines[-1]["event"] != "progress":
+            lines.append(json.loads(scripts.stdout.readline()))
+        api.stop()
+        told += finish_group(session, sweep_id, 1)
+        start_api_at(site, port)
+        told += [
+            job for group in range(2, GROUPS) for job in finish_group(session, sweep_id, group)
+        ]
+        lines += [json.loads(line) for line in scripts.stdout]
+        shown += people.stdout.read()
     assert [line["job_id"] for line in lines if line["event"] == "leader"] == told
     assert (lines[-1]["event"], lines[-1]["status"]) == ("end", "completed")
     assert any(line["event"] == "unavailable" for line in lines)
-    shown += people.communicate(timeout=60)[0]
     assert (scripts.returncode, people.returncode) == (0, 0)
     for job in told:
         assert shown.count(f", job {job}: ") == 1
