@@ -74,8 +74,10 @@ class TrainingOut(BaseModel):
     last_accuracy: float | None
     last_loss: float | None
     probe_accuracy: float | None
-    minutes: float | None
-    images_per_s: float | None = Field(description="Of training; null on a shared device.")
+    minutes: float | None = Field(description="Of all epochs, on whatever device each ran.")
+    images_per_s: float | None = Field(
+        description="Of training; null on a shared device, or where epochs ran on different ones."
+    )
     device: str | None
     dataset_hash: str | None
     attempt: int
@@ -130,6 +132,7 @@ class EpochOut(BaseModel):
     learning_rate: float
     seconds: float
     images_per_s: float | None
+    device: str | None = Field(description="Its model; null for epochs of older versions.")
 
 
 class TrainingDetailOut(TrainingOut):

@@ -92,7 +92,7 @@ class EpochResult:
 
     Training figures are over the epoch's augmented images, as they were seen. ``seconds`` covers
     training and validation; ``images_per_s`` is the rate of training alone, None where the device
-    was shared.
+    was shared. ``device`` is the model of what measured it.
     """
 
     epoch: int
@@ -103,6 +103,7 @@ class EpochResult:
     learning_rate: float  # of the last step
     seconds: float
     images_per_s: float | None
+    device: str | None = None  # not known of epochs that older versions measured
 
 
 def best_epoch(results: Sequence[EpochResult]) -> EpochResult:

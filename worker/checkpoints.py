@@ -5,6 +5,9 @@ import io
 import json
 import os
 import pickle
+import re
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +24,8 @@ log = structlog.get_logger(__name__)
 
 _MAGIC = b"convsweep checkpoint 1\n"
 _DIGEST_BYTES = 64  # sha256 in hexadecimal
+_NAME = "training-{id}-{fingerprint:.12}"
+_CHECKPOINT = re.compile(r"training-(\d+)-[0-9a-f]{12}\.checkpoint")
 
 
 def fingerprint(architecture: Architecture, recipe: Recipe, dataset_hash: str) -> str:
@@ -39,7 +44,7 @@ class TrainingFiles:
     def __init__(self, folder: Path, training_id: int, fingerprint: str) -> None:
         self._folder = folder
         self._fingerprint = fingerprint
-        name = f"training-{training_id}-{fingerprint[:12]}"
+        name = _NAME.format(id=training_id, fingerprint=fingerprint)
         self.checkpoint = folder / f"{name}.checkpoint"
         self.weights = folder / f"{name}.safetensors"
 
@@ -100,7 +105,7 @@ class TrainingFiles:
 
     def _write(self, path: Path, content: bytes) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+        partial = path.with_name(f".{path.name}.{uuid.uuid4()}.part")
         try:
             with partial.open("wb") as file:
                 file.write(content)
@@ -110,6 +115,13 @@ class TrainingFiles:
             _sync_folder(self._folder)
         finally:
             partial.unlink(missing_ok=True)
+
+
+def trainings_with_checkpoint(folder: Path) -> Iterator[int]:
+    """Yields the ids of trainings that have left a checkpoint in ``folder``, of any database."""
+    for path in folder.glob("training-*.checkpoint"):
+        if found := _CHECKPOINT.fullmatch(path.name):
+            yield int(found[1])
 
 
 def _sync_folder(folder: Path) -> None:

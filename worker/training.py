@@ -16,7 +16,6 @@ from services.training_leases import TrainingTerms
 from shared.errors import (
     CheckpointError,
     DevicePoisonedError,
-    EngineError,
     InvalidInputError,
     NonFiniteError,
     StaleLeaseError,
@@ -25,7 +24,7 @@ from shared.errors import (
 from shared.settings import Settings
 from shared.status import TrainingStatus
 from shared.training import best_epoch
-from worker.checkpoints import TrainingFiles, fingerprint
+from worker.checkpoints import TrainingFiles, fingerprint, trainings_with_checkpoint
 from worker.device import Device
 from worker.engine.datasets import TrainingImages
 from worker.engine.timing import DeviceLock
@@ -86,6 +85,7 @@ class Trainer:
             if self._claim(training_id, token):
                 with bound_contextvars(lease=str(token)):
                     self._work(terms, images, token)
+                self._tidy()
 
     def _terms(self, training_id: int) -> TrainingTerms:
         with self._session_factory() as session:
@@ -122,9 +122,22 @@ class Trainer:
             self._metrics.note_busy(False)
             self._heartbeat.drop()
 
+    def _tidy(self) -> None:
+        """Deletes checkpoints that no training goes on from any more: cancelled, or completed."""
+        for training_id in trainings_with_checkpoint(self._settings.trainings):
+            try:
+                terms = self._terms(training_id)
+            except TrainingNotFoundError:
+                continue  # it may be another database's
+            if terms.status in (TrainingStatus.COMPLETED, TrainingStatus.CANCELLED):
+                self._files(terms, str(terms.dataset_hash)).drop_checkpoint()
+
+    def _files(self, terms: TrainingTerms, dataset_hash: str) -> TrainingFiles:
+        mark = fingerprint(terms.architecture, terms.recipe, dataset_hash)
+        return TrainingFiles(self._settings.trainings, terms.training_id, mark)
+
     def _run(self, terms: TrainingTerms, images: TrainingImages, token: uuid.UUID) -> None:
-        mark = fingerprint(terms.architecture, terms.recipe, images.content_hash)
-        files = TrainingFiles(self._settings.trainings, terms.training_id, mark)
+        files = self._files(terms, images.content_hash)
         training, note = self._resume(terms, images, files)
         environment = describe_environment(self._device, images.name, images.content_hash)
         parameters = sum(part.numel() for part in training.network.parameters())
@@ -141,7 +154,7 @@ class Trainer:
             if result.epoch % terms.recipe.checkpoint_epochs == 0:
                 self._save(training, files, token)
         weights = self._write_weights(terms, training, files, token)
-        self._write(lambda session: training_leases.complete_training(session, token, weights))
+        self._complete(token, weights)
         files.drop_checkpoint()
 
     def _resume(
@@ -153,16 +166,19 @@ class Trainer:
         """
 
         def new() -> Training:
-            device = self._device.torch_device
-            return Training(terms.architecture, terms.recipe, images, device)
+            device = self._device
+            return Training(
+                terms.architecture, terms.recipe, images, device.torch_device, device.model
+            )
 
+        training = new()
         try:
-            training, state = new(), files.load()
+            state = files.load()
             if state is not None:
                 training.load_state(state)
                 log.info("training_resumed", epoch=len(training.results))
             return training, None
-        except (CheckpointError, EngineError) as error:
+        except CheckpointError as error:
             log.warning("checkpoint_unusable", error=error.message)
             files.set_aside()
             return new(), f"Begun anew: {error.message}"
@@ -212,6 +228,16 @@ class Trainer:
     def _note(self, token: uuid.UUID, note: str) -> None:
         log.warning("training_noted", note=note)
         self._write(lambda session: training_leases.note_training(session, token, note))
+
+    def _complete(self, token: uuid.UUID, weights: str | None) -> None:
+        """Ends the training, or finds that an earlier commit, whose answer got lost, ended it."""
+        try:
+            self._write(lambda session: training_leases.complete_training(session, token, weights))
+        except StaleLeaseError:
+            with self._session_factory() as session:
+                if not training_leases.has_completed(session, token):
+                    raise
+            log.info("completion_found_written")
 
     def _write(self, change: Callable[[Session], None]) -> None:
         """Changes the database, trying again for as long as the lease lasts while it is away."""

@@ -388,3 +388,4 @@ class TrainingEpoch(Base):
     learning_rate: Mapped[float]
     seconds: Mapped[float]
     images_per_s: Mapped[float | None]
+    device: Mapped[str | None]

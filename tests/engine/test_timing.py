@@ -165,6 +165,28 @@ def test_a_device_is_timed_by_one_process_while_no_other_computes(
     other.join()
 
 
+def take_turns(path: Path, holding: "multiprocessing.synchronize.Event", turns: int) -> None:
+    """Is alone with a device again and again, with no time between."""
+    lock = DeviceLock(path)
+    for _ in range(turns):
+        with lock.exclusive(nothing):
+            holding.set()
+            time.sleep(0.1)
+
+
+@pytest.mark.parametrize("kind", ["exclusive", "shared"])
+def test_whoever_is_alone_again_and_again_lets_others_go_between(kind: str, tmp_path: Path) -> None:
+    spawn = multiprocessing.get_context("spawn")
+    holding, path = spawn.Event(), tmp_path / "device.lock"
+    other = spawn.Process(target=take_turns, args=(path, holding, 100))
+    other.start()
+    assert holding.wait(60)
+    with getattr(DeviceLock(path), kind)(nothing):
+        assert other.is_alive()
+    other.kill()
+    other.join()
+
+
 def test_a_waiting_process_can_be_stopped(tmp_path: Path) -> None:
     path = tmp_path / "device.lock"
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from shared.architecture import Architecture, LayerConfig
-from shared.errors import DatasetTooSmallError, EngineError, NonFiniteError
+from shared.errors import CheckpointError, DatasetTooSmallError, NonFiniteError
 from shared.protocol import MemoryFormat, Precision, Protocol
 from shared.training import Augment, EpochResult, Recipe, best_epoch
 from worker.engine.datasets import TrainingImages, load_training_images
@@ -77,7 +77,7 @@ def test_states_of_another_network_and_damaged_ones_are_refused() -> None:
     state = Training(tiny(4), recipe(), digits(), CPU).state()
     training = Training(tiny(8), recipe(), digits(), CPU)
     for wrong in (state, {}, {**state, "results": [{"epoch": 1}]}):
-        with pytest.raises(EngineError, match="no state of this training"):
+        with pytest.raises(CheckpointError, match="no state of this training"):
             training.load_state(wrong)
 
 

@@ -1,9 +1,8 @@
 """The worker's way from a hint to results, on a real Postgres that loses answers."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 import pytest
@@ -13,12 +12,11 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from services.sweeps import create_sweep, pause_sweep
 from shared.architecture import Architecture
-from shared.db.session import make_engine, make_session_factory
 from shared.protocol import DeviceClass, Protocol
 from shared.results import JobOutcome
 from shared.settings import Settings
 from tests.conftest import SessionFactory
-from tests.integration.cutting_proxy import Cut, CuttingProxy, cutting_proxy
+from tests.integration.cutting_proxy import Cut, CuttingProxy
 from tests.integration.scenario import (
     GROUP_SIZE,
     add_worker,
@@ -87,24 +85,6 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def site(migrated: Settings, session: Session) -> Site:
     return Site(migrated, session)
-
-
-@pytest.fixture
-def proxy(migrated: Settings) -> Iterator[CuttingProxy]:
-    folder = parse_qs(urlsplit(migrated.database_url).query)["host"][0]
-    with cutting_proxy(f"{folder}/.s.PGSQL.5432") as running:
-        yield running
-
-
-@pytest.fixture
-def far_sessions(migrated: Settings, proxy: CuttingProxy) -> Iterator[SessionFactory]:
-    """Sessions through the proxy, with a pool like the worker's."""
-    name = urlsplit(migrated.database_url).path
-    url = f"postgresql+psycopg2://postgres@127.0.0.1:{proxy.port}{name}"
-    far = migrated.model_copy(update={"database_url": url})
-    engine = make_engine(far, pool_size=2, ping_after_s=1.0)
-    yield make_session_factory(engine)
-    engine.dispose()
 
 
 def cutting_engine(proxy: CuttingProxy, cut: Cut) -> Callable[..., list[JobOutcome]]:

@@ -29,6 +29,7 @@ from shared.protocol import Order, Protocol
 from shared.settings import Settings
 from shared.space import LayerSpace, SearchSpace
 from tests.conftest import SessionFactory, serving
+from tests.integration.cutting_proxy import Cut, CuttingProxy
 from tests.integration.scenario import add_worker, claimed, complete, rejection, success, trial
 from worker.device import open_device
 from worker.execution import Executor
@@ -45,6 +46,7 @@ TINY: Json = {
     "learning_rate": 0.01,
 }
 INPUT = (1, 16, 16)
+OF_THE_MACHINE = ("seconds", "images_per_s", "device")
 
 
 class Site:
@@ -75,16 +77,20 @@ class Site:
                 complete(session, claim, outcomes)
         return sweep_id
 
-    def worker(self, **changes: Any) -> Trainer:
-        """Returns a worker's trainer on this machine's CPU."""
+    def worker(
+        self, factory: SessionFactory | None = None, device_model: str | None = None, **changes: Any
+    ) -> Trainer:
+        """Returns a worker's trainer on this machine's CPU, whatever it is said to be."""
+        factory = factory or self.factory
         settings = self.settings.model_copy(update={"lease_s": 30.0} | changes)
         with self.factory() as session:
             worker_id = add_worker(session)
-        beat = Heartbeat(self.factory, worker_id, lease_s=30, progress_deadline_s=600)
+        beat = Heartbeat(factory, worker_id, lease_s=30, progress_deadline_s=600)
         device = replace(open_device("cpu"), lock_path=self.settings.trainings.with_name("lock"))
-        executor = Executor(settings, self.factory, device, worker_id, beat, lambda: self.stopping)
+        device = replace(device, model=device_model or device.model)
+        executor = Executor(settings, factory, device, worker_id, beat, lambda: self.stopping)
         return Trainer(
-            settings, self.factory, device, worker_id, beat, lambda: self.stopping,
+            settings, factory, device, worker_id, beat, lambda: self.stopping,
             executor.readiness, executor.metrics,
         )  # fmt: skip
 
@@ -112,7 +118,7 @@ def site(migrated: Settings, sessions: SessionFactory, tmp_path: Path) -> Iterat
 def curve(training: Json) -> list[Json]:
     """A training's epochs without their times."""
     return [
-        {name: value for name, value in epoch.items() if name not in ("seconds", "images_per_s")}
+        {name: value for name, value in epoch.items() if name not in OF_THE_MACHINE}
         for epoch in training["curve"]
     ]
 
@@ -228,9 +234,92 @@ def test_damaged_and_foreign_checkpoints_are_set_aside_and_the_training_begins_a
         assert ".unusable" in site.files()
 
 
-def half_done(site: Site, training_id: int) -> None:
+def test_a_training_that_goes_on_elsewhere_says_where_each_epoch_ran_and_no_rate_of_the_whole(
+    site: Site,
+) -> None:
+    sweep_id = site.add_sweep()
+    training_id = site.ask(sweep_id, {"by": "rank", "count": 1})["trainings"][0]["id"]
+    half_done(site, training_id, device_model="Device A")
+    assert site.client.get_training(training_id)["images_per_s"] > 0
+    site.worker(device_model="Device B").train(training_id)
+    found = site.client.get_training(training_id)
+    assert [epoch["device"] for epoch in found["curve"]] == ["Device A"] * 2 + ["Device B"] * 2
+    assert all(epoch["images_per_s"] > 0 for epoch in found["curve"])
+    assert (found["device"], found["images_per_s"]) == ("Device B", None)
+
+
+def test_a_checkpoint_for_which_there_is_no_memory_now_stays_for_the_next_attempt(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep_id = site.add_sweep()
+    training_id = site.ask(sweep_id, {"by": "rank", "count": 1})["trainings"][0]["id"]
+    half_done(site, training_id)
+
+    def no_memory(*_: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.optim.AdamW, "load_state_dict", no_memory)
+        site.worker().train(training_id)
+    found = site.client.get_training(training_id)
+    assert (found["status"], found["epochs_done"], found["attempt"]) == ("pending", 2, 1)
+    assert "out of memory" in found["error"]
+    assert site.files() == [".checkpoint"]
+    site.worker().train(training_id)
+    found = site.client.get_training(training_id)
+    assert (found["status"], found["note"]) == ("completed", None)
+
+
+@pytest.mark.parametrize("cut", Cut)
+@pytest.mark.parametrize("step", ["_save", "_write_weights"])
+def test_an_epoch_or_an_end_whose_commit_gets_no_answer_is_written_once_and_known(
+    cut: Cut,
+    step: str,
+    site: Site,
+    proxy: CuttingProxy,
+    far_sessions: SessionFactory,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    sweep_id = site.add_sweep()
+    training_id = site.ask(sweep_id, {"by": "rank", "count": 1})["trainings"][0]["id"]
+    trainer = site.worker(far_sessions)
+    before = getattr(trainer, step)
+
+    def cut_the_next_commit(*arguments: Any) -> Any:
+        if not proxy.cuts:
+            proxy.cut = cut
+        return before(*arguments)
+
+    setattr(trainer, step, cut_the_next_commit)
+    trainer.train(training_id)
+    assert proxy.cuts == 1
+    found = site.client.get_training(training_id)
+    assert (found["status"], found["attempt"], found["note"]) == ("completed", 1, None)
+    assert [epoch["epoch"] for epoch in found["curve"]] == [1, 2, 3, 4]
+    assert site.files() == [".safetensors"]
+    assert "training_dropped" not in caplog.text
+
+
+def test_checkpoints_of_cancelled_trainings_are_deleted_and_no_others(site: Site) -> None:
+    sweep_id = site.add_sweep()
+    for job in (1, 2, 3):
+        site.ask(sweep_id, {"by": "ids", "job_ids": [job]})
+    half_done(site, 1)
+    half_done(site, 2)
+    folder = site.settings.trainings
+    foreign = folder / f"training-1-{'0' * 12}.checkpoint"  # another database's
+    foreign.write_bytes(b"")
+    site.client.steer_training(1, "cancel")
+    site.worker().train(3)
+    left = {path.name.rpartition("-")[0] for path in folder.glob("*.checkpoint")}
+    assert left == {"training-1", "training-2"}
+    assert foreign.exists()
+    assert len(list(folder.glob("training-1-*.checkpoint"))) == 1
+
+
+def half_done(site: Site, training_id: int, device_model: str | None = None) -> None:
     """Trains up to the first checkpoint and hands back."""
-    trainer = site.worker()
+    trainer = site.worker(device_model=device_model)
     progress = trainer._on_progress
 
     def stop() -> None:

@@ -1,10 +1,12 @@
 """What an error of PyTorch means: no memory, a network that cannot be computed, a dead device."""
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 
-from shared.errors import DevicePoisonedError
+from shared.errors import DevicePoisonedError, EngineError
 from shared.results import Reason
 
 _TORCH_ERRORS = (torch.OutOfMemoryError, torch.AcceleratorError)
@@ -45,6 +47,23 @@ def classify(error: RuntimeError, device: torch.device) -> Fault | None:
     if device.type == "cuda":
         _check_alive(device, cause)
     return Fault(Reason.ENGINE_ERROR, cause)
+
+
+@contextlib.contextmanager
+def engine_errors(device: torch.device) -> Iterator[None]:
+    """Turns what PyTorch says of the work within into errors of the engine.
+
+    Raises:
+        EngineError: PyTorch cannot do it here, for want of memory for example.
+        DevicePoisonedError: the device is unusable; the process must end.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        fault = classify(error, device)
+        if fault is None:
+            raise
+        raise EngineError(f"{fault.reason}: {fault.cause}") from error
 
 
 def _check_alive(device: torch.device, cause: str) -> None:

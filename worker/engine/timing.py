@@ -24,6 +24,7 @@ MIN_RUNS = 7
 LEAST_RUNS = 3  # however little time there is: one run has no spread
 MIN_RUN_S = 0.0005  # a shorter run would measure the clock
 _LOCK_POLL_S = 0.02
+_GIVE_WAY_S = 0.5
 
 Progress = Callable[[], None]
 InputShape = tuple[int, int, int]
@@ -33,12 +34,13 @@ class DeviceLock:
     """One lock per device across the processes of a machine, kept in the file ``path``.
 
     Whoever computes holds it ``shared``, whoever times holds it ``exclusive`` and is alone. Waiting
-    for the exclusive lock keeps new sharers out. Without a path it does nothing. The system lets
-    go when a process ends, however it ends.
+    for the exclusive lock keeps new sharers out, and whoever has been alone lets those who wait go
+    first. Without a path it does nothing. The system lets go when a process ends, however it ends.
     """
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
+        self._was_alone = False
 
     @contextlib.contextmanager
     def shared(self, on_progress: Progress) -> Iterator[None]:
@@ -47,8 +49,8 @@ class DeviceLock:
             yield
             return
         with contextlib.ExitStack() as held:
-            with _flock(self._turn, fcntl.LOCK_SH, on_progress):
-                held.enter_context(_flock(self._path, fcntl.LOCK_SH, on_progress))
+            with self._flock(".turn", fcntl.LOCK_SH, on_progress):
+                held.enter_context(self._flock("", fcntl.LOCK_SH, on_progress))
             yield
 
     @contextlib.contextmanager
@@ -57,32 +59,51 @@ class DeviceLock:
         if self._path is None:
             yield
             return
+        if self._was_alone:
+            self._give_way(on_progress)
         with (
-            _flock(self._turn, fcntl.LOCK_EX, on_progress),
-            _flock(self._path, fcntl.LOCK_EX, on_progress),
+            self._flock(".turn", fcntl.LOCK_EX, on_progress),
+            self._flock("", fcntl.LOCK_EX, on_progress),
         ):
+            self._was_alone = True
             yield
 
-    @property
-    def _turn(self) -> Path:
-        assert self._path is not None
-        return self._path.with_name(self._path.name + ".turn")
-
-
-@contextlib.contextmanager
-def _flock(path: Path, kind: int, on_progress: Progress) -> Iterator[None]:
-    handle = _open_for_all(path)
-    try:
-        while True:
-            try:
-                fcntl.flock(handle, kind | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
+    def _give_way(self, on_progress: Progress) -> None:
+        """Waits while others do: they look for their turn now and then, and would never find it."""
+        deadline = time.monotonic() + _GIVE_WAY_S
+        with self._open(".queue") as queue:
+            while not _try_lock(queue, fcntl.LOCK_EX) and time.monotonic() < deadline:
                 on_progress()
                 time.sleep(_LOCK_POLL_S)
-        yield
-    finally:
-        os.close(handle)
+
+    @contextlib.contextmanager
+    def _flock(self, part: str, kind: int, on_progress: Progress) -> Iterator[None]:
+        with self._open(part) as handle:
+            if not _try_lock(handle, kind):
+                with self._open(".queue") as queue:
+                    fcntl.flock(queue, fcntl.LOCK_SH)
+                    while not _try_lock(handle, kind):
+                        on_progress()
+                        time.sleep(_LOCK_POLL_S)
+            yield
+
+    @contextlib.contextmanager
+    def _open(self, part: str) -> Iterator[int]:
+        """Opens a file of this lock; what is locked of it is let go with the end."""
+        assert self._path is not None
+        handle = _open_for_all(self._path.with_name(self._path.name + part))
+        try:
+            yield handle
+        finally:
+            os.close(handle)
+
+
+def _try_lock(handle: int, kind: int) -> bool:
+    try:
+        fcntl.flock(handle, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _open_for_all(path: Path) -> int:

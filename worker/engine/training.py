@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from shared.architecture import Architecture
-from shared.errors import EngineError, NonFiniteError
+from shared.errors import CheckpointError, NonFiniteError
 from shared.protocol import MemoryFormat, Precision
 from shared.training import Augment, EpochResult, Recipe, best_epoch
 from worker.engine.augment import augment, draw_operations
 from worker.engine.datasets import TrainingImages
-from worker.engine.faults import classify
+from worker.engine.faults import engine_errors
 from worker.engine.layers import activation_module, draw_layer, make_conv
 from worker.engine.timing import arithmetic
 
@@ -92,19 +92,30 @@ class Training:
         recipe: Recipe,
         images: TrainingImages,
         device: torch.device,
+        device_model: str | None = None,
     ) -> None:
+        """Builds the network and takes the images to the device.
+
+        Args:
+            device_model: what the results name as their device.
+
+        Raises:
+            EngineError: PyTorch cannot build this network here, for want of memory for example.
+            DevicePoisonedError: the device is unusable; the process must end.
+        """
         self._recipe = recipe
-        self._images = images.to(device)
-        self._device = device
-        shape = tuple(images.train_images.shape[1:])
-        network = build_trainable(architecture, shape, images.classes, recipe)  # type: ignore[arg-type]
-        self.network = network.to(device).to(memory_format=self._memory_format)
-        self._optimizer = torch.optim.AdamW(
-            self.network.parameters(),
-            lr=recipe.learning_rate,
-            weight_decay=recipe.weight_decay,
-            fused=True,
-        )
+        self._device, self._device_model = device, device_model
+        with engine_errors(device):
+            self._images = images.to(device)
+            shape = tuple(images.train_images.shape[1:])
+            network = build_trainable(architecture, shape, images.classes, recipe)  # type: ignore[arg-type]
+            self.network = network.to(device).to(memory_format=self._memory_format)
+            self._optimizer = torch.optim.AdamW(
+                self.network.parameters(),
+                lr=recipe.learning_rate,
+                weight_decay=recipe.weight_decay,
+                fused=True,
+            )
         self.results: list[EpochResult] = []
         self.best_weights: dict[str, Tensor] = {}
 
@@ -123,14 +134,8 @@ class Training:
             EngineError: PyTorch cannot train this network here, for want of memory for example.
             DevicePoisonedError: the device is unusable; the process must end.
         """
-        try:
-            with _reproducible(self._recipe.precision):
-                return self._run_epoch(on_progress)
-        except RuntimeError as error:
-            fault = classify(error, self._device)
-            if fault is None:
-                raise
-            raise EngineError(f"{fault.reason}: {fault.cause}") from error
+        with engine_errors(self._device), _reproducible(self._recipe.precision):
+            return self._run_epoch(on_progress)
 
     def _run_epoch(self, on_progress: Progress) -> EpochResult:
         number = len(self.results) + 1
@@ -152,6 +157,7 @@ class Training:
             learning_rate=rate,
             seconds=time.perf_counter() - started,
             images_per_s=None if self._recipe.share_device else images_per_s,
+            device=self._device_model,
         )
         self.results.append(result)
         if best_epoch(self.results) is result:
@@ -248,16 +254,27 @@ class Training:
         """Goes back to where ``state`` was taken.
 
         Raises:
-            EngineError: it is the state of another network, or incomplete.
+            CheckpointError: it is the state of another network, or incomplete.
+            EngineError: there is no room for it on the device.
+            DevicePoisonedError: the device is unusable; the process must end.
         """
         try:
             results = [EpochResult(**result) for result in state["results"]]
-            self.network.load_state_dict(state["network"])
-            self._optimizer.load_state_dict(state["optimizer"])
-            self.best_weights = dict(state["best_weights"])
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise EngineError(f"This is no state of this training: {error}") from error
-        self.results = results
+            _check_shapes(state["network"], self.network.state_dict())
+            best_weights = dict(state["best_weights"])
+            with engine_errors(self._device):
+                self.network.load_state_dict(state["network"])
+                self._optimizer.load_state_dict(state["optimizer"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(f"This is no state of this training: {error}") from error
+        self.results, self.best_weights = results, best_weights
+
+
+def _check_shapes(found: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:
+    """Tells another network's tensors apart before PyTorch does, whose error is that of a fault."""
+    shapes = [{name: tuple(part.shape) for name, part in one.items()} for one in (found, wanted)]
+    if shapes[0] != shapes[1]:
+        raise ValueError(f"its tensors are {shapes[0]}, not {shapes[1]}")
 
 
 @contextlib.contextmanager

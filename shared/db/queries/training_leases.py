@@ -12,7 +12,8 @@ from shared.db.queries.execution import affected_rows, sql
 
 _EPOCH_COLUMNS = (
     "epoch int, train_loss float8, train_accuracy float8, validation_loss float8, "
-    "validation_accuracy float8, learning_rate float8, seconds float8, images_per_s float8"
+    "validation_accuracy float8, learning_rate float8, seconds float8, images_per_s float8, "
+    "device text"
 )
 
 

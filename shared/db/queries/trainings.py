@@ -29,7 +29,7 @@ _SUMMARY = """
     ) last ON true
     CROSS JOIN LATERAL (
         SELECT sum(seconds) AS seconds,
-            CASE WHEN count(*) = count(images_per_s)
+            CASE WHEN count(*) = count(images_per_s) AND count(DISTINCT device) <= 1
                  THEN count(*) / nullif(sum(1 / images_per_s), 0) END AS images_per_s
         FROM training_epochs WHERE training_id = t.id
     ) total
