@@ -165,26 +165,34 @@ def test_a_device_is_timed_by_one_process_while_no_other_computes(
     other.join()
 
 
-def take_turns(path: Path, holding: "multiprocessing.synchronize.Event", turns: int) -> None:
-    """Is alone with a device again and again, with no time between."""
+def take_turns(path: Path, turns: "multiprocessing.sharedctypes.Synchronized[int]") -> None:
+    """Is alone with a device again and again, with no time between, and counts how often."""
     lock = DeviceLock(path)
-    for _ in range(turns):
+    for _ in range(1000):
         with lock.exclusive(nothing):
-            holding.set()
-            time.sleep(0.1)
+            turns.value += 1
+            time.sleep(0.05)
 
 
 @pytest.mark.parametrize("kind", ["exclusive", "shared"])
 def test_whoever_is_alone_again_and_again_lets_others_go_between(kind: str, tmp_path: Path) -> None:
     spawn = multiprocessing.get_context("spawn")
-    holding, path = spawn.Event(), tmp_path / "device.lock"
-    other = spawn.Process(target=take_turns, args=(path, holding, 100))
+    turns, path = spawn.Value("i", 0), tmp_path / "device.lock"
+    other = spawn.Process(target=take_turns, args=(path, turns))
     other.start()
-    assert holding.wait(60)
-    with getattr(DeviceLock(path), kind)(nothing):
-        assert other.is_alive()
-    other.kill()
-    other.join()
+    try:
+        lock, waited = DeviceLock(path), []
+        while turns.value == 0:
+            time.sleep(0.01)
+        for _ in range(5):
+            before = turns.value
+            with getattr(lock, kind)(nothing):
+                waited.append(turns.value - before)
+            time.sleep(0.2)
+        assert sorted(waited)[2] <= 2
+    finally:
+        other.kill()
+        other.join()
 
 
 def test_a_waiting_process_can_be_stopped(tmp_path: Path) -> None:
