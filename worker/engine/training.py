@@ -225,13 +225,9 @@ class Training:
         return torch.channels_last if last else torch.contiguous_format
 
     def _as_input(self, images: Tensor) -> Tensor:
-        if self._device.type == "cpu":  # plane by plane: four times as fast there
-            floats = torch.empty(images.shape, memory_format=self._memory_format)
-            for there, plane in zip(floats.unbind(1), images.unbind(1), strict=True):
-                there.copy_(plane)
-        else:
-            floats = images.to(torch.float32, memory_format=self._memory_format)
-        return floats.div_(255) if images.dtype == torch.uint8 else floats
+        # in this order: bytes are slow to move between the formats
+        floats = images.float().div_(255) if images.dtype == torch.uint8 else images
+        return floats.contiguous(memory_format=self._memory_format)
 
     def _autocast(self) -> torch.autocast:
         mixed = self._recipe.precision is Precision.BFLOAT16
