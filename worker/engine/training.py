@@ -25,6 +25,7 @@ from worker.engine.timing import arithmetic
 CHUNK_IMAGES = 1024  # augmented at once: a GPU would wait for its orders with fewer
 CPU_CHUNK_IMAGES = 256  # more do not fit its caches
 VALIDATION_BATCH = 512
+CPU_VALIDATION_BATCH = 64  # the same
 
 Progress = Callable[[], None]
 
@@ -210,8 +211,9 @@ class Training:
         labels = self._images.validation_labels
         loss = torch.zeros((), device=self._device, dtype=torch.float64)
         right = torch.zeros((), device=self._device, dtype=torch.int64)
-        for start in range(0, len(labels), VALIDATION_BATCH):
-            part = slice(start, start + VALIDATION_BATCH)
+        batch = CPU_VALIDATION_BATCH if self._device.type == "cpu" else VALIDATION_BATCH
+        for start in range(0, len(labels), batch):
+            part = slice(start, start + batch)
             with self._autocast():
                 scores = self.network(self._as_input(self._images.validation_images[part])).float()
             loss += functional.cross_entropy(scores, labels[part], reduction="sum")
