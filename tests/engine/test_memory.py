@@ -12,14 +12,14 @@ if {keep}:
 torch.set_num_threads(1)
 def work():
     for _ in range(4):
-        held = [torch.empty(2_000_000).fill_(1.0) for _ in range(5)]
+        held = [torch.empty(count).fill_(1.0) for count in (2_000_000,) * 5 + (12_000_000,)]
         del held
 work()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 work()
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
-PAGES = 20 * 2_000_000 * 4 // resource.getpagesize()
+PAGES = 4 * 22_000_000 * 4 // resource.getpagesize()
 
 
 def faults(*, keep: bool) -> int:
