@@ -159,13 +159,13 @@ class _OnDevice:
 
 @lru_cache(maxsize=1)
 def _on_device(dataset: Dataset, device: torch.device) -> _OnDevice:
-    images = torch.cat([dataset.train_images, dataset.validation_images])
+    train, validation = dataset.train_images, dataset.validation_images
+    shape = (len(train) + len(validation), *train.shape[1:])
+    images = torch.empty(shape, device=device, memory_format=memory_format(device))
+    images[: len(train)].copy_(train)  # the only copy: images may take much memory
+    images[len(train) :].copy_(validation)
     labels = torch.cat([dataset.train_labels, dataset.validation_labels])
-    return _OnDevice(
-        images.to(device).contiguous(memory_format=memory_format(device)),
-        labels,
-        encode_labels(dataset.train_labels.to(device)),
-    )
+    return _OnDevice(images, labels, encode_labels(dataset.train_labels.to(device)))
 
 
 @dataclass
