@@ -37,6 +37,7 @@ export function announce(text) {
 
 const numbers = (digits) => new Intl.NumberFormat("en", { maximumFractionDigits: digits })
 const whole = numbers(0)
+const fourDigits = new Intl.NumberFormat("en", { maximumSignificantDigits: 4 })
 const compact = new Intl.NumberFormat("en", { notation: "compact", maximumSignificantDigits: 3 })
 
 /** @param {number | null | undefined} value */
@@ -44,7 +45,7 @@ export const count = (value) => (value == null ? "–" : whole.format(value))
 export const short = (value) => (value == null ? "–" : compact.format(value))
 export const percent = (value, digits = 1) => (value == null ? "–" : `${(100 * value).toFixed(digits)} %`)
 export const decimal = (value, digits = 3) => (value == null ? "–" : value.toFixed(digits))
-export const significant = (value) => (value == null ? "–" : String(Number(value.toPrecision(4))))
+export const significant = (value) => (value == null ? "–" : fourDigits.format(value))
 
 /** Says a number of operations with its prefix: 3.6e15 is "3.6 PFLOP". */
 export function flop(value) {

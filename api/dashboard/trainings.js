@@ -70,7 +70,9 @@ class Trainings {
 
   #drawChart() {
     const drawn = this.drawn
-    this.chart.replaceChildren(h("h2", {}, "Learning curves"), drawn.length ? curvesFigure(drawn, this.curves) : h("p", { class: "muted" }, "Choose trainings below; a curve begins with the first epoch."))
+    const { paddingLeft, paddingRight } = getComputedStyle(this.chart)
+    const width = Math.max(240, this.chart.clientWidth - parseFloat(paddingLeft) - parseFloat(paddingRight))
+    this.chart.replaceChildren(h("h2", {}, "Learning curves"), drawn.length ? curvesFigure(drawn, this.curves, width) : h("p", { class: "muted" }, "Choose trainings below; a curve begins with the first epoch."))
   }
 
   #downloads() {
@@ -107,21 +109,21 @@ class Trainings {
   }
 }
 
-const [WIDTH, HEIGHT, LEFT, TOP, BOTTOM] = [720, 240, 48, 10, 24]
+const [HEIGHT, LEFT, TOP, BOTTOM] = [240, 48, 10, 24]
 
-/** Validation accuracy by epoch, full; training accuracy, faint. */
-function curvesFigure(trainings, curves) {
+/** Validation accuracy by epoch, full; training accuracy, faint. Drawn for a width, so that text keeps its size. */
+function curvesFigure(trainings, curves, width) {
   const all = trainings.flatMap((one) => curves.get(one.id) ?? [])
   const most = Math.max(...all.map((epoch) => Math.max(epoch.validation_accuracy, epoch.train_accuracy)))
   const least = Math.min(...all.map((epoch) => Math.min(epoch.validation_accuracy, epoch.train_accuracy)))
   const last = Math.max(2, ...all.map((epoch) => epoch.epoch), ...trainings.map((one) => one.epochs))
-  const x = (epoch) => LEFT + ((WIDTH - LEFT - 8) * (epoch - 1)) / (last - 1)
+  const x = (epoch) => LEFT + ((width - LEFT - 8) * (epoch - 1)) / (last - 1)
   const y = (value) => TOP + (HEIGHT - TOP - BOTTOM) * (most > least ? 1 - (value - least) / (most - least) : 0.5)
   const line = (one, place, field, faint) => s("polyline", { points: (curves.get(one.id) ?? []).map((epoch) => `${x(epoch.epoch)},${y(epoch[field])}`).join(" "), class: `curve curve-${place}`, opacity: faint ? 0.3 : 1 })
   const words = trainings.map((one) => `training ${one.id}: best ${percent(one.best_accuracy)} at epoch ${one.best_epoch}`).join("; ")
   return h("figure", { class: "curves" },
-    s("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": `Validation accuracy by epoch. ${words}` },
-      [most, least].map((value) => s("g", {}, s("line", { x1: LEFT, x2: WIDTH, y1: y(value), y2: y(value), stroke: "var(--line)" }), s("text", { x: 0, y: y(value) + 4 }, percent(value)))),
+    s("svg", { viewBox: `0 0 ${width} ${HEIGHT}`, role: "img", "aria-label": `Validation accuracy by epoch. ${words}` },
+      [most, least].map((value) => s("g", {}, s("line", { x1: LEFT, x2: width, y1: y(value), y2: y(value), stroke: "var(--line)" }), s("text", { x: 0, y: y(value) + 4 }, percent(value)))),
       [1, last].map((epoch) => s("text", { x: x(epoch), y: HEIGHT - 4, "text-anchor": epoch === 1 ? "start" : "end" }, `epoch ${epoch}`)),
       trainings.map((one, place) => s("g", {}, line(one, place, "train_accuracy", true), line(one, place, "validation_accuracy", false),
         (curves.get(one.id) ?? []).map((epoch) => s("circle", { cx: x(epoch.epoch), cy: y(epoch.validation_accuracy), r: 2.5, class: `curve-dot curve-${place}` }, s("title", {}, `training ${one.id}, epoch ${epoch.epoch}: ${percent(epoch.validation_accuracy)} of validation, ${percent(epoch.train_accuracy)} of training images`)))))),

@@ -39,6 +39,6 @@ function content(workers, sweepId) {
     ["Works on", false, (worker) => (worker.sweep_id == null ? h("span", { class: "muted" }, "idle") : h("span", {}, worker.sweep_id === sweepId ? "this sweep" : h("a", { href: `#/sweeps/${worker.sweep_id}` }, `sweep ${worker.sweep_id}`), h("span", { class: "muted" }, worker.group_index == null ? " · a training" : ` · group ${worker.group_index}, ${worker.jobs} jobs`)))],
     ["Jobs a second", true, (worker) => significant(worker.jobs_per_s)],
     ["Last heartbeat", true, (worker) => ago(worker.last_seen_at)],
-    ["State", false, (worker) => (worker.problem ? h("span", {}, pill("failed"), " ", worker.problem) : pill(worker.sweep_id == null ? "pending" : "running"))],
+    ["State", false, (worker) => (worker.problem ? h("span", {}, pill("failed"), " ", worker.problem) : pill(worker.sweep_id == null ? "waiting" : "running"))],
   ], workers)
 }
