@@ -188,12 +188,12 @@ def show(training_id: TrainingArgument, url: UrlOption = None, as_json: JsonOpti
     _print([found])
     output.print_table(
         "\ncurve",
-        ["epoch", "train loss", "train %", "validation loss", "validation %", "images/s"],
+        ["epoch", "train loss", "train %", "validation loss", "validation %", "images/s", "device"],
         [
             (
                 one["epoch"], f"{one['train_loss']:.4f}", output.percent(one["train_accuracy"]),
                 f"{one['validation_loss']:.4f}", output.percent(one["validation_accuracy"]),
-                one["images_per_s"] and f"{one['images_per_s']:,.0f}",
+                one["images_per_s"] and f"{one['images_per_s']:,.0f}", one["device"],
             )
             for one in found["curve"]
         ],

@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import re
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,14 +18,19 @@ from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
 from shared.architecture import Architecture
-from shared.errors import CheckpointError
+from shared.errors import CheckpointError, EngineError
+from shared.results import Reason
 from shared.training import Recipe
+from worker.engine.faults import classify
+
+LEFTOVER_S = 24 * 3600.0  # nobody writes for so long
 
 log = structlog.get_logger(__name__)
 
 _MAGIC = b"convsweep checkpoint 1\n"
 _DIGEST_BYTES = 64  # sha256 in hexadecimal
 _NAME = "training-{id}-{fingerprint:.12}"
+_ANY = "training-*"
 _CHECKPOINT = re.compile(r"training-(\d+)-[0-9a-f]{12}\.checkpoint")
 
 
@@ -65,6 +71,7 @@ class TrainingFiles:
 
         Raises:
             CheckpointError: it is damaged, or belongs to another training.
+            EngineError: there is no memory for it now.
             OSError: it cannot be read.
         """
         try:
@@ -78,6 +85,7 @@ class TrainingFiles:
         try:
             found = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
+            _check_memory(error)
             raise CheckpointError(f"{self.checkpoint.name} cannot be read: {error}") from error
         if found["fingerprint"] != self._fingerprint:
             raise CheckpointError(
@@ -117,9 +125,28 @@ class TrainingFiles:
             partial.unlink(missing_ok=True)
 
 
+def _check_memory(error: Exception) -> None:
+    """Raises an EngineError where an error only says that there is no memory for a state now."""
+    if isinstance(error, RuntimeError):
+        fault = classify(error, torch.device("cpu"))
+        if fault is not None and fault.reason is Reason.OUT_OF_MEMORY:
+            raise EngineError(f"{fault.reason}: {fault.cause}") from error
+
+
+def drop_leftovers(folder: Path) -> None:
+    """Deletes what writers that were killed long ago have left half written.
+
+    Raises:
+        OSError: it cannot be deleted.
+    """
+    for partial in folder.glob(f".{_ANY}.*.part"):
+        if time.time() - partial.stat().st_mtime > LEFTOVER_S:
+            partial.unlink(missing_ok=True)
+
+
 def trainings_with_checkpoint(folder: Path) -> Iterator[int]:
     """Yields the ids of trainings that have left a checkpoint in ``folder``, of any database."""
-    for path in folder.glob("training-*.checkpoint"):
+    for path in folder.glob(f"{_ANY}.checkpoint"):
         if found := _CHECKPOINT.fullmatch(path.name):
             yield int(found[1])
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import structlog
+from pydantic import ValidationError
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 from structlog.contextvars import bound_contextvars
@@ -24,7 +25,12 @@ from shared.errors import (
 from shared.settings import Settings
 from shared.status import TrainingStatus
 from shared.training import best_epoch
-from worker.checkpoints import TrainingFiles, fingerprint, trainings_with_checkpoint
+from worker.checkpoints import (
+    TrainingFiles,
+    drop_leftovers,
+    fingerprint,
+    trainings_with_checkpoint,
+)
 from worker.device import Device
 from worker.engine.datasets import TrainingImages
 from worker.engine.timing import DeviceLock
@@ -85,7 +91,8 @@ class Trainer:
             if self._claim(training_id, token):
                 with bound_contextvars(lease=str(token)):
                     self._work(terms, images, token)
-                self._tidy()
+                if not self.should_stop():
+                    self._tidy()
 
     def _terms(self, training_id: int) -> TrainingTerms:
         with self._session_factory() as session:
@@ -123,14 +130,26 @@ class Trainer:
             self._heartbeat.drop()
 
     def _tidy(self) -> None:
-        """Deletes checkpoints that no training goes on from any more: cancelled, or completed."""
-        for training_id in trainings_with_checkpoint(self._settings.trainings):
+        """Deletes files of which nobody has any use; one that cannot be deleted stays."""
+        folder = self._settings.trainings
+        for training_id in trainings_with_checkpoint(folder):
             try:
-                terms = self._terms(training_id)
-            except TrainingNotFoundError:
-                continue  # it may be another database's
-            if terms.status in (TrainingStatus.COMPLETED, TrainingStatus.CANCELLED):
-                self._files(terms, str(terms.dataset_hash)).drop_checkpoint()
+                self._drop_ended(training_id)
+            except (OSError, ValidationError) as error:
+                log.warning("checkpoint_not_dropped", training_id=training_id, error=str(error))
+        try:
+            drop_leftovers(folder)
+        except OSError as error:
+            log.warning("leftovers_not_dropped", error=str(error))
+
+    def _drop_ended(self, training_id: int) -> None:
+        """Deletes the checkpoint of a training that will not go on: cancelled, or completed."""
+        try:
+            terms = self._terms(training_id)
+        except TrainingNotFoundError:
+            return  # of a sweep that is no more, or another service's
+        if terms.status in (TrainingStatus.COMPLETED, TrainingStatus.CANCELLED):
+            self._files(terms, str(terms.dataset_hash)).drop_checkpoint()
 
     def _files(self, terms: TrainingTerms, dataset_hash: str) -> TrainingFiles:
         mark = fingerprint(terms.architecture, terms.recipe, dataset_hash)
@@ -164,24 +183,27 @@ class Trainer:
 
         The note says what was wrong with the checkpoint.
         """
-
-        def new() -> Training:
-            device = self._device
-            return Training(
-                terms.architecture, terms.recipe, images, device.torch_device, device.model
-            )
-
-        training = new()
         try:
-            state = files.load()
-            if state is not None:
-                training.load_state(state)
-                log.info("training_resumed", epoch=len(training.results))
-            return training, None
+            return self._from_checkpoint(terms, images, files), None
         except CheckpointError as error:
-            log.warning("checkpoint_unusable", error=error.message)
-            files.set_aside()
-            return new(), f"Begun anew: {error.message}"
+            wrong = error.message
+        log.warning("checkpoint_unusable", error=wrong)
+        training = self._new(terms, images)  # the other one is no more: there is room for one
+        files.set_aside()
+        return training, f"Begun anew: {wrong}"
+
+    def _from_checkpoint(
+        self, terms: TrainingTerms, images: TrainingImages, files: TrainingFiles
+    ) -> Training:
+        training, state = self._new(terms, images), files.load()
+        if state is not None:
+            training.load_state(state)
+            log.info("training_resumed", epoch=len(training.results))
+        return training
+
+    def _new(self, terms: TrainingTerms, images: TrainingImages) -> Training:
+        device = self._device
+        return Training(terms.architecture, terms.recipe, images, device.torch_device, device.model)
 
     @contextmanager
     def _alone(self, terms: TrainingTerms) -> Iterator[None]:

@@ -4,7 +4,8 @@ import { ask, download } from "./api.js"
 import { announce, count, emptyState, h, network, percent, pill, s, significant, table } from "./dom.js"
 import { here, setParams } from "./route.js"
 
-const EVERY_MS = 3000
+const EVERY_MS = 3000 // while trainings go on
+const IDLE_EVERY_MS = 10000
 const CURVES = 6
 const OPEN = ["pending", "running", "paused"]
 
@@ -23,6 +24,7 @@ class Trainings {
     this.rows = h("section", { class: "card flush", "aria-label": "Trainings" })
     this.chart = h("section", { class: "card", "aria-label": "Learning curves" })
     this.element = h("div", { class: "panel" }, this.chart, this.rows)
+    new ResizeObserver(() => { if (this.trainings.length && this.chart.clientWidth !== this.width) this.#drawChart() }).observe(this.chart)
   }
 
   async load() {
@@ -39,8 +41,9 @@ class Trainings {
   }
 
   async poll() {
-    while (!this.signal.aborted && OPEN.some((state) => this.counts[state])) {
-      await new Promise((resolve) => setTimeout(resolve, EVERY_MS))
+    while (!this.signal.aborted) {
+      const open = OPEN.some((state) => this.counts[state])
+      await new Promise((resolve) => setTimeout(resolve, open ? EVERY_MS : IDLE_EVERY_MS))
       try { if (!this.signal.aborted) await this.load() } catch { /* the next turn asks again */ }
     }
   }
@@ -70,8 +73,9 @@ class Trainings {
 
   #drawChart() {
     const drawn = this.drawn
+    this.width = this.chart.clientWidth
     const { paddingLeft, paddingRight } = getComputedStyle(this.chart)
-    const width = Math.max(240, this.chart.clientWidth - parseFloat(paddingLeft) - parseFloat(paddingRight))
+    const width = Math.max(240, this.width - parseFloat(paddingLeft) - parseFloat(paddingRight))
     this.chart.replaceChildren(h("h2", {}, "Learning curves"), drawn.length ? curvesFigure(drawn, this.curves, width) : h("p", { class: "muted" }, "Choose trainings below; a curve begins with the first epoch."))
   }
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from playwright.sync_api import Page, expect
 
+from tests.acceptance.conftest import Cluster
 from tests.browser.conftest import Json
 
 
@@ -40,3 +41,17 @@ def test_the_table_of_trainings_is_downloaded(
 def test_a_sweep_without_trainings_says_how_to_train(page: Page, site: str) -> None:
     page.goto(f"{site}/#/sweeps/2?tab=trainings")
     expect(page.get_by_text("convsweep train 2")).to_be_visible()
+
+
+def test_a_training_that_is_asked_for_elsewhere_appears_and_goes_on_by_itself(
+    page: Page, site: str, live_cluster: Cluster
+) -> None:
+    page.goto(f"{site}/#/sweeps/2?tab=trainings")
+    expect(page.get_by_text("Nothing is trained yet")).to_be_visible()
+    wanted = {"select": {"by": "rank", "count": 1}, "recipe": {"epochs": 4, "augment": "none"}}
+    with live_cluster.client() as client:
+        client.create_trainings(2, wanted)
+    row = page.locator("section[aria-label=Trainings] tbody tr")
+    expect(row).to_contain_text("4 / 4", timeout=60_000)
+    expect(row).to_contain_text("completed")
+    expect(page.locator(".curves g > polyline")).to_have_count(2)

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import resource
 import signal
 import subprocess
@@ -31,6 +32,7 @@ from shared.space import LayerSpace, SearchSpace
 from tests.conftest import SessionFactory, serving
 from tests.integration.cutting_proxy import Cut, CuttingProxy
 from tests.integration.scenario import add_worker, claimed, complete, rejection, success, trial
+from worker.checkpoints import LEFTOVER_S
 from worker.device import open_device
 from worker.execution import Executor
 from worker.heartbeat import Heartbeat
@@ -248,22 +250,34 @@ def test_a_training_that_goes_on_elsewhere_says_where_each_epoch_ran_and_no_rate
     assert (found["device"], found["images_per_s"]) == ("Device B", None)
 
 
+NO_MEMORY = {  # what PyTorch raises where there is none
+    "torch.load": RuntimeError(
+        "[enforce fail at alloc_cpu.cpp:127] . DefaultCPUAllocator: can't allocate memory: "
+        "you tried to allocate 4096 bytes. Error code 12 (Cannot allocate memory)"
+    ),
+    "torch.optim.AdamW.load_state_dict": torch.OutOfMemoryError(
+        "CUDA out of memory. Tried to allocate 2.00 GiB."
+    ),
+}
+
+
+@pytest.mark.parametrize("step", NO_MEMORY)
 def test_a_checkpoint_for_which_there_is_no_memory_now_stays_for_the_next_attempt(
-    site: Site, monkeypatch: pytest.MonkeyPatch
+    step: str, site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sweep_id = site.add_sweep()
     training_id = site.ask(sweep_id, {"by": "rank", "count": 1})["trainings"][0]["id"]
     half_done(site, training_id)
 
-    def no_memory(*_: Any) -> None:
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+    def no_memory(*_: Any, **_more: Any) -> None:
+        raise NO_MEMORY[step]
 
     with monkeypatch.context() as patch:
-        patch.setattr(torch.optim.AdamW, "load_state_dict", no_memory)
+        patch.setattr(step, no_memory)
         site.worker().train(training_id)
     found = site.client.get_training(training_id)
     assert (found["status"], found["epochs_done"], found["attempt"]) == ("pending", 2, 1)
-    assert "out of memory" in found["error"]
+    assert "out_of_memory" in found["error"]
     assert site.files() == [".checkpoint"]
     site.worker().train(training_id)
     found = site.client.get_training(training_id)
@@ -300,7 +314,9 @@ def test_an_epoch_or_an_end_whose_commit_gets_no_answer_is_written_once_and_know
     assert "training_dropped" not in caplog.text
 
 
-def test_checkpoints_of_cancelled_trainings_are_deleted_and_no_others(site: Site) -> None:
+def test_checkpoints_of_cancelled_trainings_and_old_leftovers_are_deleted_and_no_others(
+    site: Site,
+) -> None:
     sweep_id = site.add_sweep()
     for job in (1, 2, 3):
         site.ask(sweep_id, {"by": "ids", "job_ids": [job]})
@@ -309,11 +325,16 @@ def test_checkpoints_of_cancelled_trainings_are_deleted_and_no_others(site: Site
     folder = site.settings.trainings
     foreign = folder / f"training-1-{'0' * 12}.checkpoint"  # another database's
     foreign.write_bytes(b"")
+    new, old = (folder / f".training-9-{place}.checkpoint.x.part" for place in "ab")
+    for partial in (new, old):
+        partial.write_bytes(b"")
+    os.utime(old, (time.time() - 2 * LEFTOVER_S,) * 2)
     site.client.steer_training(1, "cancel")
     site.worker().train(3)
     left = {path.name.rpartition("-")[0] for path in folder.glob("*.checkpoint")}
     assert left == {"training-1", "training-2"}
     assert foreign.exists()
+    assert (new.exists(), old.exists()) == (True, False)
     assert len(list(folder.glob("training-1-*.checkpoint"))) == 1
 
 

@@ -34,8 +34,9 @@ class DeviceLock:
     """One lock per device across the processes of a machine, kept in the file ``path``.
 
     Whoever computes holds it ``shared``, whoever times holds it ``exclusive`` and is alone. Waiting
-    for the exclusive lock keeps new sharers out, and whoever has been alone lets those who wait go
-    first. Without a path it does nothing. The system lets go when a process ends, however it ends.
+    for the exclusive lock keeps new sharers out, and whoever has been alone lets one of those who
+    wait go first. Without a path it does nothing. The system lets go when a process ends, however
+    it ends.
     """
 
     def __init__(self, path: Path | None) -> None:

@@ -25,7 +25,7 @@ from worker.engine.timing import arithmetic
 CHUNK_IMAGES = 1024  # augmented at once: a GPU would wait for its orders with fewer
 CPU_CHUNK_IMAGES = 256  # more do not fit its caches
 VALIDATION_BATCH = 512
-CPU_VALIDATION_BATCH = 64  # the same
+CPU_VALIDATION_BATCH = 64  # for the same two reasons
 
 Progress = Callable[[], None]
 
@@ -263,7 +263,7 @@ class Training:
             with engine_errors(self._device):
                 self.network.load_state_dict(state["network"])
                 self._optimizer.load_state_dict(state["optimizer"])
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise CheckpointError(f"This is no state of this training: {error}") from error
         self.results, self.best_weights = results, best_weights
 

@@ -30,6 +30,7 @@ _SUMMARY = """
     CROSS JOIN LATERAL (
         SELECT sum(seconds) AS seconds,
             CASE WHEN count(*) = count(images_per_s) AND count(DISTINCT device) <= 1
+                  AND count(device) IN (0, count(*))  -- older epochs do not say theirs
                  THEN count(*) / nullif(sum(1 / images_per_s), 0) END AS images_per_s
         FROM training_epochs WHERE training_id = t.id
     ) total
