@@ -26,7 +26,7 @@ from shared.training import Augment, Recipe, best_epoch
 from worker.engine.datasets import TrainingImages, load_dataset, load_training_images
 from worker.engine.training import Training, build_trainable
 from worker.engine.tree import evaluate_group
-from worker.memory import keep_freed_memory
+from worker.memory import freed_memory_kept
 
 NETWORKS = {
     "small": ((5, 3, 5), (3, 2, 1), (2, 1, 1)),
@@ -239,8 +239,8 @@ def main() -> None:
     arguments.epochs = arguments.epochs or (30 if arguments.short else 3)
     if arguments.short and arguments.images == parser.get_default("images"):
         arguments.images = 800
-    keep_freed_memory()  # as workers do; the published way profits too
-    figures = short_training(arguments) if arguments.short else compare(arguments)
+    with freed_memory_kept():  # as workers do; the published way profits too
+        figures = short_training(arguments) if arguments.short else compare(arguments)
     figures["load_average"] = round(os.getloadavg()[0], 2)
     if arguments.json:
         print(json.dumps(figures))

@@ -23,7 +23,6 @@ from worker.engine.timing import DeviceLock
 from worker.engine.tree import evaluate_group
 from worker.execution import Evaluate, Executor
 from worker.heartbeat import HUNG_STATUS, Heartbeat
-from worker.memory import keep_freed_memory
 from worker.metrics import serve_metrics
 from worker.placement import place_worker
 from worker.readiness import available_datasets
@@ -53,7 +52,6 @@ def run_worker(
         UnavailableError: its metrics cannot be served where the settings say.
     """
     configure_logging(settings)
-    keep_freed_memory()
     found = devices or list_devices(
         settings.device, settings.memory_budget, settings.workers_per_device
     )

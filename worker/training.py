@@ -4,7 +4,7 @@ import json
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import structlog
 from pydantic import ValidationError
@@ -37,6 +37,7 @@ from worker.engine.timing import DeviceLock
 from worker.engine.training import Training
 from worker.execution import COMPLETION_RETRY_S, GIVE_WAY_S, HandBack, describe_environment
 from worker.heartbeat import Heartbeat
+from worker.memory import freed_memory_kept
 from worker.metrics import WorkerMetrics
 from worker.readiness import Readiness
 
@@ -89,10 +90,14 @@ class Trainer:
                 return
             token = uuid.uuid4()
             if self._claim(training_id, token):
-                with bound_contextvars(lease=str(token)):
+                with bound_contextvars(lease=str(token)), self._memory():
                     self._work(terms, images, token)
                 if not self.should_stop():
                     self._tidy()
+
+    def _memory(self) -> AbstractContextManager[object]:
+        on_cpu = self._device.torch_device.type == "cpu"
+        return freed_memory_kept() if on_cpu else nullcontext()
 
     def _terms(self, training_id: int) -> TrainingTerms:
         with self._session_factory() as session:
