@@ -5,9 +5,11 @@ import { count, duration, figures, flop, h } from "./dom.js"
 import { link } from "./route.js"
 
 const WAIT_MS = 350
+const REMEMBERED = 5 // sweeps whose pace is asked for
+const ALIKE = 10 // networks with more than so many times the FLOPs have another pace
 
 export async function show(view, { params, signal }) {
-  const [presets, pace] = await Promise.all([ask("/v1/presets", { signal }), paceHere(signal)])
+  const [presets, paces] = await Promise.all([ask("/v1/presets", { signal }), pacesHere(signal)])
   const names = Object.keys(presets)
   const chosen = names.includes(params.get("preset")) ? params.get("preset") : "quick"
   const name = h("input", { type: "text", name: "name", maxlength: 200, placeholder: "optional, for the list of sweeps" })
@@ -16,7 +18,7 @@ export async function show(view, { params, signal }) {
   const preview = h("div", { class: "panel", "aria-live": "polite" })
   const start = h("button", { type: "submit", class: "primary" }, "Start this sweep")
   const pick = (preset) => { editor.value = pretty(presets[preset].sweep); later() }
-  const later = debounced(() => showPreview({ editor, problem, preview, start, pace, signal }))
+  const later = debounced(() => showPreview({ editor, problem, preview, start, paces, signal }))
   editor.addEventListener("input", later)
   const form = h("form", { class: "columns", on: { submit: (event) => { event.preventDefault(); create({ name, editor, problem, start }) } } },
     h("div", { class: "card" },
@@ -44,7 +46,7 @@ function read(editor) {
 
 let turn = null
 
-async function showPreview({ editor, problem, preview, start, pace, signal }) {
+async function showPreview({ editor, problem, preview, start, paces, signal }) {
   const mine = (turn = Symbol())
   try {
     const body = read(editor)
@@ -52,7 +54,7 @@ async function showPreview({ editor, problem, preview, start, pace, signal }) {
     if (mine !== turn) return
     problem.hidden = true
     start.disabled = false
-    preview.replaceChildren(...described(found, body.protocol?.trials ?? 1, pace))
+    preview.replaceChildren(...described(found, body.protocol?.trials ?? 1, paces))
   } catch (error) {
     if (error.name === "AbortError" || mine !== turn) return
     problem.hidden = false
@@ -61,24 +63,27 @@ async function showPreview({ editor, problem, preview, start, pace, signal }) {
   }
 }
 
-function described(found, trials, pace) {
+function described(found, trials, paces) {
   const lost = Object.entries(found.invalid).filter(([, many]) => many)
+  const each = found.flops_per_trial / Math.max(found.valid, 1)
+  const pace = paces.find((one) => each < ALIKE * one.flopsEach && one.flopsEach < ALIKE * each)
   const seconds = pace && (found.flops_per_trial * trials) / pace.flopsPerS
   return [
     figures([["architectures", count(found.total)], ["fit their input", count(found.valid)], ["groups", count(found.groups)], ["arithmetic", flop(found.flops_per_trial * trials)], ["estimated time", pace ? `about ${duration(seconds)}` : "unknown"]]),
-    h("p", { class: "muted small" }, pace ? `At the pace of sweep ${pace.id}: ${flop(pace.flopsPerS)}/s, everything counted. Small networks take longer than their FLOPs say.` : "No sweep has finished here yet, so nothing is known of this cluster's pace."),
+    h("p", { class: "muted small" }, pace ? `At the pace of sweep ${pace.id}: ${flop(pace.flopsPerS)}/s, everything counted. Small networks take longer than their FLOPs say.` : `No sweep of networks of such a size (${flop(each)} each) has finished here lately, so nothing is known of this cluster's pace with them.`),
     lost.length ? h("p", { class: "small" }, `Not measured: ${lost.map(([reason, many]) => `${count(many)} ${reason.replaceAll("_", " ")}`).join(", ")}.`) : null,
   ].filter(Boolean)
 }
 
-/** FLOPs a second, overhead and all, of the latest sweep that completed here. */
-async function paceHere(signal) {
+/** FLOPs a second, overhead and all, and FLOPs of a network of the latest sweeps that completed here. */
+async function pacesHere(signal) {
   const { sweeps } = await ask("/v1/sweeps?page_size=20", { signal })
-  const last = sweeps.find((sweep) => sweep.status === "completed" && sweep.completed_at && sweep.counts.completed)
-  if (!last) return null
-  const { flops_per_trial } = await ask("/v1/sweeps/preview", { method: "POST", body: { space: last.space, protocol: last.protocol }, signal })
-  const seconds = (Date.parse(last.completed_at) - Date.parse(last.created_at)) / 1000
-  return { id: last.id, flopsPerS: (flops_per_trial * last.protocol.trials) / Math.max(seconds, 1) }
+  const ended = sweeps.filter((sweep) => sweep.status === "completed" && sweep.completed_at && sweep.counts.completed)
+  return Promise.all(ended.slice(0, REMEMBERED).map(async ({ id, space, protocol, created_at, completed_at }) => {
+    const { flops_per_trial, valid } = await ask("/v1/sweeps/preview", { method: "POST", body: { space, protocol }, signal })
+    const seconds = (Date.parse(completed_at) - Date.parse(created_at)) / 1000
+    return { id, flopsPerS: (flops_per_trial * protocol.trials) / Math.max(seconds, 1), flopsEach: flops_per_trial / Math.max(valid, 1) }
+  }))
 }
 
 async function create({ name, editor, problem, start }) {

@@ -11,7 +11,7 @@ from tests.browser.conftest import Json, opened
 PICTURES = {
     "dashboard-sweep": ("#/sweeps/1", "light", 1280, 1180),
     "dashboard-dark": ("#/sweeps/1?color=throughput&x=flops", "dark", 1280, 1180),
-    "dashboard-effects": ("#/sweeps/1?tab=effects", "light", 1280, 2050),
+    "dashboard-effects": ("#/sweeps/1?tab=effects", "light", 1280, 2420),
     "dashboard-network": ("#/jobs/{best}", "light", 1280, 1500),
     "dashboard-trainings": ("#/sweeps/1?tab=trainings", "light", 1280, 980),
     "dashboard-compare": ("#/compare?jobs={best},{second}", "light", 1280, 900),
