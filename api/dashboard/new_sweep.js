@@ -70,7 +70,7 @@ function described(found, trials, paces) {
   const seconds = pace && (found.flops_per_trial * trials) / pace.flopsPerS
   return [
     figures([["architectures", count(found.total)], ["fit their input", count(found.valid)], ["groups", count(found.groups)], ["arithmetic", flop(found.flops_per_trial * trials)], ["estimated time", pace ? `about ${duration(seconds)}` : "unknown"]]),
-    h("p", { class: "muted small" }, pace ? `At the pace of sweep ${pace.id}: ${flop(pace.flopsPerS)}/s, everything counted. Small networks take longer than their FLOPs say.` : `No sweep of networks of such a size (${flop(each)} each) has finished here lately, so nothing is known of this cluster's pace with them.`),
+    h("p", { class: "muted small" }, pace ? `At the pace of sweep ${pace.id}: ${flop(pace.flopsPerS)}/s, everything counted. Small networks take longer than their FLOPs say.` : `No sweep of networks of such a size (${flop(each)} a trial) has finished here lately, so nothing is known of this cluster's pace with them.`),
     lost.length ? h("p", { class: "small" }, `Not measured: ${lost.map(([reason, many]) => `${count(many)} ${reason.replaceAll("_", " ")}`).join(", ")}.`) : null,
   ].filter(Boolean)
 }
