@@ -52,9 +52,9 @@ def test_a_broker_restart_needs_no_restart_of_a_worker(
     site.wait_running(sweep_id)
     broker.stop()
     time.sleep(3)
+    running = site.rows("SELECT token FROM leases")  # before: soon after it all may be claimed
     broker.start()
     restarted = time.monotonic()
-    running = site.rows("SELECT token FROM leases")
     site.wait(lambda: _claimed_since(site, [row.token for row in running]), "a new claim", 60)
     measured("work after a broker restart", time.monotonic() - restarted)
     site.wait_completed(sweep_id)

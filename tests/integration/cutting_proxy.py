@@ -40,31 +40,35 @@ class CuttingProxy:
     def _pass_on(self, client: socket.socket) -> None:
         with client, socket.socket(socket.AF_UNIX) as server, suppress(OSError):
             server.connect(self._target)
-            answers = threading.Thread(target=_pump, args=(server, client), daemon=True)
+            silent = threading.Event()
+            answers = threading.Thread(target=_pump, args=(server, client, silent), daemon=True)
             answers.start()
             while data := client.recv(65_536):
                 if self.cut is not None and COMMIT in data:
-                    self._cut_around(data, client, server)
+                    silent.set()  # no answer comes back from here on
+                    self._cut_around(data, server, answers)
                     break
                 server.sendall(data)
             else:
                 server.shutdown(socket.SHUT_WR)
             answers.join()
 
-    def _cut_around(self, data: bytes, client: socket.socket, server: socket.socket) -> None:
+    def _cut_around(self, data: bytes, server: socket.socket, answers: threading.Thread) -> None:
+        """Returns when the session is over in Postgres; the client learns of its end only then."""
         cut, self.cut = self.cut, None
         self.cuts += 1
-        client.shutdown(socket.SHUT_RDWR)  # no answer comes back from here on
         if cut is Cut.AFTER:
             server.sendall(data + b"X\0\0\0\4")  # Postgres commits, then ends the session
         server.shutdown(socket.SHUT_WR)
+        answers.join()
 
 
-def _pump(source: socket.socket, sink: socket.socket) -> None:
-    """Passes on what comes until the source ends, also when the sink takes nothing any more."""
+def _pump(source: socket.socket, sink: socket.socket, silent: threading.Event) -> None:
+    """Reads until the source ends and passes on what comes, as long as the sink takes it."""
     while data := source.recv(65_536):
-        with suppress(OSError):
-            sink.sendall(data)
+        if not silent.is_set():
+            with suppress(OSError):
+                sink.sendall(data)
 
 
 @contextmanager
