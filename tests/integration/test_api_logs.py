@@ -1,7 +1,9 @@
 """What the API says of a request: its id, its log line, and nothing of its insides."""
 
 import re
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import httpx
@@ -40,8 +42,14 @@ def logged(lines: list[Any]) -> dict[str, Any]:
     return dict(line)
 
 
-def capture() -> Any:
-    return capture_logs(processors=[structlog.contextvars.merge_contextvars])
+@contextmanager
+def capture() -> Iterator[list[Any]]:
+    """Collects what is logged; the line about a request comes after its answer."""
+    with capture_logs(processors=[structlog.contextvars.merge_contextvars]) as lines:
+        yield lines
+        deadline = time.monotonic() + 5
+        while time.monotonic() < deadline and not any(x["event"] == "request" for x in lines):
+            time.sleep(0.01)
 
 
 def test_a_request_is_logged_with_its_route_its_ids_and_never_its_key(
