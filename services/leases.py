@@ -183,12 +183,12 @@ def check_dataset_hash(sweep_id: int, dataset: str, mine: str, pinned: str) -> N
         )
 
 
-def has_completed(session: Session, claim: Claim) -> bool:
-    """Says whether the results of a claim have been written, for one whose commit got no answer.
+def has_completed(session: Session, token: uuid.UUID) -> bool:
+    """Says whether the results under a lease have been written, for when a commit got no answer.
 
-    Nobody but the claim's own worker can have written them.
+    Nobody but the worker that holds the lease can have written them.
     """
-    return lease_queries.find_lease_outcome(session, claim.token) == "completed"
+    return lease_queries.find_lease_outcome(session, token) == "completed"
 
 
 def decline_group(session: Session, sweep_id: int, group: int) -> None:

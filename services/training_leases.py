@@ -114,11 +114,6 @@ def complete_training(session: Session, token: uuid.UUID, weights: str | None) -
     _check_held(training_queries.complete_training(session, token, weights))
 
 
-def has_completed(session: Session, token: uuid.UUID) -> bool:
-    """Says whether a training has been ended by ``token``, for one whose commit got no answer."""
-    return lease_queries.find_lease_outcome(session, token) == "completed"
-
-
 def release_training(session: Session, token: uuid.UUID) -> int:
     """Hands a training back unharmed, to be hinted at once; returns how many were handed back."""
     if not lease_queries.end_leases(session, [token], "released"):

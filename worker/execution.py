@@ -253,7 +253,7 @@ class Executor:
                 leases.complete_claim(session, claim, outcomes, environment)
         except StaleLeaseError:
             with self._session_factory() as session:
-                if not leases.has_completed(session, claim):
+                if not leases.has_completed(session, claim.token):
                     self.metrics.note_stale_completion()
                     raise
             log.info("completion_found_written")

@@ -12,7 +12,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 from structlog.contextvars import bound_contextvars
 
-from services import training_leases
+from services import leases, training_leases
 from services.training_leases import TrainingTerms
 from shared.errors import (
     CheckpointError,
@@ -262,7 +262,7 @@ class Trainer:
             self._write(lambda session: training_leases.complete_training(session, token, weights))
         except StaleLeaseError:
             with self._session_factory() as session:
-                if not training_leases.has_completed(session, token):
+                if not leases.has_completed(session, token):
                     raise
             log.info("completion_found_written")
 
