@@ -90,7 +90,7 @@ LABEL org.opencontainers.image.title="convsweep flower" \
 USER 10001:10001
 EXPOSE 5555
 ENTRYPOINT ["celery"]
-CMD ["--app", "shared.celery_app", "flower"]
+CMD ["--app", "shared.messaging.celery_app", "flower"]
 
 FROM base AS worker
 COPY --from=worker-libraries /opt/libraries /opt/libraries

@@ -6,17 +6,16 @@ from contextlib import asynccontextmanager
 from fastapi import Depends, FastAPI, Security
 from fastapi.middleware.cors import CORSMiddleware
 
-from api.admission import Admission
-from api.deadline import Deadline
+from api.dashboard_page import serve_dashboard
 from api.deps import bind_ids, refuse_unknown_parameters
-from api.docs import key_scheme, serve_docs
 from api.errors import register_error_handlers
-from api.guard import Guard
-from api.hub import Hub
 from api.metrics import RequestTimes, make_registry
-from api.openapi import describe
-from api.page import serve_dashboard
-from api.requests import RequestLog
+from api.middleware.admission import Admission
+from api.middleware.deadline import Deadline
+from api.middleware.guard import Guard
+from api.middleware.request_log import RequestLog
+from api.openapi.docs_page import key_scheme, serve_docs
+from api.openapi.document import describe
 from api.routes import (
     analysis,
     events,
@@ -29,6 +28,7 @@ from api.routes import (
     system,
     trainings,
 )
+from api.streaming.hub import Hub
 from shared.db.session import in_transactions, make_engine, make_session_factory
 from shared.settings import Settings, get_settings
 from shared.version import code_version

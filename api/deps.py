@@ -11,10 +11,10 @@ import structlog
 from fastapi import Depends, Header, Path, Query, Request
 from sqlalchemy.orm import Session, sessionmaker
 
-from services.filters import Filters, parse_filters
-from services.page_tokens import MAX_ID, MAX_TOKEN_CHARACTERS
-from shared.errors import InvalidInputError
-from shared.ranking import MAX_FITNESS_WEIGHT
+from services.leaderboard.filters import Filters, parse_filters
+from services.leaderboard.page_tokens import MAX_ID, MAX_TOKEN_CHARACTERS
+from shared.domain.errors import InvalidInputError
+from shared.domain.ranking import MAX_FITNESS_WEIGHT
 
 MAX_PAGE_SIZE = 1000
 

@@ -11,7 +11,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
 
-from shared import errors
+from shared.domain import errors
 
 STATUS_BY_ERROR: dict[type[errors.ConvsweepError], HTTPStatus] = {
     errors.ConvsweepError: HTTPStatus.INTERNAL_SERVER_ERROR,

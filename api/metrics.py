@@ -13,8 +13,8 @@ from prometheus_client.registry import Collector
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
-from services.metrics import ClusterState, read_cluster_state
-from shared.broker import connect_broker, count_hints
+from services.monitoring.totals import ClusterState, read_cluster_state
+from shared.messaging.broker import connect_broker, count_hints
 from shared.metrics import REQUEST_BUCKETS_S, new_registry
 from shared.settings import Settings
 

@@ -30,7 +30,7 @@ from shared.settings import Settings
 from tests.acceptance.faults import Broker, Child, Postgres, Site
 from tests.acceptance.invariants import Answers, answers, broken, differing
 from tests.conftest import migrate
-from worker.engine.digits import read_digits
+from worker.engine.data.digits import read_digits
 
 LEASE_S = 5.0
 RESEND_S = 3.0

@@ -29,12 +29,12 @@ from bench.workload import (
     valid_group,
     widest_group,
 )
-from shared.architecture import Architecture, LayerConfig
-from shared.protocol import Gates, Protocol, Scope, Timing, Weights
-from shared.space import random_cnn_2025
-from shared.status import JobStatus
-from worker.engine.datasets import Dataset, load_dataset
-from worker.engine.tree import evaluate_group
+from shared.domain.architecture import Architecture, LayerConfig
+from shared.domain.protocol import Gates, Protocol, Scope, Timing, Weights
+from shared.domain.space import random_cnn_2025
+from shared.domain.status import JobStatus
+from worker.engine.data.datasets import Dataset, load_dataset
+from worker.engine.evaluate import evaluate_group
 
 OTHER_GROUPS = 3  # before memory is measured
 

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 
 from bench.workload import Group, noise_dataset, sample_groups
-from shared.protocol import Gates, Protocol
-from worker.engine.tree import evaluate_group
+from shared.domain.protocol import Gates, Protocol
+from worker.engine.evaluate import evaluate_group
 
 IMAGES = (125, 250, 500, 1000, 2000)
 CHANNELS = (8, 16, 32, 64, 128)

@@ -13,12 +13,12 @@ from pathlib import Path
 import torch
 
 from bench.transaction_times import watch_transactions
-from shared.architecture import Architecture
-from shared.protocol import Protocol
-from shared.results import JobOutcome, TrialResult
+from shared.domain.architecture import Architecture
+from shared.domain.measurements import JobOutcome, TrialResult
+from shared.domain.protocol import Protocol
+from shared.domain.status import JobStatus
 from shared.settings import get_settings
-from shared.status import JobStatus
-from worker.engine.datasets import Dataset
+from worker.engine.data.datasets import Dataset
 from worker.process import run_worker
 
 BITS = bytes(63)  # as for 500 validation images

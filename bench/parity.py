@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from sklearn.linear_model import RidgeClassifier
 
 from bench.workload import Group, sample_groups
-from shared.architecture import Architecture
-from shared.protocol import Protocol, Scope, Weights
-from worker.engine.datasets import Dataset, load_dataset
+from shared.domain.architecture import Architecture
+from shared.domain.protocol import Protocol, Scope, Weights
+from worker.engine.data.datasets import Dataset, load_dataset
+from worker.engine.evaluate import predict_trial
 from worker.engine.layers import build_network
-from worker.engine.tree import predict_trial
 
 CPU = torch.device("cpu")
 BATCH_SIZE = 32

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from sklearn.linear_model import RidgeClassifier
 from torch import Tensor, nn
 
-from shared.architecture import Architecture
-from worker.engine.datasets import Dataset
+from shared.domain.architecture import Architecture
+from worker.engine.data.datasets import Dataset
 
 BATCH_SIZE = 32
 

@@ -90,7 +90,7 @@ def measure_sweeps(
     client: httpx.Client, settings: Settings, counts: list[int], repeats: int
 ) -> list[dict[str, float]]:
     """Returns the median run of every number of workers, while a dispatcher runs."""
-    with processes(settings, "cli.dispatcher"):
+    with processes(settings, "dispatcher"):
         return [
             median_run([sweep_once(client, settings, count) for _ in range(repeats)])
             for count in counts

@@ -10,12 +10,12 @@ import numpy as np
 from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session, sessionmaker
 
-from services.leases import claim_group, complete_claim
-from services.workers import register_worker
+from services.leasing.group_leases import claim_group, complete_claim
+from services.monitoring.workers import register_worker
 from shared.db.session import make_engine, make_session_factory
-from shared.results import Environment, JobOutcome, TrialResult
+from shared.domain.measurements import Environment, JobOutcome, TrialResult
+from shared.domain.status import JobStatus
 from shared.settings import Settings
-from shared.status import JobStatus
 
 GROUP_JOBS = 36
 GROUPS_MEASURED = 300

@@ -14,12 +14,18 @@ import httpx
 from sqlalchemy import Engine, text
 
 from bench.queue_growth import GROUP_JOBS, space_of
-from services.leases import claim_group, complete_claim
-from services.workers import register_worker
+from services.leasing.group_leases import claim_group, complete_claim
+from services.monitoring.workers import register_worker
 from shared.db.session import make_engine, make_session_factory
-from shared.results import Environment, JobOutcome, Throughput, ThroughputSource, TrialResult
+from shared.domain.measurements import (
+    Environment,
+    JobOutcome,
+    Throughput,
+    ThroughputSource,
+    TrialResult,
+)
+from shared.domain.status import JobStatus
 from shared.settings import get_settings
-from shared.status import JobStatus
 
 HERE = Environment("bench", "cuda", "most jobs", "digits", "00" * 32, {})
 _ENVIRONMENTS = """

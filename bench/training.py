@@ -20,13 +20,13 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
-from shared.architecture import Architecture, LayerConfig
-from shared.protocol import MemoryFormat, Precision, Protocol
-from shared.training import Augment, Recipe, best_epoch
-from worker.engine.datasets import TrainingImages, load_dataset, load_training_images
-from worker.engine.training import Training, build_trainable
-from worker.engine.tree import evaluate_group
-from worker.memory import freed_memory_kept
+from shared.domain.architecture import Architecture, LayerConfig
+from shared.domain.protocol import MemoryFormat, Precision, Protocol
+from shared.domain.recipe import Augment, Recipe, best_epoch
+from worker.engine.cpu.memory import freed_memory_kept
+from worker.engine.data.datasets import TrainingImages, load_dataset, load_training_images
+from worker.engine.evaluate import evaluate_group
+from worker.engine.training.loop import Training, build_trainable
 
 NETWORKS = {
     "small": ((5, 3, 5), (3, 2, 1), (2, 1, 1)),

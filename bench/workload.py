@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
-from shared.architecture import Architecture
-from shared.protocol import Protocol
-from shared.space import SearchSpace, random_cnn_2025
-from worker.engine.datasets import Dataset
-from worker.engine.products import times_transposed
+from shared.domain.architecture import Architecture
+from shared.domain.protocol import Protocol
+from shared.domain.space import SearchSpace, random_cnn_2025
+from worker.engine.cpu.products import times_transposed
+from worker.engine.data.datasets import Dataset
 
 INPUT_SHAPE = (3, 96, 96)
 Group = list[Architecture]

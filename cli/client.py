@@ -11,9 +11,9 @@ import httpx
 from httpx_sse import EventSource
 
 from cli.leaderboard import Leaderboard
-from services.filters import parse_assignments
-from shared.errors import ConvsweepError
-from shared.events import EVENTS, End, Event
+from services.leaderboard.filters import parse_assignments
+from shared.domain.errors import ConvsweepError
+from shared.domain.events import EVENTS, End, Event
 from shared.settings import LOOPBACK_NAMES
 
 Json = dict[str, Any]

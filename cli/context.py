@@ -5,9 +5,9 @@ from typing import Annotated
 import typer
 
 from cli.client import Client
-from cli.local import find_cluster
+from cli.embedded.local import find_cluster
 from cli.output import fail
-from shared.errors import InvalidInputError
+from shared.domain.errors import InvalidInputError
 from shared.settings import Settings, get_settings
 
 UrlOption = Annotated[

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from shared.errors import ConvsweepError
+from shared.domain.errors import ConvsweepError
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -4,19 +4,9 @@ import sys
 
 import typer
 
-from cli import (
-    analysis_commands,
-    backup_commands,
-    cluster_commands,
-    data_commands,
-    demo,
-    key_commands,
-    output,
-    result_commands,
-    sweep_commands,
-    training_commands,
-)
-from shared.errors import ConvsweepError
+from cli import output
+from cli.commands import analysis, backup, cluster, data, demo, keys, results, sweeps, trainings
+from shared.domain.errors import ConvsweepError
 from shared.version import code_version
 
 app = typer.Typer(
@@ -42,27 +32,27 @@ def options(
     """Evaluates every architecture of a search space, exactly once."""
 
 
-app.add_typer(sweep_commands.app, name="sweep")
-app.add_typer(data_commands.app, name="data")
-app.add_typer(analysis_commands.app, name="analyze")
-app.add_typer(key_commands.app, name="key")
-app.add_typer(training_commands.app, name="training")
+app.add_typer(sweeps.app, name="sweep")
+app.add_typer(data.app, name="data")
+app.add_typer(analysis.app, name="analyze")
+app.add_typer(keys.app, name="key")
+app.add_typer(trainings.app, name="training")
 for command in (
-    cluster_commands.up,
-    cluster_commands.down,
+    cluster.up,
+    cluster.down,
     demo.demo,
-    result_commands.top,
-    result_commands.job,
-    result_commands.export,
-    analysis_commands.plot,
-    training_commands.train,
-    cluster_commands.doctor,
-    cluster_commands.api,
-    cluster_commands.dispatcher,
-    cluster_commands.worker,
-    cluster_commands.migrate,
-    backup_commands.backup,
-    backup_commands.restore,
+    results.top,
+    results.job,
+    results.export,
+    analysis.plot,
+    trainings.train,
+    cluster.doctor,
+    cluster.api,
+    cluster.dispatcher,
+    cluster.worker,
+    cluster.migrate,
+    backup.backup,
+    backup.restore,
 ):
     app.command()(command)
 

@@ -20,9 +20,9 @@ from rich.progress import (
 
 from cli import output
 from cli.client import ApiError, ApiUnreachableError, Client
-from shared import events
-from shared.events import End, Event, Leader, Unavailable, Worker
-from shared.status import JobStatus, SweepStatus
+from shared.domain import events
+from shared.domain.events import End, Event, Leader, Unavailable, Worker
+from shared.domain.status import JobStatus, SweepStatus
 
 AGAIN_S = 1.0
 UNAVAILABLE = 503

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from sqlalchemy.exc import OperationalError
 
-from shared.errors import ConvsweepError
+from shared.domain.errors import ConvsweepError
 
 
 def database_away(error: OperationalError) -> str:

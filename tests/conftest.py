@@ -22,7 +22,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from api.server import Server
 from shared.db.session import make_engine, make_session_factory
-from shared.queue import HintQueue, make_celery
+from shared.messaging.queue import HintQueue, make_celery
 from shared.settings import Settings, child_environment
 
 # what tests may lose in a power cut, they need not wait for

@@ -25,7 +25,7 @@ def run() -> None:
 @app.command()
 def datasets() -> None:
     """Prints what is known about every dataset, as JSON."""
-    from worker.engine.datasets import list_datasets
+    from worker.engine.data.datasets import list_datasets
 
     infos = list_datasets(get_settings().data_dir)
     print(json.dumps([asdict(info) for info in infos]))
@@ -34,7 +34,7 @@ def datasets() -> None:
 @app.command()
 def fetch(name: str) -> None:
     """Downloads a public dataset into the data folder."""
-    from worker.engine.datasets import fetch_dataset
+    from worker.engine.data.datasets import fetch_dataset
 
     fetch_dataset(name, get_settings().data_dir)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from shared.errors import DeviceUnavailableError
+from shared.domain.errors import DeviceUnavailableError
 
 CPU_MEMORY_BUDGET_BYTES = 4 * 2**30
 

@@ -11,8 +11,9 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
-from services import device_leases, leases, workers
-from shared.errors import StaleLeaseError
+from services.leasing import device_leases, group_leases
+from services.monitoring import workers
+from shared.domain.errors import StaleLeaseError
 
 log = structlog.get_logger(__name__)
 
@@ -107,7 +108,7 @@ class Heartbeat(threading.Thread):
             if token is None:
                 return
             try:
-                leases.renew_lease(session, token, self._lease_s)
+                group_leases.renew_lease(session, token, self._lease_s)
             except StaleLeaseError:
                 self._lost = token
 

@@ -11,9 +11,9 @@ from prometheus_client import Counter, Gauge, Histogram, start_http_server
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from shared.errors import UnavailableError
+from shared.domain.errors import UnavailableError
+from shared.domain.measurements import JobOutcome
 from shared.metrics import TRIAL_BUCKETS_S, new_registry
-from shared.results import JobOutcome
 from shared.settings import Settings
 from shared.version import code_version
 from worker.device import Device

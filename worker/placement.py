@@ -11,7 +11,8 @@ import structlog
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
-from services import device_leases, workers
+from services.leasing import device_leases
+from services.monitoring import workers
 from shared.settings import Settings
 from worker.device import Device
 

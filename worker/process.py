@@ -11,23 +11,24 @@ from celery.worker import state
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
-from services import device_leases, workers
+from services.leasing import device_leases
+from services.monitoring import workers
 from shared.db.session import make_engine, make_session_factory
-from shared.errors import DeviceUnavailableError
+from shared.domain.errors import DeviceUnavailableError
 from shared.logs import configure_logging
-from shared.queue import make_celery
+from shared.messaging.queue import make_celery
 from shared.settings import Settings
 from shared.version import code_version
 from worker.device import Device, list_devices
+from worker.engine.evaluate import evaluate_group
 from worker.engine.timing import DeviceLock
-from worker.engine.tree import evaluate_group
-from worker.execution import Evaluate, Executor
+from worker.evaluation.executor import Evaluate, Executor
 from worker.heartbeat import HUNG_STATUS, Heartbeat
 from worker.metrics import serve_metrics
 from worker.placement import place_worker
-from worker.readiness import available_datasets
+from worker.preparation import available_datasets
 from worker.tasks import register_tasks
-from worker.training import Trainer
+from worker.training.trainer import Trainer
 
 log = structlog.get_logger(__name__)
 

@@ -10,10 +10,10 @@ from celery.exceptions import WorkerShutdown
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from sqlalchemy.exc import InterfaceError, OperationalError
 
-from shared.errors import DevicePoisonedError
-from shared.queue import EVALUATE_GROUP, TRAIN_NETWORK
-from worker.execution import Executor
-from worker.training import Trainer
+from shared.domain.errors import DevicePoisonedError
+from shared.messaging.queue import EVALUATE_GROUP, TRAIN_NETWORK
+from worker.evaluation.executor import Executor
+from worker.training.trainer import Trainer
 
 log = structlog.get_logger(__name__)
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import torch
 
-from shared.architecture import Architecture, LayerConfig
-from shared.errors import InvalidInputError
-from shared.protocol import Protocol
+from shared.domain.architecture import Architecture, LayerConfig
+from shared.domain.errors import InvalidInputError
+from shared.domain.protocol import Protocol
 from worker.engine.layers import build_network
 
 

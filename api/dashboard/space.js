@@ -1,4 +1,4 @@
-// Which architecture has which place in a sweep's space; the order is that of shared/space.py.
+// Which architecture has which place in a sweep's space; the order is that of shared/domain/space.py.
 
 export const LAYER_FIELDS = ["channels", "kernel_size", "stride", "dilation", "padding", "activation"]
 

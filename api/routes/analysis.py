@@ -4,7 +4,10 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Response
 
-from api.analysis_schemas import (
+from api.deps import FitnessWeight, JobId, ReadingSession, RowFilters, SweepId
+from api.openapi.document import raises, sends
+from api.openapi.filter_parameters import FILTER_PARAMETERS
+from api.schemas.analysis import (
     CorrelationsOut,
     EffectsOut,
     ImportanceOut,
@@ -13,15 +16,13 @@ from api.analysis_schemas import (
     ParetoOut,
     SweepComparisonOut,
 )
-from api.deps import FitnessWeight, JobId, ReadingSession, RowFilters, SweepId
-from api.filters import FILTER_PARAMETERS
-from api.openapi import raises, sends
-from services import analysis, comparison, plots
-from services.page_tokens import MAX_ID
-from services.results import Selection
-from shared.choices import CorrelationMethod, PlotFormat, PlotKind, Target
-from shared.errors import NoResultsError, NotComparableError
-from shared.ranking import FITNESS_WEIGHT
+from services.analysis import analyses, comparison
+from services.analysis.columns import Selection
+from services.leaderboard.page_tokens import MAX_ID
+from services.plotting import plots
+from shared.domain.choices import CorrelationMethod, PlotFormat, PlotKind, Target
+from shared.domain.errors import NoResultsError, NotComparableError
+from shared.domain.ranking import FITNESS_WEIGHT
 
 router = APIRouter(prefix="/v1", tags=["analysis"])
 
@@ -43,7 +44,7 @@ def correlations(
     method: Method = CorrelationMethod.PEARSON,
 ) -> CorrelationsOut:
     """Correlates parameters, ratio, accuracies, throughput, times and fitness with each other."""
-    found = analysis.correlate_results(
+    found = analyses.correlate_results(
         session, sweep_id, Selection(filters, fitness_weight), method
     )
     return CorrelationsOut.of(found)
@@ -62,7 +63,7 @@ def pareto(
 ) -> ParetoOut:
     """Lists the networks that no other one beats in accuracy and throughput."""
     return ParetoOut.of(
-        analysis.find_pareto_front(session, sweep_id, Selection(filters, fitness_weight))
+        analyses.find_pareto_front(session, sweep_id, Selection(filters, fitness_weight))
     )
 
 
@@ -80,7 +81,7 @@ def effects(
 ) -> EffectsOut:
     """Means of a result at every level of every parameter, with 95 % intervals."""
     return EffectsOut.of(
-        analysis.estimate_main_effects(
+        analyses.estimate_main_effects(
             session, sweep_id, Selection(filters, fitness_weight), target
         )
     )
@@ -104,7 +105,7 @@ def interactions(
 ) -> InteractionsOut:
     """Means of a result for every two levels of every two parameters, with 95 % intervals."""
     return InteractionsOut.of(
-        analysis.estimate_interactions(
+        analyses.estimate_interactions(
             session, sweep_id, Selection(filters, fitness_weight), target, parameter or ()
         )
     )
@@ -124,7 +125,7 @@ def importance(
 ) -> ImportanceOut:
     """Which share of a result's variance each parameter and each two of them explain."""
     return ImportanceOut.of(
-        analysis.estimate_importance(session, sweep_id, Selection(filters, fitness_weight), target)
+        analyses.estimate_importance(session, sweep_id, Selection(filters, fitness_weight), target)
     )
 
 

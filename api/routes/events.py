@@ -7,9 +7,9 @@ from fastapi import APIRouter, Depends, Header, Request
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from api.deps import SweepId
-from api.hub import Hub, Stream
-from services.live import Cursor
-from shared.events import NAMES
+from api.streaming.hub import Hub, Stream
+from services.live.changes import Cursor
+from shared.domain.events import NAMES
 
 router = APIRouter(prefix="/v1/sweeps", tags=["events"])
 

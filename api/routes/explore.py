@@ -7,15 +7,15 @@ from fastapi import APIRouter, Query, Response
 from fastapi.responses import JSONResponse
 
 from api.deps import FitnessWeight, JobId, ReadingSession, RowFilters, SweepId
-from api.explore_schemas import AnswersByImageOut, NeighbourOut, PointsOut
-from api.filters import FILTER_PARAMETERS
-from api.openapi import raises
-from services.answers import tally_answers
-from services.neighbours import find_neighbours
-from services.points import POINT_FIELDS, load_points
-from services.results import Selection
-from shared.errors import NoResultsError, NotComparableError
-from shared.ranking import FITNESS_WEIGHT
+from api.openapi.document import raises
+from api.openapi.filter_parameters import FILTER_PARAMETERS
+from api.schemas.explore import AnswersByImageOut, NeighbourOut, PointsOut
+from services.analysis.answers import tally_answers
+from services.analysis.columns import Selection
+from services.analysis.neighbours import find_neighbours
+from services.analysis.points import POINT_FIELDS, load_points
+from shared.domain.errors import NoResultsError, NotComparableError
+from shared.domain.ranking import FITNESS_WEIGHT
 
 router = APIRouter(prefix="/v1", tags=["results"])
 

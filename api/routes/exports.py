@@ -6,11 +6,11 @@ from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import StreamingResponse
 
 from api.deps import FitnessWeight, RowFilters, SweepId
-from api.filters import FILTER_PARAMETERS
-from api.openapi import sends
-from services.export import export_rows
-from shared.choices import ExportFormat, ExportRows
-from shared.ranking import FITNESS_WEIGHT
+from api.openapi.document import sends
+from api.openapi.filter_parameters import FILTER_PARAMETERS
+from services.exports.export import export_rows
+from shared.domain.choices import ExportFormat, ExportRows
+from shared.domain.ranking import FITNESS_WEIGHT
 
 router = APIRouter(prefix="/v1", tags=["results"])
 

@@ -3,8 +3,8 @@
 from fastapi import APIRouter
 
 from api.deps import ReadingSession
-from api.schemas import Health
-from services.workers import check_database
+from api.schemas.results import Health
+from services.monitoring.workers import check_database
 
 router = APIRouter(tags=["system"])
 

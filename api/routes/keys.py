@@ -6,10 +6,10 @@ import structlog
 from fastapi import APIRouter, Path, Response, status
 
 from api.deps import DbSession, ReadingSession
-from api.key_schemas import KeyCreatedOut, KeyIn, KeyOut
-from api.openapi import raises
-from services import keys as key_services
-from shared.errors import KeyNotFoundError
+from api.openapi.document import raises
+from api.schemas.keys import KeyCreatedOut, KeyIn, KeyOut
+from services.access import keys as key_services
+from shared.domain.errors import KeyNotFoundError
 
 router = APIRouter(prefix="/v1/keys", tags=["keys"])
 log = structlog.get_logger(__name__)

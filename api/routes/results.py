@@ -14,13 +14,13 @@ from api.deps import (
     RowFilters,
     SweepId,
 )
-from api.filters import FILTER_PARAMETERS
-from api.schemas import JobDetailOut, JobOut, JobPage, LeaderboardOut, leaderboard_fields
-from services import leaderboard
-from services.filters import DEFAULT_SORT
-from services.sweeps import get_sweep
-from shared.ranking import FITNESS_WEIGHT, SORT_FIELDS
-from shared.status import JobStatus
+from api.openapi.filter_parameters import FILTER_PARAMETERS
+from api.schemas.results import JobDetailOut, JobOut, JobPage, LeaderboardOut, leaderboard_fields
+from services.leaderboard import leaders
+from services.leaderboard.filters import DEFAULT_SORT
+from services.sweeps.sweeps import get_sweep
+from shared.domain.ranking import FITNESS_WEIGHT, SORT_FIELDS
+from shared.domain.status import JobStatus
 
 router = APIRouter(prefix="/v1", tags=["results"])
 
@@ -49,7 +49,7 @@ def show_leaderboard(
     page_token: PageToken = None,
 ) -> Response:
     """Ranks networks that pass the filters: completed ones, of one device model, unless asked."""
-    page = leaderboard.rank_jobs(
+    page = leaders.rank_jobs(
         session,
         sweep_id,
         filters,
@@ -71,7 +71,7 @@ def list_jobs(
     page_token: PageToken = None,
 ) -> JobPage:
     """Lists a sweep's jobs by id, of one state or all."""
-    page = leaderboard.list_jobs(
+    page = leaders.list_jobs(
         session, sweep_id, status=status, page_size=page_size, page_token=page_token
     )
     jobs = [JobOut.of(job) for job in page.jobs]
@@ -81,5 +81,5 @@ def list_jobs(
 @router.get("/jobs/{job_id}")
 def show_job(job_id: JobId, session: ReadingSession) -> JobDetailOut:
     """Shows one job with its trials, where each was measured, and every attempt at it."""
-    detail = leaderboard.get_job_detail(session, job_id)
+    detail = leaders.get_job_detail(session, job_id)
     return JobDetailOut.detailed(detail, get_sweep(session, detail.job.sweep_id).sweep.protocol)

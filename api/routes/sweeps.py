@@ -5,16 +5,16 @@ from fastapi import APIRouter, Response, status
 from pydantic import ValidationError
 
 from api.deps import DbSession, IdempotencyKey, PageSize, PageToken, ReadingSession, SweepId
-from api.openapi import raises
-from api.schemas import ExtensionIn, PreviewOut, SweepIn, SweepOut, SweepPage
-from services import sweeps as sweep_services
-from shared.errors import (
+from api.openapi.document import raises
+from api.schemas.results import ExtensionIn, PreviewOut, SweepIn, SweepOut, SweepPage
+from services.sweeps import sweeps as sweep_services
+from shared.domain.errors import (
     ConflictError,
     IdempotencyKeyReusedError,
     IllegalTransitionError,
     InvalidInputError,
 )
-from shared.protocol import Protocol
+from shared.domain.protocol import Protocol
 
 router = APIRouter(prefix="/v1/sweeps", tags=["sweeps"])
 log = structlog.get_logger(__name__)

@@ -4,10 +4,10 @@ from fastapi import APIRouter, Request, Response
 
 from api.deps import ReadingSession
 from api.metrics import CONTENT_TYPE, render
-from api.openapi import sends
-from api.schemas import PresetOut, WorkerOut
-from services.workers import list_workers, rate_workers
-from shared.space import SPACE_PRESETS
+from api.openapi.document import sends
+from api.schemas.results import PresetOut, WorkerOut
+from services.monitoring.workers import list_workers, rate_workers
+from shared.domain.space import SPACE_PRESETS
 
 router = APIRouter(tags=["system"])
 

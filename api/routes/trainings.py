@@ -8,8 +8,8 @@ from fastapi import APIRouter, Path, Query, Request, Response, status
 from fastapi.responses import FileResponse
 
 from api.deps import DbSession, PageSize, PageToken, ReadingSession, SweepId
-from api.openapi import raises, sends
-from api.training_schemas import (
+from api.openapi.document import raises, sends
+from api.schemas.trainings import (
     ProbeVsTrainedList,
     ProbeVsTrainedOut,
     SteeredOut,
@@ -19,19 +19,20 @@ from api.training_schemas import (
     TrainingsIn,
     TrainingsOut,
 )
-from services import plots, probe_vs_trained, trainings
-from services.page_tokens import MAX_ID
-from services.sweeps import get_sweep
-from services.training_tables import TableFormat, draw_table
-from shared.choices import PlotFormat
-from shared.errors import (
+from services.leaderboard.page_tokens import MAX_ID
+from services.plotting import plots
+from services.sweeps.sweeps import get_sweep
+from services.trainings import probe_vs_trained, trainings
+from services.trainings.tables import TableFormat, draw_table
+from shared.domain.choices import PlotFormat
+from shared.domain.errors import (
     IllegalTransitionError,
     InvalidFilterError,
     NoResultsError,
     UnknownFilterError,
     WeightsMissingError,
 )
-from shared.status import TrainingStatus
+from shared.domain.status import TrainingStatus
 
 router = APIRouter(prefix="/v1", tags=["trainings"])
 log = structlog.get_logger(__name__)

@@ -21,9 +21,9 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
-from shared.access import Scope
 from shared.db.base import Base as Base  # noqa: PLC0414 - with all tables in it
-from shared.status import JobStatus, SweepStatus, TrainingStatus
+from shared.domain.access import Scope
+from shared.domain.status import JobStatus, SweepStatus, TrainingStatus
 
 
 def _one_of(column: str, values: type[StrEnum]) -> str:

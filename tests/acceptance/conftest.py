@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from cli.client import Client
-from cli.local import ClusterInfo, find_cluster
+from cli.embedded.local import ClusterInfo, find_cluster
 from shared.settings import Settings
 from tests.acceptance.faults import LEASE_S as FAULT_LEASE_S
 from tests.acceptance.faults import Broker, Postgres, Site

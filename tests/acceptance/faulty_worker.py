@@ -19,13 +19,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from shared.architecture import Architecture
-from shared.protocol import Protocol
-from shared.results import JobOutcome
+from shared.domain.architecture import Architecture
+from shared.domain.measurements import JobOutcome
+from shared.domain.protocol import Protocol
 from shared.settings import get_settings
-from worker.engine.datasets import Dataset
+from worker.engine.data.datasets import Dataset
+from worker.engine.evaluate import evaluate_group
 from worker.engine.faults import classify
-from worker.engine.tree import evaluate_group
 from worker.process import run_worker
 
 PLAN: dict[str, Any] = json.loads(os.environ["FAULT_PLAN"])

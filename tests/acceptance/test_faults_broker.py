@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from shared.broker import QUEUE_NAME
-from shared.queue import EVALUATE_GROUP, HintQueue, make_celery
+from shared.messaging.broker import QUEUE_NAME
+from shared.messaging.queue import EVALUATE_GROUP, HintQueue, make_celery
 from tests.acceptance.conftest import small_sweep
 from tests.acceptance.faults import LEASE_S, Broker, Proxy, Site, measured
 from tests.acceptance.invariants import Answers, check

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from services.dispatch import reap_expired_leases
-from services.leases import Claim
-from shared.db.queries.jobs import complete_jobs
-from shared.errors import StaleLeaseError
-from shared.results import JobOutcome
+from services.dispatching.dispatch import reap_expired_leases
+from services.leasing.group_leases import Claim
+from shared.db.queries.sweeps.jobs import complete_jobs
+from shared.domain.errors import StaleLeaseError
+from shared.domain.measurements import JobOutcome
 from tests.acceptance.faults import ROOT
 from tests.acceptance.invariants import broken
 from tests.conftest import SessionFactory
@@ -24,12 +24,12 @@ from tests.integration import scenario
 ROUNDS = 25
 COPIED = ("shared", "services", "api", "worker", "cli", "migrations", "tests")
 TOKEN_GUARD = (
-    "shared/db/queries/jobs.py",
+    "shared/db/queries/sweeps/jobs.py",
     "WHERE jobs.lease_token = :token AND jobs.status = 'running'",
     "WHERE :token IS NOT NULL",
 )
 LEASE_GUARD = (
-    "services/leases.py",
+    "services/leasing/group_leases.py",
     'if not lease_queries.end_leases(session, [claim.token], "completed"):',
     'if lease_queries.end_leases(session, [claim.token], "completed") < 0:',
 )

@@ -4,9 +4,9 @@ import time
 
 import pytest
 
-from services.sweeps import cancel_sweep, pause_sweep, resume_sweep
+from services.sweeps.sweeps import cancel_sweep, pause_sweep, resume_sweep
 from shared.db.session import make_session_factory
-from shared.queue import HintQueue, make_celery
+from shared.messaging.queue import HintQueue, make_celery
 from tests.acceptance.conftest import small_sweep
 from tests.acceptance.faults import Site, measured
 from tests.acceptance.invariants import Answers, answers, broken, check

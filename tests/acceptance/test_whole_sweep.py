@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 from sklearn.linear_model import RidgeClassifier
 
-from shared.protocol import Protocol
+from shared.domain.protocol import Protocol
 from tests.acceptance.conftest import Cluster, check_counts, small_sweep
-from worker.engine.datasets import load_dataset
+from worker.engine.data.datasets import load_dataset
 
 
 def test_a_sweep_runs_from_post_to_leaderboard_export_and_plot(

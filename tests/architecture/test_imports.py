@@ -39,6 +39,6 @@ def test_api_loads_no_http_client() -> None:
     assert {"httpx", "requests", "urllib3", "aiohttp"}.isdisjoint(loaded_by("api.app"))
 
 
-@pytest.mark.parametrize("module", ["cli.main", "cli.dispatcher", "migrations.upgrade"])
+@pytest.mark.parametrize("module", ["cli.main", "dispatcher.process", "migrations.upgrade"])
 def test_nothing_outside_the_worker_loads_torch(module: str) -> None:
     assert HEAVY.isdisjoint(loaded_by(module))

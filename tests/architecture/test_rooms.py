@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-ROOMS = ("shared", "services", "api", "worker", "cli", "migrations")
+ROOMS = ("shared", "services", "api", "worker", "dispatcher", "cli", "migrations")
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 40
 

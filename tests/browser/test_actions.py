@@ -7,11 +7,11 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 from sqlalchemy.orm import Session
 
-from services.keys import create_key
-from shared.access import Scope
-from shared.results import JobOutcome, Reason
+from services.access.keys import create_key
+from shared.domain.access import Scope
+from shared.domain.measurements import JobOutcome, Reason
+from shared.domain.status import JobStatus
 from shared.settings import Settings
-from shared.status import JobStatus
 from tests.acceptance.conftest import Cluster
 from tests.browser.conftest import opened, sweep_body
 from tests.conftest import SessionFactory, serving

@@ -7,11 +7,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from shared.architecture import Architecture, LayerConfig
-from shared.protocol import Gates, Protocol
-from shared.results import JobOutcome
-from worker.engine.datasets import Dataset, load_dataset
-from worker.engine.tree import evaluate_group
+from shared.domain.architecture import Architecture, LayerConfig
+from shared.domain.measurements import JobOutcome
+from shared.domain.protocol import Gates, Protocol
+from worker.engine.data.datasets import Dataset, load_dataset
+from worker.engine.evaluate import evaluate_group
 
 CPU = torch.device("cpu")
 NOWHERE = Path("/nonexistent")

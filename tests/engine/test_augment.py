@@ -9,8 +9,8 @@ from sklearn.datasets import load_sample_images
 from torch import Tensor
 from torchvision.transforms import v2
 
-from shared.errors import InvalidInputError
-from worker.engine.augment import (
+from shared.domain.errors import InvalidInputError
+from worker.engine.training.augment import (
     BINS,
     OPERATIONS,
     SIGNED,

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from shared.protocol import Gates, Scope, Timing, Weights
-from shared.status import JobStatus
+from shared.domain.protocol import Gates, Scope, Timing, Weights
+from shared.domain.status import JobStatus
 from tests.engine.networks import digits, digits_protocol, evaluate, mixed_group, right_answers
-from worker.engine.tree import evaluate_group
+from worker.engine.evaluate import evaluate_group
 
 pytestmark = [
     pytest.mark.gpu,

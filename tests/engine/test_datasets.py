@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 import torch
 
-from shared.errors import (
+from shared.domain.errors import (
     DatasetCorruptError,
     DatasetError,
     DatasetMissingError,
     DatasetTooSmallError,
     InvalidInputError,
 )
-from shared.protocol import Protocol
+from shared.domain.protocol import Protocol
 from tests.engine.networks import NOWHERE, digits_protocol
-from worker.engine.datasets import fetch_dataset, list_datasets, load_dataset
+from worker.engine.data.datasets import fetch_dataset, list_datasets, load_dataset
 
 
 def write_npz(folder: Path, name: str = "mine", **changes: Any) -> Path:

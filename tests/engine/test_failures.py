@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from shared.architecture import Architecture
-from shared.errors import DevicePoisonedError
-from shared.protocol import Gates, Protocol
-from shared.results import JobOutcome, Reason
-from shared.status import JobStatus
+from shared.domain.architecture import Architecture
+from shared.domain.errors import DevicePoisonedError
+from shared.domain.measurements import JobOutcome, Reason
+from shared.domain.protocol import Gates, Protocol
+from shared.domain.status import JobStatus
 from tests.engine.networks import CPU, digits_protocol, evaluate, layer
-from worker.engine.datasets import Dataset
+from worker.engine.data.datasets import Dataset
+from worker.engine.evaluate import evaluate_group
 from worker.engine.faults import classify
-from worker.engine.tree import evaluate_group
 
 MIB = 2**20
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from worker.engine.lanes import Lanes
+from worker.engine.cpu.lanes import Lanes
 
 CPU = torch.device("cpu")
 

@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import nn
 
-from shared.architecture import Architecture, LayerConfig
-from shared.protocol import Protocol, Scope, Weights
-from shared.space import random_cnn_2025
+from shared.domain.architecture import Architecture, LayerConfig
+from shared.domain.protocol import Protocol, Scope, Weights
+from shared.domain.space import random_cnn_2025
 from tests.engine.networks import digits, digits_protocol, evaluate, layer, right_answers
 from worker.engine.layers import build_network, draw_layer, layer_seed, layer_seeds, network_shapes
-from worker.engine.ridge import encode_labels, fit_ridge, predict, scores
+from worker.engine.ridge.fit import encode_labels, fit_ridge, predict, scores
 
 A, B, C, D = layer(8), layer(8, 5), layer(4), layer(4, 5)
 SIBLING_SEEDS = [2_100_752_962_727_541_820, 8_010_509_919_213_986_027, 1_277_231_381_721_716_466]

@@ -9,13 +9,13 @@ import torch
 from sklearn.linear_model import RidgeClassifier
 from torch import Tensor
 
-from shared.architecture import Architecture
-from shared.space import random_cnn_2025
+from shared.domain.architecture import Architecture
+from shared.domain.space import random_cnn_2025
 from tests.engine.networks import digits, digits_protocol, evaluate, right_answers
-from worker.engine.blocks import fit_ridge_in_blocks
+from worker.engine.cpu.products import gram
 from worker.engine.layers import build_network
-from worker.engine.products import gram
-from worker.engine.ridge import encode_labels, fit_ridge, predict, scores
+from worker.engine.ridge.blocks import fit_ridge_in_blocks
+from worker.engine.ridge.fit import encode_labels, fit_ridge, predict, scores
 
 IMAGES = 90
 

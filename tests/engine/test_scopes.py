@@ -5,8 +5,8 @@ from itertools import combinations
 import numpy as np
 from scipy import stats
 
-from shared.architecture import Architecture
-from shared.protocol import Scope, Weights
+from shared.domain.architecture import Architecture
+from shared.domain.protocol import Scope, Weights
 from tests.engine.networks import digits_protocol, evaluate, layer
 
 TRIALS = 40

@@ -4,14 +4,14 @@ import pytest
 import torch
 from torch.nn import functional
 
-from shared.architecture import Architecture, LayerConfig
-from shared.protocol import Scope, Weights
+from shared.domain.architecture import Architecture, LayerConfig
+from shared.domain.protocol import Scope, Weights
 from tests.engine.networks import CPU, digits_protocol, evaluate, layer
 from tests.engine.test_tree import share_differing
 from worker.engine import forward
+from worker.engine.cpu.spectral import Plan, choose_spectral, convolve, transform, transform_kernel
 from worker.engine.forward import Forward
-from worker.engine.nodes import DrawnLayer, Network, grow_tree
-from worker.engine.spectral import Plan, choose_spectral, convolve, transform, transform_kernel
+from worker.engine.tree import DrawnLayer, Network, grow_tree
 
 TOLERANCE = 2e-6  # of the largest output; float32 direct convolutions have 1e-6
 

@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from shared.architecture import Architecture
-from shared.protocol import MemoryFormat, Precision, Timing
-from shared.results import ThroughputSource
+from shared.domain.architecture import Architecture
+from shared.domain.measurements import ThroughputSource
+from shared.domain.protocol import MemoryFormat, Precision, Timing
 from tests.engine.networks import CPU, digits_protocol, evaluate, layer, mixed_group
 from worker.engine.timing import (
     LEAST_RUNS,

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from shared.architecture import Architecture, LayerConfig
-from shared.errors import CheckpointError, DatasetTooSmallError, NonFiniteError
-from shared.protocol import MemoryFormat, Precision, Protocol
-from shared.training import Augment, EpochResult, Recipe, best_epoch
-from worker.engine.datasets import TrainingImages, load_training_images
-from worker.engine.training import Training, build_trainable, learning_rate
+from shared.domain.architecture import Architecture, LayerConfig
+from shared.domain.errors import CheckpointError, DatasetTooSmallError, NonFiniteError
+from shared.domain.protocol import MemoryFormat, Precision, Protocol
+from shared.domain.recipe import Augment, EpochResult, Recipe, best_epoch
+from worker.engine.data.datasets import TrainingImages, load_training_images
+from worker.engine.training.loop import Training, build_trainable, learning_rate
 
 CPU = torch.device("cpu")
 PUBLISHED = Path(__file__).parents[1] / "published_trained.json"

@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch.nn import functional
 
-from shared.architecture import Architecture
-from shared.protocol import Gates, Scope, Timing, Weights
-from shared.results import JobOutcome, Reason, ThroughputSource
-from shared.status import JobStatus
+from shared.domain.architecture import Architecture
+from shared.domain.measurements import JobOutcome, Reason, ThroughputSource
+from shared.domain.protocol import Gates, Scope, Timing, Weights
+from shared.domain.status import JobStatus
 from tests.engine.networks import (
     CPU,
     digits,
@@ -23,8 +23,8 @@ from tests.engine.networks import (
     mixed_group,
     right_answers,
 )
-from worker.engine.datasets import Dataset
-from worker.engine.tree import evaluate_group
+from worker.engine.data.datasets import Dataset
+from worker.engine.evaluate import evaluate_group
 
 MIB = 2**20
 IMAGES = 200

@@ -6,16 +6,16 @@ from dataclasses import replace
 import numpy as np
 from sqlalchemy.orm import Session
 
-from services.leases import fail_claim
-from services.training_leases import (
+from services.leasing.group_leases import fail_claim
+from services.leasing.training_leases import (
     append_epoch,
     begin_training,
     claim_training,
     complete_training,
 )
-from services.trainings import create_trainings
-from shared.results import TrialResult
-from shared.training import ByRank, EpochResult, Recipe
+from services.trainings.trainings import create_trainings
+from shared.domain.measurements import TrialResult
+from shared.domain.recipe import ByRank, EpochResult, Recipe
 from tests.integration.scenario import (
     GROUPS,
     add_sweep,

@@ -18,10 +18,10 @@ from schemathesis import checks
 from schemathesis.config import SchemathesisConfig
 
 from api.app import create_app
-from services.keys import create_key
-from services.page_tokens import MAX_ID
-from shared.access import Scope
+from services.access.keys import create_key
+from services.leaderboard.page_tokens import MAX_ID
 from shared.db.session import make_engine, make_session_factory
+from shared.domain.access import Scope
 from shared.settings import Settings
 from tests.conftest import migrate, serving
 from tests.fuzz.sweeps import JOBS, OPEN, TRAININGS, UNTOUCHED, fill

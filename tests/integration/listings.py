@@ -8,12 +8,12 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from services.leases import environment_row
-from services.sweeps import create_sweep
-from shared.db.queries.workers import upsert_environment
-from shared.protocol import Protocol
-from shared.ranking import FITNESS_WEIGHT, Range
-from shared.space import LayerSpace, SearchSpace
+from services.leasing.group_leases import environment_row
+from services.sweeps.sweeps import create_sweep
+from shared.db.queries.monitoring.workers import upsert_environment
+from shared.domain.protocol import Protocol
+from shared.domain.ranking import FITNESS_WEIGHT, Range
+from shared.domain.space import LayerSpace, SearchSpace
 from tests.integration.scenario import environment
 
 DEVICES = ("H100", "A100", "a processor")  # by number of completed jobs, about 6 : 3 : 1

@@ -7,13 +7,13 @@ import uuid
 from dataclasses import replace
 from pathlib import Path
 
-from services.workers import register_worker
+from services.monitoring.workers import register_worker
 from shared.db.session import make_engine, make_session_factory
 from shared.settings import Settings
 from worker.device import open_device
-from worker.execution import Executor
+from worker.evaluation.executor import Executor
 from worker.heartbeat import Heartbeat
-from worker.training import Trainer
+from worker.training.trainer import Trainer
 
 
 def main() -> None:

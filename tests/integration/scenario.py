@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from services.leases import Claim, claim_group, complete_claim
-from services.sweeps import create_sweep
-from services.workers import register_worker
-from shared.protocol import Order, Protocol
-from shared.results import (
+from services.leasing.group_leases import Claim, claim_group, complete_claim
+from services.monitoring.workers import register_worker
+from services.sweeps.sweeps import create_sweep
+from shared.domain.measurements import (
     Environment,
     JobOutcome,
     Reason,
@@ -18,8 +17,9 @@ from shared.results import (
     ThroughputSource,
     TrialResult,
 )
-from shared.space import LayerSpace, SearchSpace
-from shared.status import JobStatus
+from shared.domain.protocol import Order, Protocol
+from shared.domain.space import LayerSpace, SearchSpace
+from shared.domain.status import JobStatus
 
 COUNTED = tuple(status.value for status in JobStatus)
 GROUP_SIZE = 4

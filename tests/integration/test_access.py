@@ -16,8 +16,8 @@ from sqlalchemy.orm import Session
 
 from api import routes
 from cli.client import ApiError, Client
-from services.keys import create_key
-from shared.access import Scope
+from services.access.keys import create_key
+from shared.domain.access import Scope
 from shared.settings import Settings
 from tests.conftest import serving
 from tests.integration.scenario import add_sweep

@@ -12,11 +12,11 @@ from scipy import stats
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from services.leases import complete_claim
-from services.sweeps import create_sweep
-from shared.protocol import Protocol
-from shared.results import Environment, TrialResult
-from shared.space import SearchSpace
+from services.leasing.group_leases import complete_claim
+from services.sweeps.sweeps import create_sweep
+from shared.domain.measurements import Environment, TrialResult
+from shared.domain.protocol import Protocol
+from shared.domain.space import SearchSpace
 from tests.integration.listings import Reference, add_results
 from tests.integration.scenario import (
     add_sweep,

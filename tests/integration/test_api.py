@@ -9,7 +9,7 @@ import httpx
 import pytest
 from sqlalchemy.orm import Session
 
-from services.sweeps import cancel_sweep
+from services.sweeps.sweeps import cancel_sweep
 from shared.settings import Settings
 from tests.conftest import free_port, serving
 from tests.integration.scenario import (

@@ -13,7 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 from structlog.testing import capture_logs
 
-from shared.access import Scope
+from shared.domain.access import Scope
 from shared.settings import Settings
 from tests.conftest import serving
 from tests.integration.scenario import add_sweep

@@ -10,8 +10,8 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from services.leases import fail_claim
-from services.sweeps import cancel_sweep
+from services.leasing.group_leases import fail_claim
+from services.sweeps.sweeps import cancel_sweep
 from shared.settings import Settings
 from tests.conftest import serving
 from tests.integration.scenario import (

@@ -8,12 +8,12 @@ from sqlalchemy import text
 from sqlalchemy.exc import InternalError
 from sqlalchemy.orm import Session
 
-from services.dispatch import reap_expired_leases
-from services.leaderboard import get_job_detail
-from services.leases import Claim, fail_claim, release_claim
-from services.sweeps import cancel_sweep, retry_sweep
-from shared.results import JobOutcome, Reason
-from shared.status import JobStatus
+from services.dispatching.dispatch import reap_expired_leases
+from services.leaderboard.leaders import get_job_detail
+from services.leasing.group_leases import Claim, fail_claim, release_claim
+from services.sweeps.sweeps import cancel_sweep, retry_sweep
+from shared.domain.measurements import JobOutcome, Reason
+from shared.domain.status import JobStatus
 from tests.integration.scenario import (
     GROUP_SIZE,
     GROUPS,

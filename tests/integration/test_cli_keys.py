@@ -9,9 +9,9 @@ from sqlalchemy.orm import Session
 from typer.testing import CliRunner, Result
 
 from cli.main import app
-from services.keys import create_key
-from shared.access import Scope
-from shared.errors import InvalidInputError, UnavailableError
+from services.access.keys import create_key
+from shared.domain.access import Scope
+from shared.domain.errors import InvalidInputError, UnavailableError
 from shared.settings import Settings, get_settings
 from tests.conftest import free_port, serving
 from tests.integration.test_access import LOCKED

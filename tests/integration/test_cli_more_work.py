@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from typer.testing import CliRunner, Result
 
 from cli.main import app
-from services.leases import fail_claim
+from services.leasing.group_leases import fail_claim
 from tests.integration.scenario import GROUP_SIZE, add_sweep, claimed, finish_sweep
 
 

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from cli.client import ApiError, Client
 from cli.leaderboard import Leader, PandasMissingError
 from cli.main import app
-from shared.errors import InvalidFilterError
+from shared.domain.errors import InvalidFilterError
 from tests.integration.listings import Reference, add_results
 from tests.integration.scenario import add_sweep
 

@@ -9,11 +9,11 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from services.dispatch import reap_expired_leases, send_hints
-from services.leases import Claim, fail_claim, release_claim, renew_lease
-from services.sweeps import cancel_sweep, create_sweep, get_sweep, pause_sweep, resume_sweep
-from shared.errors import IllegalTransitionError, StaleLeaseError
-from shared.queue import HintQueue
+from services.dispatching.dispatch import reap_expired_leases, send_hints
+from services.leasing.group_leases import Claim, fail_claim, release_claim, renew_lease
+from services.sweeps.sweeps import cancel_sweep, create_sweep, get_sweep, pause_sweep, resume_sweep
+from shared.domain.errors import IllegalTransitionError, StaleLeaseError
+from shared.messaging.queue import HintQueue
 from tests.conftest import SessionFactory
 from tests.integration.scenario import (
     GROUPS,

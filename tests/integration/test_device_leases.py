@@ -9,8 +9,8 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from services.device_leases import give_back_device, renew_device, take_device
-from shared.errors import StaleLeaseError
+from services.leasing.device_leases import give_back_device, renew_device, take_device
+from shared.domain.errors import StaleLeaseError
 from tests.conftest import SessionFactory
 from tests.integration.scenario import add_worker
 

@@ -6,10 +6,10 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from services.devices import choose_devices
-from services.leases import complete_claim
-from services.sweeps import cancel_sweep, extend_sweep
-from shared.errors import InvalidInputError, SweepNotFoundError
+from services.leaderboard.device_choice import choose_devices
+from services.leasing.group_leases import complete_claim
+from services.sweeps.sweeps import cancel_sweep, extend_sweep
+from shared.domain.errors import InvalidInputError, SweepNotFoundError
 from tests.integration.scenario import (
     add_sweep,
     claimed,

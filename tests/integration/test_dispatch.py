@@ -11,14 +11,14 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from services.dispatch import reap_expired_leases, send_hints
-from services.leases import decline_group, release_claim
-from services.sweeps import cancel_sweep, create_sweep, pause_sweep, resume_sweep
-from shared.broker import QUEUE_NAME
+from services.dispatching.dispatch import reap_expired_leases, send_hints
+from services.leasing.group_leases import decline_group, release_claim
+from services.sweeps.sweeps import cancel_sweep, create_sweep, pause_sweep, resume_sweep
 from shared.db.models import Group
 from shared.db.session import make_engine, make_session_factory
-from shared.protocol import Order
-from shared.queue import EVALUATE_GROUP, HintQueue, make_celery
+from shared.domain.protocol import Order
+from shared.messaging.broker import QUEUE_NAME
+from shared.messaging.queue import EVALUATE_GROUP, HintQueue, make_celery
 from shared.settings import Settings
 from tests.conftest import SessionFactory
 from tests.integration.scenario import (

@@ -10,10 +10,10 @@ from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
-from services.sweeps import create_sweep, pause_sweep
-from shared.architecture import Architecture
-from shared.protocol import DeviceClass, Protocol
-from shared.results import JobOutcome
+from services.sweeps.sweeps import create_sweep, pause_sweep
+from shared.domain.architecture import Architecture
+from shared.domain.measurements import JobOutcome
+from shared.domain.protocol import DeviceClass, Protocol
 from shared.settings import Settings
 from tests.conftest import SessionFactory
 from tests.integration.cutting_proxy import Cut, CuttingProxy
@@ -26,9 +26,9 @@ from tests.integration.scenario import (
     success,
     trial,
 )
-from worker import execution
 from worker.device import open_device
-from worker.execution import Executor
+from worker.evaluation import executor as executor_module
+from worker.evaluation.executor import Executor
 from worker.heartbeat import Heartbeat
 
 OWN_SHAPE = (3, 8, 8)
@@ -78,8 +78,8 @@ class Site:
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(execution, "GIVE_WAY_S", 0.0)
-    monkeypatch.setattr(execution, "COMPLETION_RETRY_S", 0.01)
+    monkeypatch.setattr(executor_module, "GIVE_WAY_S", 0.0)
+    monkeypatch.setattr(executor_module, "COMPLETION_RETRY_S", 0.01)
 
 
 @pytest.fixture
@@ -140,7 +140,7 @@ def test_completion_of_a_lease_that_somebody_ended_is_dropped(
     sweep_id = site.add_sweep(small_protocol())
 
     def expire_meanwhile(*arguments: Any, **named: Any) -> list[JobOutcome]:
-        from services.dispatch import reap_expired_leases
+        from services.dispatching.dispatch import reap_expired_leases
 
         with sessions.begin() as other:
             other.execute(text("UPDATE leases SET expires_at = now() - interval '1 s'"))
@@ -266,7 +266,7 @@ def test_first_claim_of_a_sweep_is_small_and_later_ones_take_seconds(
     site: Site, sessions: SessionFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What a job costs is learnt from each sweep anew; cheap jobs go in whole groups."""
-    monkeypatch.setattr(execution, "FIRST_CLAIM_JOBS", 3)
+    monkeypatch.setattr(executor_module, "FIRST_CLAIM_JOBS", 3)
     claimed: list[int] = []
 
     def watched(architectures: Sequence[Architecture], *more: Any, **named: Any) -> Any:

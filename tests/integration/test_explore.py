@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from sqlalchemy.orm import Session
 
-from services.points import POINT_FIELDS
-from services.sweeps import create_sweep
-from services.workers import note_labels
-from shared.space import SearchSpace
+from services.analysis.points import POINT_FIELDS
+from services.monitoring.workers import note_labels
+from services.sweeps.sweeps import create_sweep
+from shared.domain.space import SearchSpace
 from tests.integration.scenario import (
     add_sweep,
     claimed,

@@ -19,10 +19,10 @@ from sqlalchemy.pool import Pool
 from typer.testing import CliRunner
 
 from cli.main import app
-from services.export import CHUNK_BYTES, ROW_GROUP_ROWS, export_rows
-from services.filters import parse_filters
-from services.statistics.intervals import trial_interval
-from shared.choices import ExportFormat, ExportRows
+from services.analysis.statistics.intervals import trial_interval
+from services.exports.export import CHUNK_BYTES, ROW_GROUP_ROWS, export_rows
+from services.leaderboard.filters import parse_filters
+from shared.domain.choices import ExportFormat, ExportRows
 from tests.conftest import SessionFactory
 from tests.integration.listings import SPACE, Reference, add_results
 from tests.integration.scenario import add_sweep, finish_sweep

@@ -10,12 +10,12 @@ import pytest
 from sqlalchemy import Engine, event, text
 from sqlalchemy.orm import Session
 
-from api import hub as hub_module
-from api.hub import Hub, Stream
-from services.live import Cursor
+from api.streaming import hub as hub_module
+from api.streaming.hub import Hub, Stream
+from services.live.changes import Cursor
 from shared.db.session import make_engine, make_session_factory
-from shared.errors import SweepNotFoundError, UnavailableError
-from shared.events import End, Event, Leader, Progress, Unavailable
+from shared.domain.errors import SweepNotFoundError, UnavailableError
+from shared.domain.events import End, Event, Leader, Progress, Unavailable
 from shared.settings import Settings
 from tests.integration.scenario import (
     GROUP_SIZE,

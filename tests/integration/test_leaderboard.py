@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from services.filters import parse_filters
-from services.leaderboard import LeaderPage, list_jobs, rank_jobs
-from services.page_tokens import PlaceInListing, make_page_token
-from services.sweeps import list_sweeps
-from shared.errors import InvalidFilterError, InvalidInputError, InvalidPageTokenError
-from shared.ranking import SORT_FIELDS, Range
+from services.leaderboard.filters import parse_filters
+from services.leaderboard.leaders import LeaderPage, list_jobs, rank_jobs
+from services.leaderboard.page_tokens import PlaceInListing, make_page_token
+from services.sweeps.sweeps import list_sweeps
+from shared.domain.errors import InvalidFilterError, InvalidInputError, InvalidPageTokenError
+from shared.domain.ranking import SORT_FIELDS, Range
 from tests.conftest import SessionFactory
 from tests.integration.listings import DEVICES, STATUSES, Reference, add_results, as_text
 from tests.integration.scenario import add_sweep, claimed, complete, success, trial
@@ -231,7 +231,7 @@ def test_networks_that_are_all_alike_have_fitness_zero(session: Session) -> None
 
 @pytest.mark.parametrize("trials", [2, 3, 10])
 def test_interval_is_students_over_the_trials(trials: int, session: Session) -> None:
-    from api.schemas import LeaderOut, leader_fields
+    from api.schemas.results import LeaderOut, leader_fields
 
     sweep_id = add_sweep(session, trials=trials)
     held = claimed(session, sweep_id)
@@ -247,7 +247,7 @@ def test_interval_is_students_over_the_trials(trials: int, session: Session) -> 
 
 
 def test_one_trial_has_no_interval(session: Session) -> None:
-    from api.schemas import LeaderOut, leader_fields
+    from api.schemas.results import LeaderOut, leader_fields
 
     sweep_id = add_sweep(session, trials=1)
     complete(session, claimed(session, sweep_id))
@@ -313,7 +313,7 @@ def test_a_token_that_somebody_made_up_is_refused_or_moves_the_place_alone(
 
 
 def _sort_of(text_: str) -> str:
-    from services.filters import parse_sort
+    from services.leaderboard.filters import parse_sort
 
     return repr(parse_sort(text_))
 

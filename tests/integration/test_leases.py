@@ -11,8 +11,8 @@ from sqlalchemy import select, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from services.dispatch import reap_expired_leases
-from services.leases import (
+from services.dispatching.dispatch import reap_expired_leases
+from services.leasing.group_leases import (
     Claim,
     architecture_of,
     claim_group,
@@ -21,11 +21,11 @@ from services.leases import (
     release_claim,
     renew_lease,
 )
-from services.sweeps import cancel_sweep, get_sweep, pause_sweep, resume_sweep
+from services.sweeps.sweeps import cancel_sweep, get_sweep, pause_sweep, resume_sweep
 from shared.db.models import Environment, Job, Lease, Trial
-from shared.errors import StaleLeaseError
-from shared.results import JobOutcome, Reason, ThroughputSource
-from shared.status import JobStatus
+from shared.domain.errors import StaleLeaseError
+from shared.domain.measurements import JobOutcome, Reason, ThroughputSource
+from shared.domain.status import JobStatus
 from tests.conftest import SessionFactory
 from tests.integration.scenario import (
     GROUP_SIZE,

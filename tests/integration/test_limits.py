@@ -8,9 +8,9 @@ import httpx
 import pytest
 from sqlalchemy.orm import Session
 
-from api import limits
-from shared.access import Scope
-from shared.broker import client_url
+from api.middleware import rate_limits
+from shared.domain.access import Scope
+from shared.messaging.broker import client_url
 from shared.settings import Settings
 from tests.acceptance.faults import Broker
 from tests.conftest import serving
@@ -106,14 +106,14 @@ def test_a_redis_that_says_nothing_delays_one_request_and_limits_go_on(
             codes.append(client.get("/v1/sweeps", headers=key).status_code)
             took.append(time.monotonic() - started)
     assert codes == [200] * READS + [429]
-    assert took[0] > limits.BROKER_TIMEOUT_S
-    assert all(seconds < limits.BROKER_TIMEOUT_S for seconds in took[1:]), took
+    assert took[0] > rate_limits.BROKER_TIMEOUT_S
+    assert all(seconds < rate_limits.BROKER_TIMEOUT_S for seconds in took[1:]), took
 
 
 def test_a_redis_that_comes_back_is_used_again(
     limited: Settings, session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limits, "AWAY_S", 0.2)
+    monkeypatch.setattr(rate_limits, "AWAY_S", 0.2)
     key = bearer(make_key(session, Scope.READ))
     broker = Broker(tmp_path / "valkey")
     settings = limited.model_copy(update={"broker_url": broker.url(), "reads_per_minute": 1000})

@@ -8,15 +8,15 @@ import pytest
 from sqlalchemy import Connection, event, text
 from sqlalchemy.orm import Session
 
-from services import live
-from services.leases import complete_claim, release_claim
-from services.live import Cursor, Watcher, observe
-from services.sweeps import cancel_sweep, create_sweep, extend_sweep, get_sweep, pause_sweep
-from services.workers import note_worker_problem, note_worker_stopped
-from shared.errors import InvalidInputError, SweepNotFoundError
-from shared.events import LEADERS, End, Event, Leader, Progress, Worker
-from shared.protocol import Protocol
-from shared.space import random_cnn_2025
+from services.leasing.group_leases import complete_claim, release_claim
+from services.live import changes
+from services.live.changes import Cursor, Watcher, observe
+from services.monitoring.workers import note_worker_problem, note_worker_stopped
+from services.sweeps.sweeps import cancel_sweep, create_sweep, extend_sweep, get_sweep, pause_sweep
+from shared.domain.errors import InvalidInputError, SweepNotFoundError
+from shared.domain.events import LEADERS, End, Event, Leader, Progress, Worker
+from shared.domain.protocol import Protocol
+from shared.domain.space import random_cnn_2025
 from tests.conftest import SessionFactory
 from tests.integration.scenario import (
     GROUP_SIZE,
@@ -193,11 +193,11 @@ def test_a_cursor_is_short_enough_for_a_header(session: Session) -> None:
     for _, cursor in look(session, watcher):
         assert cursor is None or len(cursor.encode()) < 1000
     largest = Cursor(
-        sweep_id=live.MAX_ID, as_of=2**53, floor=(1 / 3, live.MAX_ID),
-        known=[(live.MAX_ID, 2**53)] * LEADERS,
+        sweep_id=changes.MAX_ID, as_of=2**53, floor=(1 / 3, changes.MAX_ID),
+        known=[(changes.MAX_ID, 2**53)] * LEADERS,
     )  # fmt: skip
     assert len(largest.encode()) < 2000
-    assert Cursor.decode(largest.encode(), live.MAX_ID) == largest
+    assert Cursor.decode(largest.encode(), changes.MAX_ID) == largest
 
 
 def test_a_sweep_that_is_not_there_cannot_be_watched(session: Session) -> None:

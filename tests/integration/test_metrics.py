@@ -15,10 +15,10 @@ from sqlalchemy.orm import Session
 
 from api import metrics
 from api.metrics import render
-from services.dispatch import reap_expired_leases, send_hints
-from services.sweeps import cancel_sweep, pause_sweep
-from services.workers import note_worker_problem
-from shared.queue import HintQueue
+from services.dispatching.dispatch import reap_expired_leases, send_hints
+from services.monitoring.workers import note_worker_problem
+from services.sweeps.sweeps import cancel_sweep, pause_sweep
+from shared.messaging.queue import HintQueue
 from shared.settings import Settings
 from tests.conftest import free_port, serving
 from tests.integration.scenario import (

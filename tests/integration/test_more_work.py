@@ -9,9 +9,9 @@ from celery import Celery
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from services.dispatch import reap_expired_leases, send_hints
-from services.leases import complete_claim, fail_claim
-from services.sweeps import (
+from services.dispatching.dispatch import reap_expired_leases, send_hints
+from services.leasing.group_leases import complete_claim, fail_claim
+from services.sweeps.sweeps import (
     cancel_sweep,
     create_sweep,
     extend_sweep,
@@ -20,15 +20,15 @@ from services.sweeps import (
     resume_sweep,
     retry_sweep,
 )
-from shared.errors import (
+from shared.domain.errors import (
     ConflictError,
     IdempotencyKeyReusedError,
     IllegalTransitionError,
     InvalidInputError,
     SweepNotFoundError,
 )
-from shared.queue import HintQueue
-from shared.space import random_cnn_2025
+from shared.domain.space import random_cnn_2025
+from shared.messaging.queue import HintQueue
 from tests.conftest import SessionFactory
 from tests.integration.scenario import (
     GROUP_SIZE,

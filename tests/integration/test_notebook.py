@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from sqlalchemy.orm import Session
 
-from services.sweeps import create_sweep
-from shared.protocol import Order, Protocol
+from services.sweeps.sweeps import create_sweep
+from shared.domain.protocol import Order, Protocol
 from tests.integration.scenario import GROUPS, claimed, complete, small_space, success, trial
 
 PAGE = Path(__file__).parents[2] / "docs/notebook.md"

@@ -20,10 +20,10 @@ from fastapi.routing import APIRoute
 from api import routes
 from api.app import create_app
 from api.errors import STATUS_BY_ERROR
-from api.openapi import EXAMPLES, PROBLEM
+from api.openapi.document import EXAMPLES, PROBLEM
 from api.routes import sweeps
-from shared import errors
 from shared.db.session import make_engine, make_session_factory
+from shared.domain import errors
 from shared.settings import Settings
 from tests.conftest import migrate, serving
 from tests.fuzz.recording import operations, record, shape

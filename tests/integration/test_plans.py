@@ -8,11 +8,11 @@ import pytest
 from sqlalchemy import Connection, Engine, event, text
 from sqlalchemy.orm import Session
 
-from services.filters import parse_assignments, parse_filters
-from services.leaderboard import list_jobs, rank_jobs
-from services.leases import complete_claim
-from services.sweeps import get_sweep
-from shared.db.queries.export import find_id_range
+from services.leaderboard.filters import parse_assignments, parse_filters
+from services.leaderboard.leaders import list_jobs, rank_jobs
+from services.leasing.group_leases import complete_claim
+from services.sweeps.sweeps import get_sweep
+from shared.db.queries.exports.rows import find_id_range
 from tests.integration.listings import DEVICES
 from tests.integration.scenario import add_sweep, claimed, complete, environment, successes
 

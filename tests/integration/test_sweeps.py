@@ -8,9 +8,9 @@ from sqlalchemy import func, select, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from services.dispatch import reap_expired_leases
-from services.leases import Claim, architecture_of, fail_claim, release_claim
-from services.sweeps import (
+from services.dispatching.dispatch import reap_expired_leases
+from services.leasing.group_leases import Claim, architecture_of, fail_claim, release_claim
+from services.sweeps.sweeps import (
     cancel_sweep,
     create_sweep,
     get_sweep,
@@ -20,12 +20,12 @@ from services.sweeps import (
     resume_sweep,
 )
 from shared.db.models import Group, Job, Sweep, SweepProgress
-from shared.errors import IllegalTransitionError, SweepNotFoundError
-from shared.protocol import Order, Protocol
-from shared.protocol import random_cnn_2025 as published_protocol
-from shared.results import JobOutcome, Reason
-from shared.space import LayerSpace, SearchSpace, SpaceTable, random_cnn_2025
-from shared.status import JobStatus
+from shared.domain.errors import IllegalTransitionError, SweepNotFoundError
+from shared.domain.measurements import JobOutcome, Reason
+from shared.domain.protocol import Order, Protocol
+from shared.domain.protocol import random_cnn_2025 as published_protocol
+from shared.domain.space import LayerSpace, SearchSpace, SpaceTable, random_cnn_2025
+from shared.domain.status import JobStatus
 from tests.conftest import SessionFactory
 from tests.integration.scenario import (
     GROUP_SIZE,

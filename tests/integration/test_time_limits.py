@@ -10,7 +10,7 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import OperationalError
 
 from shared.db.session import make_engine
-from shared.queue import HintQueue, make_celery
+from shared.messaging.queue import HintQueue, make_celery
 from shared.settings import Settings
 
 BROKER_LIMIT_S = 30.0

@@ -23,20 +23,20 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from cli.client import ApiError, Client
-from services.dispatch import reap_expired_leases, send_hints
-from services.sweeps import cancel_sweep, create_sweep
-from services.training_leases import claim_training
-from shared.protocol import Order, Protocol
+from services.dispatching.dispatch import reap_expired_leases, send_hints
+from services.leasing.training_leases import claim_training
+from services.sweeps.sweeps import cancel_sweep, create_sweep
+from shared.domain.protocol import Order, Protocol
+from shared.domain.space import LayerSpace, SearchSpace
 from shared.settings import Settings
-from shared.space import LayerSpace, SearchSpace
 from tests.conftest import SessionFactory, serving
 from tests.integration.cutting_proxy import Cut, CuttingProxy
 from tests.integration.scenario import add_worker, claimed, complete, rejection, success, trial
-from worker.checkpoints import LEFTOVER_S
 from worker.device import open_device
-from worker.execution import Executor
+from worker.evaluation.executor import Executor
 from worker.heartbeat import Heartbeat
-from worker.training import Trainer
+from worker.training.checkpoints import LEFTOVER_S
+from worker.training.trainer import Trainer
 
 PUBLISHED = Path(__file__).parents[1] / "published_trained.json"
 Json = dict[str, Any]
@@ -534,7 +534,7 @@ def test_a_loss_that_is_no_number_fails_the_training_at_once(site: Site) -> None
     training_id = asked["trainings"][0]["id"]
     trainer = site.worker()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("worker.engine.training.learning_rate", lambda *_: 1e30)
+        patch.setattr("worker.engine.training.loop.learning_rate", lambda *_: 1e30)
         trainer.train(training_id)
     found = site.client.get_training(training_id)
     assert (found["status"], found["attempt"]) == ("failed", 1)

@@ -11,8 +11,8 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.orm import Session
 
 from migrations.upgrade import alembic_config
-from services.leaderboard import rank_jobs
-from services.leases import Claim, ClaimedJob
+from services.leaderboard.leaders import rank_jobs
+from services.leasing.group_leases import Claim, ClaimedJob
 from shared.db.session import make_engine, make_session_factory
 from shared.settings import Settings, get_settings
 from tests.integration.scenario import (

@@ -5,10 +5,10 @@ from typing import Any
 from sqlalchemy.orm import Session
 from structlog.testing import capture_logs
 
-from services.dispatch import reap_expired_leases
-from shared.results import JobOutcome, Reason
+from services.dispatching.dispatch import reap_expired_leases
+from shared.domain.measurements import JobOutcome, Reason
+from shared.domain.status import JobStatus
 from shared.settings import Settings
-from shared.status import JobStatus
 from tests.conftest import SessionFactory
 from tests.integration.scenario import add_sweep, claimed, expire, small_protocol, statuses
 from tests.integration.test_api_logs import capture

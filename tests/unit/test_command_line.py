@@ -7,10 +7,10 @@ import pytest
 from typer import Exit
 
 from cli import output
+from cli.commands.sweeps import assign_field
 from cli.context import resolve_sweep
-from cli.local import start_cluster
-from cli.sweep_commands import assign_field
-from shared.errors import InvalidInputError
+from cli.embedded.local import start_cluster
+from shared.domain.errors import InvalidInputError
 from shared.settings import Settings
 
 

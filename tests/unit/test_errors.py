@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import pytest
 
 from api.errors import STATUS_BY_ERROR
-from shared import errors
-from shared.errors import ConvsweepError
+from shared.domain import errors
+from shared.domain.errors import ConvsweepError
 
 
 def all_errors(root: type[ConvsweepError] = ConvsweepError) -> Iterator[type[ConvsweepError]]:

@@ -7,9 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.filters import KNOWN_FILTERS, Filters, parse_assignments, parse_filters, parse_sort
-from shared.errors import InvalidFilterError, InvalidInputError, UnknownFilterError
-from shared.ranking import Condition, Range, SortKey
+from services.leaderboard.filters import (
+    KNOWN_FILTERS,
+    Filters,
+    parse_assignments,
+    parse_filters,
+    parse_sort,
+)
+from shared.domain.errors import InvalidFilterError, InvalidInputError, UnknownFilterError
+from shared.domain.ranking import Condition, Range, SortKey
 
 ACCEPTED: dict[str, Condition] = {
     "accuracy=0.3..": Condition("accuracy", (Range(0.3, None),)),

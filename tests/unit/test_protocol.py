@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from shared.protocol import PROTOCOL_PRESETS, Order, Protocol, Scope
-from shared.space import SPACE_PRESETS
+from shared.domain.protocol import PROTOCOL_PRESETS, Order, Protocol, Scope
+from shared.domain.space import SPACE_PRESETS
 
 
 def test_published_preset_is_the_published_protocol() -> None:

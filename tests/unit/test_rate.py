@@ -4,7 +4,7 @@ import datetime as dt
 
 import pytest
 
-from services.rate import SAMPLE, Span, estimate_rate
+from services.sweeps.rate import SAMPLE, Span, estimate_rate
 
 NOW = dt.datetime(2026, 11, 24, 12, tzinfo=dt.UTC)
 

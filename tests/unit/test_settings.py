@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 import pytest
 from pydantic import SecretStr
 
-from shared.errors import InvalidInputError
+from shared.domain.errors import InvalidInputError
 from shared.settings import Settings, child_environment, get_settings
 
 

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from pydantic import ValidationError
 from torch.nn import functional
 
-from shared.architecture import Architecture, LayerConfig
-from shared.errors import InvalidInputError
-from shared.space import SPACE_PRESETS, LayerSpace, SearchSpace, random_cnn_2025
+from shared.domain.architecture import Architecture, LayerConfig
+from shared.domain.errors import InvalidInputError
+from shared.domain.space import SPACE_PRESETS, LayerSpace, SearchSpace, random_cnn_2025
 from tests.unit.published import CLASSES, INPUT_SHAPE, PARAMETERS, RATIOS, Triple
 
 Shape = tuple[int, ...]

@@ -4,8 +4,8 @@ import itertools
 
 import pytest
 
-from shared.errors import IllegalTransitionError
-from shared.status import (
+from shared.domain.errors import IllegalTransitionError
+from shared.domain.status import (
     JOB_TRANSITIONS,
     SWEEP_TRANSITIONS,
     UNFINISHED_JOB_STATUSES,

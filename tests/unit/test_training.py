@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from api.training_schemas import TrainingsIn
-from services.trainings import stratified_sample
-from shared.architecture import Architecture, LayerConfig
-from shared.status import TRAINING_TRANSITIONS, TrainingStatus
-from shared.training import BySample, Recipe
+from api.schemas.trainings import TrainingsIn
+from services.trainings.trainings import stratified_sample
+from shared.domain.architecture import Architecture, LayerConfig
+from shared.domain.recipe import BySample, Recipe
+from shared.domain.status import TRAINING_TRANSITIONS, TrainingStatus
 
 
 def test_defaults_are_the_published_ones() -> None:

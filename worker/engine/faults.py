@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import torch
 
-from shared.errors import DevicePoisonedError, EngineError
-from shared.results import Reason
+from shared.domain.errors import DevicePoisonedError, EngineError
+from shared.domain.measurements import Reason
 
 _TORCH_ERRORS = (torch.OutOfMemoryError, torch.AcceleratorError)
 _OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "ALLOC_FAILED", "overflow")

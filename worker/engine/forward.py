@@ -6,9 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from worker.engine.layers import draw_layer
-from worker.engine.nodes import Node, image_bytes
-from worker.engine.spectral import (
+from worker.engine.cpu.spectral import (
     Grid,
     Plan,
     choose_spectral,
@@ -16,6 +14,8 @@ from worker.engine.spectral import (
     transform,
     transform_kernel,
 )
+from worker.engine.layers import draw_layer
+from worker.engine.tree import Node, image_bytes
 
 CPU_PIECE_BYTES = 32 * 2**20  # all activations under way, about a last-level cache
 SPECTRAL_IMAGES = 64  # a chunk for products of spectra: more hardly make them faster

@@ -8,8 +8,8 @@ from functools import lru_cache
 import torch
 from torch import Tensor, nn
 
-from shared.architecture import Architecture, LayerConfig
-from shared.protocol import Protocol, Scope
+from shared.domain.architecture import Architecture, LayerConfig
+from shared.domain.protocol import Protocol, Scope
 
 Weights = tuple[Tensor, Tensor]
 
@@ -68,7 +68,7 @@ def draw_layer(layer: LayerConfig, channels_in: int, seed: int) -> Weights:
 
 
 def activation_module(name: str) -> nn.Module:
-    """Returns the module of an activation of ``shared.space``."""
+    """Returns the module of an activation of ``shared.domain.space``."""
     return _ACTIVATIONS[name]()
 
 

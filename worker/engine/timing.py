@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from shared.architecture import Architecture, LayerConfig
-from shared.protocol import MemoryFormat, Precision, Timing
-from shared.results import Throughput, ThroughputSource
+from shared.domain.architecture import Architecture, LayerConfig
+from shared.domain.measurements import Throughput, ThroughputSource
+from shared.domain.protocol import MemoryFormat, Precision, Timing
 from worker.engine.layers import activation_module, make_conv, network_shapes
 from worker.engine.stopwatch import Stopwatch
 

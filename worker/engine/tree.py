@@ -1,295 +1,77 @@
-"""Evaluating a group: shape check, one walk per trial, gates, timing, and an outcome per job."""
+"""The tree of one trial: drawn layers, which networks end where, and what they take in memory."""
 
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from functools import lru_cache
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
-import numpy as np
-import torch
-from torch import Tensor
+from shared.domain.architecture import LayerConfig
 
-from shared.architecture import Architecture
-from shared.protocol import Precision, Protocol
-from shared.results import JobOutcome, Reason, Throughput, TrialResult
-from shared.status import JobStatus
-from worker.engine.datasets import Dataset
-from worker.engine.faults import classify, release_memory
-from worker.engine.forward import memory_format
-from worker.engine.layers import build_network, layer_seeds, network_shapes
-from worker.engine.nodes import DrawnLayer, Network, grow_tree
-from worker.engine.ridge import Targets, encode_labels
-from worker.engine.timing import (
-    LAYER_TIMES,
-    DeviceLock,
-    arithmetic,
-    measure_throughput,
-    screen_throughput,
-)
-from worker.engine.walk import Prediction, Walk
+FLOAT_BYTES = 4
 
-DEFAULT_MEMORY_BUDGET_BYTES = 4 * 2**30
-MIN_MEMORY_BUDGET_BYTES = 2**20
+Shape = tuple[int, int, int]
 
 
-def _nothing() -> None:
-    return None
+class DrawnLayer(NamedTuple):
+    """A layer of one trial: equal ones after equal ones are computed once."""
 
-
-def evaluate_group(
-    architectures: Sequence[Architecture],
-    trials: Sequence[range],
-    dataset: Dataset,
-    protocol: Protocol,
-    device: torch.device,
-    *,
-    memory_budget_bytes: int = DEFAULT_MEMORY_BUDGET_BYTES,
-    on_progress: Callable[[], None] = _nothing,
-    device_lock: Path | None = None,
-) -> list[JobOutcome]:
-    """Evaluates architectures together and returns one outcome for each, in their order.
-
-    ``trials[i]`` are the numbers of the trials that architecture ``i`` still needs. Layers that
-    share their weights are computed once per trial; the results are those of every network alone.
-    Images and labels are those of ``dataset``, float32 (N, C, H, W) and int64 (N,). All randomness
-    comes from the protocol's seed. ``memory_budget_bytes`` bounds the tensors alive at one time.
-    ``on_progress`` is called between steps; what it raises ends the evaluation. ``device_lock``
-    names a file that all processes computing on this device share.
-
-    Raises:
-        DevicePoisonedError: the device context is damaged; this process must end.
-    """
-    lock = DeviceLock(device_lock)
-    group = _Group(dataset, protocol, device, memory_budget_bytes, on_progress, lock)
-    jobs = [_Job(a, r) for a, r in zip(architectures, trials, strict=True)]
-    for job in jobs:
-        _check_shape(job, protocol)
-        if job.open and (fault := _dataset_fault(dataset, protocol)):
-            group.fail(job, job.trials.start, Reason.ENGINE_ERROR, fault)
-    for trial in sorted({trial for job in jobs for trial in job.trials}):
-        wanted = [job for job in jobs if job.open and trial in job.trials]
-        if wanted:
-            group.run_trial(trial, wanted)
-    return [job.outcome() for job in jobs]
-
-
-def predict_trial(
-    architectures: Sequence[Architecture],
-    trial: int,
-    dataset: Dataset,
-    protocol: Protocol,
-    device: torch.device,
-    *,
-    memory_budget_bytes: int = DEFAULT_MEMORY_BUDGET_BYTES,
-    on_progress: Callable[[], None] = _nothing,
-) -> list[Prediction]:
-    """Returns what one trial of each architecture, whose kernels must fit, predicts of all images.
-
-    Labels come back on the CPU, training images first; they are sent from the device all at once.
-
-    Raises:
-        RuntimeError: the device failed; ``worker.engine.faults.classify`` says how.
-    """
-    data = _on_device(dataset, device)
-    networks = []
-    for member, architecture in enumerate(architectures):
-        seeds = layer_seeds(protocol, architecture, trial)
-        drawn = [DrawnLayer(*pair) for pair in zip(architecture.layers, seeds, strict=True)]
-        shapes = network_shapes(architecture, protocol.input_shape)
-        assert shapes is not None
-        networks.append(Network(member, drawn, shapes))
-    walk = Walk(data.images, data.targets, protocol.ridge_alpha, memory_budget_bytes, on_progress)
-    with torch.inference_mode(), arithmetic(Precision.FLOAT32):
-        predictions = walk.run(grow_tree(networks, protocol.input_shape))
-        return _to_host([predictions[member] for member in range(len(architectures))])
+    layer: LayerConfig
+    seed: int
 
 
 @dataclass(eq=False)
-class _Job:
-    """One architecture on its way to an outcome."""
+class Node:
+    """A drawn layer, what follows it, and the members whose networks end here."""
 
-    architecture: Architecture
-    trials: range
-    results: list[TrialResult] = field(default_factory=list)
-    ended: JobOutcome | None = None
+    drawn: DrawnLayer
+    input_shape: Shape
+    output_shape: Shape
+    children: dict[DrawnLayer, "Node"] = field(default_factory=dict)
+    members: list[int] = field(default_factory=list)
 
     @property
-    def open(self) -> bool:
-        return self.ended is None
+    def features(self) -> int:
+        """Elements of the output for one image."""
+        channels, height, width = self.output_shape
+        return channels * height * width
 
-    def end(self, status: JobStatus, reason: Reason, error: str | None = None) -> None:
-        self.ended = JobOutcome(status, reason, error)
+    def subtree(self) -> Iterator["Node"]:
+        """Yields this node and everything under it, depth first."""
+        yield self
+        for child in self.children.values():
+            yield from child.subtree()
 
-    def outcome(self) -> JobOutcome:
-        end = self.ended or JobOutcome(JobStatus.COMPLETED)
-        return JobOutcome(end.status, end.reason, end.error, tuple(self.results))
-
-
-def _check_shape(job: _Job, protocol: Protocol) -> None:
-    shapes = network_shapes(job.architecture, protocol.input_shape)
-    if shapes is None:
-        return job.end(JobStatus.INVALID, Reason.INVALID_SHAPE)
-    ratio = float(np.prod(shapes[-1]) / np.prod(protocol.input_shape))
-    if protocol.gates.max_ratio is not None and ratio > protocol.gates.max_ratio:
-        job.end(JobStatus.INVALID, Reason.RATIO_ABOVE_MAXIMUM)
-    elif protocol.gates.min_ratio is not None and ratio < protocol.gates.min_ratio:
-        job.end(JobStatus.INVALID, Reason.RATIO_BELOW_MINIMUM)
-    return None
+    def path_bytes(self) -> int:
+        """Returns what one image's activations take on the longest way through this subtree."""
+        below = (child.path_bytes() for child in self.children.values())
+        return image_bytes(self.output_shape) + max(below, default=0)
 
 
-def _dataset_fault(dataset: Dataset, protocol: Protocol) -> str | None:
-    for images in (dataset.train_images, dataset.validation_images):
-        if tuple(images.shape[1:]) != protocol.input_shape:
-            return f"images of {tuple(images.shape[1:])} where {protocol.input_shape} is expected"
-    for labels in (dataset.train_labels, dataset.validation_labels):
-        if int(labels.min()) < 0 or int(labels.max()) >= dataset.classes:
-            return f"labels outside 0..{dataset.classes - 1}"
-    return None
+class Network(NamedTuple):
+    """A member of the tree: its number, its layers and the shape after each of them."""
+
+    member: int
+    layers: Sequence[DrawnLayer]
+    shapes: Sequence[Shape]
 
 
-@dataclass(frozen=True, eq=False)
-class _OnDevice:
-    """The images of a dataset (training first, channels last), its labels and coded targets."""
-
-    images: Tensor
-    labels: Tensor
-    targets: Targets
-
-
-@lru_cache(maxsize=1)
-def _on_device(dataset: Dataset, device: torch.device) -> _OnDevice:
-    train, validation = dataset.train_images, dataset.validation_images
-    shape = (len(train) + len(validation), *train.shape[1:])
-    images = torch.empty(shape, device=device, memory_format=memory_format(device))
-    images[: len(train)].copy_(train)  # the only copy: images may take much memory
-    images[len(train) :].copy_(validation)
-    labels = torch.cat([dataset.train_labels, dataset.validation_labels])
-    return _OnDevice(images, labels, encode_labels(dataset.train_labels.to(device)))
+def grow_tree(networks: Sequence[Network], input_shape: Shape) -> list[Node]:
+    """Returns the roots of the tree of ``networks``, of any depths."""
+    roots: dict[DrawnLayer, Node] = {}
+    for network in networks:
+        children, before = roots, input_shape
+        for drawn, shape in zip(network.layers, network.shapes, strict=True):
+            node = children.setdefault(drawn, Node(drawn, before, shape))
+            children, before = node.children, shape
+        node.members.append(network.member)
+    return list(roots.values())
 
 
-@dataclass
-class _Group:
-    dataset: Dataset
-    protocol: Protocol
-    device: torch.device
-    budget: int
-    on_progress: Callable[[], None]
-    lock: DeviceLock
-
-    def run_trial(self, trial: int, jobs: Sequence[_Job]) -> None:
-        """Probes, times and gates one trial of ``jobs``."""
-        with self.lock.shared(self.on_progress):
-            started = time.perf_counter()
-            probed = self._probe(trial, jobs)
-            probe_s = (time.perf_counter() - started) / len(jobs)
-        for job, result in probed:
-            job.results.append(replace(result, probe_s=probe_s))
-            minimum = self.protocol.gates.min_accuracy
-            if minimum is not None and result.accuracy < minimum:
-                job.end(JobStatus.REJECTED, Reason.ACCURACY_BELOW_MINIMUM)
-        passed = [job for job, _ in probed if job.open]
-        if self.protocol.timing is not None and passed:
-            with self.lock.exclusive(self.on_progress):
-                for job in passed:
-                    self._time(trial, job)
-
-    def fail(self, job: _Job, trial: int, reason: Reason, cause: str) -> None:
-        """Ends ``job`` with an error that says what failed where."""
-        error = f"Architecture {job.architecture}, trial {trial}: {cause}."
-        job.end(JobStatus.FAILED, reason, error)
-
-    def _probe(self, trial: int, jobs: Sequence[_Job]) -> list[tuple[_Job, TrialResult]]:
-        predictions = self._predictions(trial, jobs, self.budget)
-        probed = []
-        for job in jobs:
-            if (prediction := predictions.get(id(job))) is None:
-                continue
-            if not prediction.finite:
-                self.fail(job, trial, Reason.NON_FINITE, "features or scores are not finite")
-                continue
-            probed.append((job, self._result(trial, job, prediction)))
-        return probed
-
-    def _predictions(self, trial: int, jobs: Sequence[_Job], budget: int) -> dict[int, Prediction]:
-        """Walks the tree of ``jobs``; failing that with less memory, then each of them alone."""
-        try:
-            return self._walk(trial, jobs, budget)
-        except RuntimeError as error:
-            fault = classify(error, self.device)
-            if fault is None:
-                raise
-        if fault.reason is Reason.OUT_OF_MEMORY and budget > MIN_MEMORY_BUDGET_BYTES:
-            release_memory(self.device)
-            return self._predictions(trial, jobs, budget // 2)
-        if len(jobs) == 1:
-            self.fail(jobs[0], trial, fault.reason, fault.cause)
-            return {}
-        alone = [self._predictions(trial, [job], budget) for job in jobs]
-        return {key: prediction for part in alone for key, prediction in part.items()}
-
-    def _walk(self, trial: int, jobs: Sequence[_Job], budget: int) -> dict[int, Prediction]:
-        predictions = predict_trial(
-            [job.architecture for job in jobs],
-            trial,
-            self.dataset,
-            self.protocol,
-            self.device,
-            memory_budget_bytes=budget,
-            on_progress=self.on_progress,
-        )
-        return {id(job): prediction for job, prediction in zip(jobs, predictions, strict=True)}
-
-    def _result(self, trial: int, job: _Job, prediction: Prediction) -> TrialResult:
-        data = _on_device(self.dataset, self.device)
-        correct = (prediction.labels == data.labels).numpy()
-        train = len(self.dataset.train_images)
-        return TrialResult(
-            trial=trial,
-            accuracy=float(correct[train:].mean()),
-            train_accuracy=float(correct[:train].mean()),
-            fit_s=prediction.fit.seconds() / prediction.fitted_together,
-            weights_seed=layer_seeds(self.protocol, job.architecture, trial)[-1],
-            correct_bits=np.packbits(correct[train:]).tobytes(),
-        )
-
-    def _time(self, trial: int, job: _Job) -> None:
-        started = time.perf_counter()
-        try:
-            throughput = self._throughput(trial, job)
-        except RuntimeError as error:
-            fault = classify(error, self.device)
-            if fault is None:
-                raise
-            release_memory(self.device)
-            job.results.pop()
-            return self.fail(job, trial, fault.reason, f"timing: {fault.cause}")
-        timing_s = time.perf_counter() - started
-        job.results[-1] = replace(job.results[-1], throughput=throughput, timing_s=timing_s)
-        minimum = self.protocol.gates.min_throughput
-        if minimum is not None and throughput.images_per_s < minimum:
-            job.end(JobStatus.REJECTED, Reason.THROUGHPUT_BELOW_MINIMUM)
-        return None
-
-    def _throughput(self, trial: int, job: _Job) -> Throughput:
-        timing = self.protocol.timing
-        minimum = self.protocol.gates.min_throughput
-        assert timing is not None
-        if timing.screening and minimum is not None:
-            estimate = LAYER_TIMES.estimate(
-                job.architecture, self.protocol.input_shape, timing, self.device, self.on_progress
-            )
-            if screened := screen_throughput(estimate, minimum):
-                return screened
-        network = build_network(job.architecture, trial, self.protocol)
-        images = _on_device(self.dataset, self.device).images[: timing.batch_size]
-        return measure_throughput(network, images, timing, self.on_progress)
+def leaves(nodes: Sequence[Node]) -> list[Node]:
+    """Returns the nodes in these subtrees at which a network ends, depth first."""
+    return [leaf for node in nodes for leaf in node.subtree() if leaf.members]
 
 
-def _to_host(predictions: list[Prediction]) -> list[Prediction]:
-    labels = torch.stack([prediction.labels for prediction in predictions]).cpu()
-    finite = torch.stack([prediction.finite for prediction in predictions]).cpu()
-    return [
-        prediction._replace(labels=labels[row], finite=finite[row])
-        for row, prediction in enumerate(predictions)
-    ]
+def image_bytes(shape: Shape) -> int:
+    """Returns the bytes of one float32 activation of this shape."""
+    channels, height, width = shape
+    return channels * height * width * FLOAT_BYTES

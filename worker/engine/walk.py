@@ -11,12 +11,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from worker.engine.blocks import fit_ridge_in_blocks
+from worker.engine.cpu.lanes import Lanes
 from worker.engine.forward import Forward, Sink, as_rows, memory_format
-from worker.engine.lanes import Lanes
-from worker.engine.nodes import Node, image_bytes, leaves
-from worker.engine.ridge import Fit, Targets, fit_ridge, predict, scores
+from worker.engine.ridge.blocks import fit_ridge_in_blocks
+from worker.engine.ridge.fit import Fit, Targets, fit_ridge, predict, scores
 from worker.engine.stopwatch import Stopwatch
+from worker.engine.tree import Node, image_bytes, leaves
 
 CHUNK_SHARE = 4  # and never take more than this part of the budget
 SYSTEM_BYTES = 40  # per element of a dual system while it is solved: float32, float64 and copies

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from services.statistics import FloatArray
-from services.statistics.correlation import compare_rankings, correlate
-from shared.choices import CorrelationMethod
+from services.analysis.statistics import FloatArray
+from services.analysis.statistics.correlation import compare_rankings, correlate
+from shared.domain.choices import CorrelationMethod
 
 REFERENCES = {
     CorrelationMethod.PEARSON: stats.pearsonr,

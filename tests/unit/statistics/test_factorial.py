@@ -9,15 +9,15 @@ from scipy import stats
 from statsmodels.formula.api import ols
 from statsmodels.stats.anova import anova_lm
 
-from services.statistics import FloatArray
-from services.statistics.factorial import (
+from services.analysis.statistics import FloatArray
+from services.analysis.statistics.factorial import (
     Estimator,
     Factor,
     importance,
     interaction,
     main_effects,
 )
-from services.statistics.intervals import mean_interval
+from services.analysis.statistics.intervals import mean_interval
 
 SIZES = (3, 2, 4)
 NAMES = ("a", "b", "c")

@@ -5,8 +5,8 @@ import pytest
 from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 
-from services.statistics import BoolArray
-from services.statistics.paired import (
+from services.analysis.statistics import BoolArray
+from services.analysis.statistics.paired import (
     EXACT_BELOW,
     PairedTest,
     bootstrap_difference,
@@ -15,7 +15,7 @@ from services.statistics.paired import (
     mcnemar,
     unpack_bits,
 )
-from shared.errors import NotComparableError
+from shared.domain.errors import NotComparableError
 
 
 def answers(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import kendalltau, spearmanr
 
-from services.statistics.prediction import precision_at, predict
+from services.analysis.statistics.prediction import precision_at, predict
 
 
 def test_figures_are_scipys_and_lie_in_their_intervals() -> None:

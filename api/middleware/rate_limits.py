@@ -1,0 +1,112 @@
+"""How often one client may ask: budgets per minute that all processes of the API share."""
+
+import math
+import threading
+import time
+from dataclasses import dataclass
+from enum import StrEnum
+
+import structlog
+from limits import RateLimitItemPerMinute
+from limits.errors import StorageError
+from limits.storage import MemoryStorage, RedisStorage
+from limits.strategies import SlidingWindowCounterRateLimiter
+
+from shared.messaging.broker import connect_broker
+from shared.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+BROKER_TIMEOUT_S = 0.25
+AWAY_S = 5.0  # so long nobody asks a broker that did not answer
+
+
+class Budget(StrEnum):
+    """What is counted apart."""
+
+    READ = "read"
+    WRITE = "write"
+    FAILURE = "failure"  # requests that nobody could be told to have sent
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What is left of a budget after a request."""
+
+    allowed: bool
+    limit: int
+    remaining: int
+    reset_s: int
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What the client is told of it."""
+        told = {
+            "RateLimit-Limit": str(self.limit),
+            "RateLimit-Remaining": str(self.remaining),
+            "RateLimit-Reset": str(self.reset_s),
+        }
+        return told if self.allowed else told | {"Retry-After": str(self.reset_s)}
+
+
+class RateLimits:
+    """Counts requests over a sliding minute, in Redis; in this process while Redis is away.
+
+    A Redis that does not answer refuses nobody, and it delays those alone who ask at the moment it
+    falls silent and one request in ``AWAY_S`` seconds after that, each by ``BROKER_TIMEOUT_S``.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._per_minute = {
+            Budget.READ: settings.reads_per_minute,
+            Budget.WRITE: settings.writes_per_minute,
+            Budget.FAILURE: settings.failures_per_minute,
+        }
+        self._own = SlidingWindowCounterRateLimiter(MemoryStorage())
+        self._shared = SlidingWindowCounterRateLimiter(_shared_storage(settings))
+        self._away_until: float | None = None
+        self._turn = threading.Lock()
+
+    def take(self, budget: Budget, client: str) -> Verdict | None:
+        """Takes one request from a client's budget; None where there is no limit."""
+        limit = self._per_minute[budget]
+        if limit == 0:
+            return None
+        item = RateLimitItemPerMinute(limit, namespace="convsweep")
+        if self._may_ask():
+            try:
+                verdict = _take(self._shared, item, budget, client)
+            except StorageError as error:
+                log.warning("rate_limits_apart", error=str(error.storage_error), seconds=AWAY_S)
+                self._away_until = time.monotonic() + AWAY_S
+            else:
+                self._away_until = None
+                return verdict
+        return _take(self._own, item, budget, client)
+
+    def _may_ask(self) -> bool:
+        """Says whether to ask Redis; while it is away one request at a time tries."""
+        if self._away_until is None:
+            return True
+        with self._turn:
+            if self._away_until is None or time.monotonic() < self._away_until:
+                return self._away_until is None
+            self._away_until = time.monotonic() + AWAY_S
+            return True
+
+
+def _take(
+    limiter: SlidingWindowCounterRateLimiter,
+    item: RateLimitItemPerMinute,
+    budget: Budget,
+    client: str,
+) -> Verdict:
+    allowed = limiter.hit(item, budget.value, client)
+    reset_at, remaining = limiter.get_window_stats(item, budget.value, client)
+    reset_s = max(1, math.ceil(reset_at - time.time()))
+    return Verdict(allowed, item.amount, remaining, reset_s)
+
+
+def _shared_storage(settings: Settings) -> RedisStorage:
+    pool = connect_broker(settings, BROKER_TIMEOUT_S).connection_pool
+    return RedisStorage("redis://", connection_pool=pool, wrap_exceptions=True)

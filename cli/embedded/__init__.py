@@ -1,0 +1,1 @@
+"""The embedded cluster: its servers, its supervisor, and how to find it."""

@@ -1,0 +1,1 @@
+"""The dispatcher process: sends hints and ends expired leases."""

@@ -1,0 +1,115 @@
+"""API keys: making, showing, revoking, and telling whose a request is."""
+
+import hashlib
+import hmac
+import re
+import secrets
+from dataclasses import dataclass
+
+from sqlalchemy import RowMapping
+from sqlalchemy.orm import Session
+
+from shared.db.queries.access import keys as key_queries
+from shared.domain.access import Scope
+from shared.domain.errors import (
+    InvalidInputError,
+    KeyExpiredError,
+    KeyInvalidError,
+    KeyNotFoundError,
+    KeyRevokedError,
+)
+
+MAX_NAME = 100
+MAX_LIFETIME_DAYS = 3650
+MAX_KEYS_SHOWN = 1000
+_SECRET_BYTES = 32
+_FORM = re.compile(r"csw_([0-9a-f]{12})_([A-Za-z0-9_-]{43})")
+_NO_HASH = bytes(32)
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Whose key a request carries: what may be logged of it, and what it may do."""
+
+    prefix: str
+    scope: Scope
+
+
+def create_key(
+    session: Session, name: str, scope: Scope, *, lifetime_days: float | None = None
+) -> tuple[str, RowMapping]:
+    """Adds a key and returns it whole, this one time, beside what is kept of it.
+
+    The secret has 256 random bits; its SHA-256 is kept. Without ``lifetime_days`` the key is good
+    until it is revoked.
+
+    Raises:
+        InvalidInputError: the name or the lifetime cannot be used.
+    """
+    if not 1 <= len(name) <= MAX_NAME or not name.isprintable():
+        raise InvalidInputError(f"name: 1 to {MAX_NAME} printable characters.", field="name")
+    if lifetime_days is not None and not 0 < lifetime_days <= MAX_LIFETIME_DAYS:
+        raise InvalidInputError(
+            f"lifetime_days: more than 0 and at most {MAX_LIFETIME_DAYS}.", field="lifetime_days"
+        )
+    prefix, secret = secrets.token_hex(6), secrets.token_urlsafe(_SECRET_BYTES)
+    kept = key_queries.insert_key(
+        session,
+        {
+            "prefix": prefix,
+            "secret_hash": _hash(secret),
+            "name": name,
+            "scope": scope.value,
+            "lifetime_s": None if lifetime_days is None else lifetime_days * 86_400,
+        },
+    )
+    return f"csw_{prefix}_{secret}", kept
+
+
+def revoke_key(session: Session, prefix: str) -> RowMapping:
+    """Revokes a key for good: the next request with it is refused. Twice is once.
+
+    Raises:
+        KeyNotFoundError: there is no such key.
+    """
+    key = key_queries.update_key_revoked(session, prefix)
+    if key is None:
+        raise KeyNotFoundError(
+            f"There is no key {prefix!r}; `convsweep key list` shows all.", field="prefix"
+        )
+    return key
+
+
+def list_keys(session: Session) -> list[RowMapping]:
+    """Returns the newest thousand keys, revoked and expired ones too, never a secret."""
+    return key_queries.select_keys(session, MAX_KEYS_SHOWN)
+
+
+def authenticate(session: Session, text: str) -> Holder:
+    """Returns whose key ``text`` is, and notes its use, at most once a minute.
+
+    Raises:
+        KeyInvalidError: it is no key of this service.
+        KeyRevokedError: it was revoked.
+        KeyExpiredError: its time is over.
+    """
+    form = _FORM.fullmatch(text)
+    if form is None:
+        raise KeyInvalidError("This is not a key: keys look like csw_<prefix>_<secret>.")
+    prefix, secret = form.groups()
+    found = key_queries.find_secret(session, prefix)
+    kept = _NO_HASH if found is None else found.secret_hash
+    if not hmac.compare_digest(_hash(secret), bytes(kept)) or found is None:
+        raise KeyInvalidError("There is no such key.")
+    if found.revoked:
+        raise KeyRevokedError(f"Key {prefix} was revoked.")
+    if found.expired:
+        raise KeyExpiredError(f"Key {prefix} has expired.")
+    if found.note_use:
+        key_queries.update_key_used(session, prefix)
+    return Holder(prefix, Scope(found.scope))
+
+
+def _hash(secret: str) -> bytes:
+    """Returns what is kept of a secret; for 256 random bits no slow hash is needed."""
+    return hashlib.sha256(secret.encode()).digest()

@@ -1,0 +1,1 @@
+"""What the results say: correlations, effects, importance, comparisons."""

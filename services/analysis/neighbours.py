@@ -1,0 +1,61 @@
+"""The architectures of a sweep that differ from one in a single setting."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from sqlalchemy.orm import Session
+
+from services.leaderboard.leaders import get_job
+from services.leasing.group_leases import architecture_of
+from services.sweeps.sweeps import get_sweep
+from shared.db.models import Job
+from shared.db.queries.analysis import columns as analysis_queries
+from shared.db.queries.analysis.columns import Parameter
+from shared.domain.architecture import Architecture, LayerConfig
+from shared.domain.space import SearchSpace
+
+MAX_NEIGHBOURS = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """A job whose architecture has ``now`` where the one asked about has ``was``."""
+
+    job: Job
+    parameter: Parameter
+    was: int | str
+    now: int | str
+
+
+def find_neighbours(session: Session, job_id: int) -> list[Neighbour]:
+    """Returns the jobs of the same sweep that are one setting away, layer by layer.
+
+    At most 500; where a layer offers more choices than that, those that come first in the space.
+
+    Raises:
+        JobNotFoundError: there is no such job.
+    """
+    job = get_job(session, job_id)
+    space = SearchSpace.model_validate(get_sweep(session, job.sweep_id).sweep.space)
+    steps = list(_steps(architecture_of(job), space))[:MAX_NEIGHBOURS]
+    jobs = analysis_queries.select_jobs_by_hash(
+        session, job.sweep_id, [architecture.hash for architecture, *_ in steps]
+    )
+    return [
+        Neighbour(jobs[architecture.hash], parameter, was, now)
+        for architecture, parameter, was, now in steps
+        if architecture.hash in jobs
+    ]
+
+
+def _steps(
+    here: Architecture, space: SearchSpace
+) -> Iterator[tuple[Architecture, Parameter, int | str, int | str]]:
+    for number, layer in enumerate(here.layers):
+        for field in LayerConfig._fields:
+            was = getattr(layer, field)
+            for now in getattr(space.layers[number], field):
+                if now != was:
+                    changed = list(here.layers)
+                    changed[number] = layer._replace(**{field: now})
+                    yield Architecture(tuple(changed)), Parameter(field, number), was, now

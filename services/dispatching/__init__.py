@@ -1,0 +1,1 @@
+"""The backlog of hints, and the end of expired leases."""

@@ -1,0 +1,195 @@
+"""Results as files, streamed: CSV, JSON Lines or Parquet, a row per architecture or per trial.
+
+Ranges of jobs are read one after the other, each in a short transaction of its own: an export keeps
+no connection while its reader is slow, and meets no time limit however long it takes.
+"""
+
+import io
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+from sqlalchemy import Select
+from sqlalchemy.orm import Session
+
+from services.analysis.statistics.intervals import t_quantile
+from services.leaderboard.device_choice import choose_devices
+from services.leaderboard.filters import Filters
+from services.sweeps.sweeps import get_sweep
+from shared.db.queries.exports import rows as export_queries
+from shared.db.queries.leaderboard.leaders import select_fitness_scale
+from shared.domain.choices import ExportFormat, ExportRows
+from shared.domain.protocol import MAX_TRIALS
+from shared.domain.ranking import FITNESS_WEIGHT
+
+CHUNK_BYTES = 4 * 2**20  # what one range of jobs comes to, about
+ROW_GROUP_ROWS = 65_536
+_FIRST_RANGE = 256
+_MOST_JOBS = {"architectures": 20_000, "trials": 2_000}  # of one range
+
+
+@dataclass(frozen=True, slots=True)
+class _Export:
+    """What is exported, looked up before the first byte."""
+
+    open_session: Callable[[], Session]
+    statement: Select[Any]
+    first_id: int
+    last_id: int
+    most_jobs: int
+
+    @property
+    def columns(self) -> dict[str, type]:
+        """Names of the columns and what they hold."""
+        chosen = self.statement.selected_columns
+        return {str(column.key): column.type.python_type for column in chosen}
+
+    def chunks(self, copy: Callable[[Session, Select[Any], int, int], bytes]) -> Iterator[bytes]:
+        """Yields the rows of one range of jobs after the other, ranges of about the same size."""
+        first, jobs = self.first_id, _FIRST_RANGE
+        while first <= self.last_id:
+            with self.open_session() as session:
+                chunk = copy(session, self.statement, first, first + jobs)
+            first += jobs
+            if chunk:
+                yield chunk
+            growth = min(2.0, CHUNK_BYTES / max(1, len(chunk)))
+            jobs = max(1, min(int(jobs * growth), self.most_jobs))
+
+
+def export_rows(
+    open_session: Callable[[], Session],
+    sweep_id: int,
+    filters: Filters = Filters(),  # noqa: B008
+    *,
+    form: ExportFormat = ExportFormat.CSV,
+    rows: ExportRows = ExportRows.ARCHITECTURES,
+    fitness_weight: float = FITNESS_WEIGHT,
+) -> Iterator[bytes]:
+    """Yields a file of a sweep's rows that pass the filters, by job id, in constant memory.
+
+    Every architecture is there once, as it is when its range is read. Without a filter on the
+    device the rows of all are there, each with its own; fitness is for the device model with the
+    most completed jobs unless others are named. The sweep is looked up at once, rows while
+    iterating.
+
+    Raises:
+        SweepNotFoundError: there is no such sweep.
+        InvalidInputError: no result comes from a device that is named.
+    """
+    with open_session() as session:
+        statement = _statement(session, sweep_id, filters, rows, fitness_weight)
+        first_id, last_id = export_queries.find_id_range(session, sweep_id)
+    export = _Export(open_session, statement, first_id, last_id, _MOST_JOBS[rows])
+    return _WRITERS[form](export)
+
+
+def _statement(
+    session: Session, sweep_id: int, filters: Filters, rows: ExportRows, weight: float
+) -> Select[Any]:
+    depth = len(get_sweep(session, sweep_id).sweep.space["layers"])
+    choice = choose_devices(session, sweep_id, filters.device)
+    scale = select_fitness_scale(session, sweep_id, choice.environment_ids, weight)
+    only = bool(filters.device)
+    if rows is ExportRows.TRIALS:
+        return export_queries.trial_rows(sweep_id, depth, filters.conditions, scale, only)
+    quantiles = [t_quantile(trials) for trials in range(2, MAX_TRIALS + 1)]
+    return export_queries.architecture_rows(
+        sweep_id, depth, filters.conditions, scale, only, quantiles
+    )
+
+
+def _csv(export: _Export) -> Iterator[bytes]:
+    yield (",".join(export.columns) + "\n").encode()
+    yield from export.chunks(export_queries.copy_csv)
+
+
+def _jsonl(export: _Export) -> Iterator[bytes]:
+    yield from export.chunks(export_queries.copy_json)
+
+
+def _parquet(export: _Export) -> Iterator[bytes]:
+    schema = pa.schema([(name, _arrow_type(name, kind)) for name, kind in export.columns.items()])
+    sink = _Sink()
+    with pa.parquet.ParquetWriter(sink, schema) as writer:
+        for table in _row_groups(export, schema):
+            writer.write_table(table)
+            del table  # or it would be there while the next one is made
+            yield sink.take()
+    yield sink.take()
+
+
+def _row_groups(export: _Export, schema: pa.Schema) -> Iterator[pa.Table]:
+    """Yields tables of at least ``ROW_GROUP_ROWS`` rows, the last one of what is left."""
+    waiting: list[pa.Table] = []
+    for chunk in export.chunks(export_queries.copy_csv):
+        waiting.append(_table(chunk, schema))
+        if sum(table.num_rows for table in waiting) >= ROW_GROUP_ROWS:
+            yield _take(waiting)
+    if waiting:
+        yield _take(waiting)
+
+
+def _take(waiting: list[pa.Table]) -> pa.Table:
+    """Returns all tables as one, which alone holds their rows from then on."""
+    table = pa.concat_tables(waiting)
+    waiting.clear()
+    return table
+
+
+def _table(chunk: bytes, schema: pa.Schema) -> pa.Table:
+    return pa.csv.read_csv(
+        io.BytesIO(chunk),
+        pa.csv.ReadOptions(column_names=schema.names, use_threads=False),
+        pa.csv.ParseOptions(newlines_in_values=True),
+        pa.csv.ConvertOptions(
+            column_types=schema,
+            strings_can_be_null=True,
+            quoted_strings_can_be_null=False,
+            null_values=[""],
+            true_values=["t"],
+            false_values=["f"],
+        ),
+    )
+
+
+def _arrow_type(name: str, kind: type) -> pa.DataType:
+    if name.endswith("_at"):
+        return pa.timestamp("us", tz="UTC")
+    return {int: pa.int64(), float: pa.float64(), bool: pa.bool_(), str: pa.string()}[kind]
+
+
+class _Sink(io.RawIOBase):
+    """A file to write whose bytes are taken away as they come."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._parts: list[bytes] = []
+        self._length = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._length
+
+    def write(self, data: Any) -> int:
+        part = bytes(data)
+        self._parts.append(part)
+        self._length += len(part)
+        return len(part)
+
+    def take(self) -> bytes:
+        """Returns what was written since the last time."""
+        parts, self._parts = self._parts, []
+        return b"".join(parts)
+
+
+_WRITERS: dict[ExportFormat, Callable[[_Export], Iterator[bytes]]] = {
+    ExportFormat.CSV: _csv,
+    ExportFormat.JSONL: _jsonl,
+    ExportFormat.PARQUET: _parquet,
+}

@@ -1,0 +1,1 @@
+"""Ranked results: filters, sort keys, pages, device models."""

@@ -1,0 +1,190 @@
+"""The grammar of filters and sort keys, the same in a URL and in a shell: docs/filters.md."""
+
+import math
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from shared.domain.errors import InvalidFilterError, InvalidInputError, UnknownFilterError
+from shared.domain.ranking import (
+    CHOICES,
+    FIELDS,
+    LAYER_FIELDS,
+    SORT_FIELDS,
+    Condition,
+    Kind,
+    Range,
+    SortKey,
+    Value,
+)
+from shared.domain.space import MAX_COUNT, MAX_LAYERS
+from shared.domain.status import JobStatus
+
+DEVICE = "device"
+KNOWN_FILTERS = (*FIELDS, DEVICE, *(f"{name}[LAYER]" for name in LAYER_FIELDS))
+DEFAULT_SORT = "-accuracy"
+MAX_VALUES = 100  # of one field
+MAX_SORT_KEYS = 5
+_LAYER_NAME = re.compile(r"(?P<field>[a-z_]+)\[(?P<layer>\d{1,3})\]")
+_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?", re.IGNORECASE | re.ASCII)
+_COUNT = re.compile(r"\d{1,19}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """What rows must be like. ``device`` says whose results: see ``device_choice``."""
+
+    conditions: tuple[Condition, ...] = ()
+    device: tuple[str, ...] = ()
+
+    def uses(self, field: str) -> bool:
+        """Says whether there is a condition on a field."""
+        return any(condition.field == field for condition in self.conditions)
+
+    def or_status(self, status: JobStatus) -> "Filters":
+        """Returns these filters, for rows of one state where they name none themselves."""
+        if self.uses("status"):
+            return self
+        return Filters((*self.conditions, Condition("status", (status.value,))), self.device)
+
+
+def parse_filters(pairs: Iterable[tuple[str, str]], also_known: Sequence[str] = ()) -> Filters:
+    """Returns the filters that (name, values) pairs stand for.
+
+    A name that comes twice is the same as one with all its values.
+
+    Args:
+        also_known: parameters beside the filters, for the message about a name that is unknown.
+
+    Raises:
+        UnknownFilterError: there is no such field; the message lists those that are.
+        InvalidFilterError: a value is not one of the field's; the message says what it takes.
+    """
+    device: list[str] = []
+    found: dict[tuple[str, int | None], list[Value | Range]] = {}
+    for name, text in pairs:
+        if name == DEVICE:
+            device += _split(name, text)
+            continue
+        field, layer, kind = _resolve(name, also_known)
+        found.setdefault((field, layer), []).extend(
+            _parse_value(name, kind, part) for part in _split(name, text)
+        )
+    for (field, _), values in found.items():
+        _check_count(field, values)
+    _check_count(DEVICE, device)
+    conditions = (
+        Condition(field, tuple(values), layer) for (field, layer), values in found.items()
+    )
+    return Filters(tuple(conditions), tuple(device))
+
+
+def parse_assignments(assignments: Iterable[str]) -> list[tuple[str, str]]:
+    """Returns (name, values) pairs of ``NAME=VALUES`` texts, as a shell hands them in.
+
+    Raises:
+        InvalidFilterError: a text has no name or no equals sign.
+    """
+    pairs = []
+    for assignment in assignments:
+        name, equals, values = assignment.partition("=")
+        if not name or not equals:
+            raise InvalidFilterError(
+                f"{assignment!r} is no filter; write NAME=VALUES, e.g. accuracy=0.3.. or "
+                "kernel_size[0]=5|7."
+            )
+        pairs.append((name.strip(), values))
+    return pairs
+
+
+def parse_sort(text: str) -> tuple[SortKey, ...]:
+    """Returns the sort keys of ``-accuracy,throughput``; a minus puts the largest first.
+
+    Raises:
+        InvalidInputError: a key is unknown or comes twice, or there are too many.
+    """
+    keys = tuple(SortKey(part.removeprefix("-"), part.startswith("-")) for part in text.split(","))
+    known = ", ".join(SORT_FIELDS)
+    for key in keys:
+        if key.field not in SORT_FIELDS:
+            raise InvalidInputError(
+                f"Cannot sort by {key.field!r}; known are {known}.", field="sort"
+            )
+    if len({key.field for key in keys}) < len(keys) or len(keys) > MAX_SORT_KEYS:
+        raise InvalidInputError(
+            f"sort takes up to {MAX_SORT_KEYS} fields, each of them once.", field="sort"
+        )
+    return keys
+
+
+def _resolve(name: str, also_known: Sequence[str]) -> tuple[str, int | None, Kind]:
+    if name in FIELDS:
+        return name, None, FIELDS[name]
+    layered = _LAYER_NAME.fullmatch(name)
+    if layered and layered["field"] in LAYER_FIELDS:
+        layer = int(layered["layer"])
+        if layer >= MAX_LAYERS:
+            raise InvalidFilterError(
+                f"{name}: layers are counted from 0 to {MAX_LAYERS - 1}.", field=name
+            )
+        return layered["field"], layer, LAYER_FIELDS[layered["field"]]
+    known = ", ".join((*KNOWN_FILTERS, *sorted(also_known)))
+    raise UnknownFilterError(f"Unknown filter {name!r}; known are {known}.", field=name)
+
+
+def _split(name: str, text: str) -> list[str]:
+    parts = [part.strip() for part in text.split("|")]
+    if not all(parts):
+        raise InvalidFilterError(f"{name}: a value is missing in {text!r}.", field=name)
+    if any(not part.isprintable() for part in parts):
+        raise InvalidFilterError(f"{name}: a value cannot be printed.", field=name)
+    return parts
+
+
+def _check_count(name: str, values: Sequence[object]) -> None:
+    if len(values) > MAX_VALUES:
+        raise InvalidFilterError(f"{name} takes up to {MAX_VALUES} values.", field=name)
+
+
+def _parse_value(name: str, kind: Kind, text: str) -> Value | Range:
+    if kind is Kind.TEXT:
+        return text
+    if kind in CHOICES:
+        known = [choice.value for choice in CHOICES[kind]]
+        if text not in known:
+            raise InvalidFilterError(
+                f"{name}: there is no {name} {text!r}; known are {', '.join(known)}.", field=name
+            )
+        return text
+    low, dots, high = text.partition("..")
+    if not dots:
+        return _parse_number(name, kind, text)
+    return _parse_range(name, kind, low, high)
+
+
+def _parse_range(name: str, kind: Kind, low: str, high: str) -> Range:
+    first, last = (_parse_number(name, kind, end) if end.strip() else None for end in (low, high))
+    if first is None and last is None:
+        raise InvalidFilterError(f"{name}: a range needs an end: 1.., ..2 or 1..2", field=name)
+    if first is not None and last is not None and first > last:
+        raise InvalidFilterError(
+            f"{name}: {low}..{high} ends before it begins, so nothing could pass.", field=name
+        )
+    return Range(first, last)
+
+
+def _parse_number(name: str, kind: Kind, text: str) -> float | int:
+    text = text.strip()
+    pattern = _COUNT if kind is Kind.COUNT else _NUMBER
+    if not pattern.fullmatch(text):
+        raise InvalidFilterError(
+            f"{name}: {text!r} is not {kind.value}, nor a range of them like 1..2", field=name
+        )
+    if kind is Kind.COUNT:
+        return min(int(text), MAX_COUNT)
+    number = float(text)
+    if kind is Kind.FRACTION and not 0 <= number <= 1:
+        raise InvalidFilterError(f"{name}: {text} is not {kind.value}.", field=name)
+    if not math.isfinite(number):
+        raise InvalidFilterError(f"{name}: {text} is too large.", field=name)
+    return number

@@ -1,0 +1,184 @@
+"""Ranked results, single jobs with their trials, and lists of jobs by state."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Row, RowMapping
+from sqlalchemy.orm import Session
+
+from services.leaderboard.device_choice import DeviceChoice, choose_devices
+from services.leaderboard.filters import DEFAULT_SORT, Filters, parse_sort
+from services.leaderboard.page_tokens import (
+    AfterId,
+    Id,
+    PlaceInListing,
+    make_page_token,
+    read_page_token,
+)
+from services.sweeps.sweeps import get_sweep
+from shared.db.models import Environment, Job, Trial
+from shared.db.queries.leaderboard import leaders as leaderboard_queries
+from shared.db.queries.leaderboard.leaders import Listing
+from shared.db.queries.sweeps import attempts as attempt_queries
+from shared.db.queries.sweeps import jobs as job_queries
+from shared.domain.errors import InvalidPageTokenError, JobNotFoundError
+from shared.domain.ranking import FITNESS_WEIGHT, FitnessScale, Place, SortKey
+from shared.domain.status import JobStatus
+
+
+@dataclass(frozen=True, slots=True)
+class LeaderPage:
+    """A page of ranked jobs; the first row has rank ``first_rank``."""
+
+    rows: list[Row[Any]]  # ``leaderboard_queries.LEADER_COLUMNS`` and fitness
+    first_rank: int
+    choice: DeviceChoice
+    next_page_token: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class JobDetail:
+    """A job, its trials in order, and its attempts in order, one that still runs last."""
+
+    job: Job
+    trials: list[tuple[Trial, Environment]]
+    attempts: list[RowMapping]
+
+
+def rank_jobs(
+    session: Session,
+    sweep_id: int,
+    filters: Filters = Filters(),  # noqa: B008
+    *,
+    sort: str = DEFAULT_SORT,
+    fitness_weight: float = FITNESS_WEIGHT,
+    page_size: int = 100,
+    page_token: str | None = None,
+) -> LeaderPage:
+    """Returns a page of the jobs that pass the filters, in order, ties by id.
+
+    Completed jobs alone unless the filters name a status. The first page decides which devices
+    count and what fitness is normalized by, and its tokens keep to that. A job whose figures do
+    not change meanwhile is on exactly one page, whatever results arrive.
+
+    Raises:
+        SweepNotFoundError: there is no such sweep.
+        InvalidInputError: the sort is not known, or no result comes from a device that is named.
+        InvalidPageTokenError: the token is damaged or comes from another listing.
+    """
+    keys, filters = parse_sort(sort), filters.or_status(JobStatus.COMPLETED)
+    identity = ["leaderboard", sweep_id, repr(filters), repr(keys), fitness_weight]
+    place = None
+    if page_token is not None:
+        place = read_page_token(_LeaderPlace, identity, page_token)
+        _check_keys(place, keys)
+    choice = choose_devices(session, sweep_id, place.device if place else filters.device)
+    scale = _scale(session, sweep_id, choice, fitness_weight, place)
+    listing = Listing(sweep_id, filters.conditions, keys, scale)
+    after = Place(tuple(place.values), place.id) if place else None
+    rows = leaderboard_queries.select_leaders(session, listing, after=after, limit=page_size + 1)
+    shown, before = rows[:page_size], place.shown if place else 0
+    token = None
+    if len(rows) > page_size:
+        token = make_page_token(identity, _place(choice, scale, shown[-1], before + page_size))
+    return LeaderPage(shown, before + 1, choice, token)
+
+
+class _LeaderPlace(PlaceInListing):
+    """The last row shown, how many were, and what the first page decided."""
+
+    id: Id
+    values: list[float | int | None]  # of the sort keys
+    shown: Id
+    device: list[str]
+    scale: tuple[float | None, float | None, float | None, float | None]
+
+
+def _check_keys(place: _LeaderPlace, keys: Sequence[SortKey]) -> None:
+    if len(place.values) != len(keys):
+        raise InvalidPageTokenError("page_token: is damaged.", field="page_token")
+
+
+def _place(choice: DeviceChoice, scale: FitnessScale, last: Row[Any], shown: int) -> _LeaderPlace:
+    return _LeaderPlace(
+        id=last.id,
+        values=[value for name, value in last._mapping.items() if name.startswith("key_")],
+        shown=shown,
+        device=list(choice.device),
+        scale=(
+            scale.least_accuracy, scale.greatest_accuracy,
+            scale.least_throughput, scale.greatest_throughput,
+        ),
+    )  # fmt: skip
+
+
+def _scale(
+    session: Session,
+    sweep_id: int,
+    choice: DeviceChoice,
+    weight: float,
+    place: _LeaderPlace | None,
+) -> FitnessScale:
+    if place is not None:
+        return FitnessScale(choice.environment_ids, weight, *place.scale)
+    return leaderboard_queries.select_fitness_scale(
+        session, sweep_id, choice.environment_ids, weight
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class JobPage:
+    """A page of jobs by id."""
+
+    jobs: list[Job]
+    next_page_token: str | None
+
+
+def list_jobs(
+    session: Session,
+    sweep_id: int,
+    *,
+    status: JobStatus | None = None,
+    page_size: int = 100,
+    page_token: str | None = None,
+) -> JobPage:
+    """Returns a page of a sweep's jobs by id, of one state or all.
+
+    Raises:
+        SweepNotFoundError: there is no such sweep.
+        InvalidPageTokenError: the token is damaged or comes from another listing.
+    """
+    get_sweep(session, sweep_id)
+    identity = ["jobs", sweep_id, status]
+    after_id = read_page_token(AfterId, identity, page_token).id if page_token is not None else 0
+    jobs = job_queries.select_jobs(
+        session, sweep_id, status=status, after_id=after_id, limit=page_size + 1
+    )
+    more, jobs = len(jobs) > page_size, jobs[:page_size]
+    return JobPage(jobs, make_page_token(identity, AfterId(id=jobs[-1].id)) if more else None)
+
+
+def get_job(session: Session, job_id: int) -> Job:
+    """Returns a job.
+
+    Raises:
+        JobNotFoundError: there is no such job.
+    """
+    job = job_queries.find_job(session, job_id)
+    if job is None:
+        raise JobNotFoundError(f"There is no job {job_id}.", field="job_id")
+    return job
+
+
+def get_job_detail(session: Session, job_id: int) -> JobDetail:
+    """Returns a job with its trials, where each was measured, and every attempt at it.
+
+    Raises:
+        JobNotFoundError: there is no such job.
+    """
+    return JobDetail(
+        get_job(session, job_id),
+        job_queries.select_trials(session, job_id),
+        attempt_queries.select_attempts(session, job_id),
+    )

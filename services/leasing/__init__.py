@@ -1,0 +1,1 @@
+"""Leases: claim, renew, complete, release and fail groups, trainings and devices."""

@@ -1,0 +1,140 @@
+"""Trainings at work: claiming one, its epochs as they come, its end; guarded by a lease token."""
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+from sqlalchemy.orm import Session
+
+from services.leasing.group_leases import architecture_of, environment_row, storable
+from shared.db.queries.leasing import leases as lease_queries
+from shared.db.queries.leasing import training_leases as training_queries
+from shared.db.queries.monitoring import workers as worker_queries
+from shared.domain.architecture import Architecture
+from shared.domain.errors import StaleLeaseError, TrainingNotFoundError
+from shared.domain.measurements import Environment
+from shared.domain.protocol import Protocol
+from shared.domain.recipe import EpochResult, Recipe
+from shared.domain.status import TrainingStatus
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingTerms:
+    """What a training demands of whoever works on it."""
+
+    training_id: int
+    sweep_id: int
+    status: TrainingStatus
+    architecture: Architecture  # at the recipe's channels
+    recipe: Recipe
+    protocol: Protocol
+    dataset_hash: str | None  # of the images of its earlier epochs
+
+
+def get_training_terms(session: Session, training_id: int) -> TrainingTerms:
+    """Returns what a worker must be able to do for a training.
+
+    Raises:
+        TrainingNotFoundError: there is no such training.
+    """
+    found = training_queries.find_training_terms(session, training_id)
+    if found is None:
+        raise TrainingNotFoundError(f"There is no training {training_id}.", field="training_id")
+    recipe = Recipe.model_validate(found.recipe)
+    return TrainingTerms(
+        training_id=training_id,
+        sweep_id=found.sweep_id,
+        status=TrainingStatus(found.status),
+        architecture=recipe.widen(architecture_of(found)),
+        recipe=recipe,
+        protocol=Protocol.model_validate(found.protocol),
+        dataset_hash=found.dataset_hash,
+    )
+
+
+def claim_training(
+    session: Session, training_id: int, *, worker_id: uuid.UUID, token: uuid.UUID, lease_s: float
+) -> bool:
+    """Leases a training; False where it does not wait, or somebody else has it."""
+    return training_queries.claim_training(
+        session, training_id, worker_id=worker_id, token=token, lease_s=lease_s
+    )
+
+
+def begin_training(
+    session: Session,
+    token: uuid.UUID,
+    results: Sequence[EpochResult],
+    environment: Environment,
+    *,
+    parameters: int,
+    note: str | None,
+) -> None:
+    """Makes ``results`` the whole curve so far: what the worker's checkpoint holds.
+
+    Raises:
+        StaleLeaseError: the lease is over; nothing is written.
+    """
+    row = environment_row(environment)
+    begun = training_queries.begin_training(
+        session,
+        token,
+        environment_id=worker_queries.upsert_environment(session, row),
+        parameters=parameters,
+        note=note and storable(note),
+        epochs=[asdict(result) for result in results],
+    )
+    _check_held(begun)
+
+
+def append_epoch(session: Session, token: uuid.UUID, result: EpochResult) -> None:
+    """Adds an epoch to the curve.
+
+    Raises:
+        StaleLeaseError: the lease is over; nothing is written.
+    """
+    _check_held(training_queries.append_epoch(session, token, asdict(result)))
+
+
+def note_training(session: Session, token: uuid.UUID, note: str) -> None:
+    """Notes what went wrong without ending the training."""
+    training_queries.note_training(session, token, storable(note))
+
+
+def complete_training(session: Session, token: uuid.UUID, weights: str | None) -> None:
+    """Ends a training whose epochs are all there.
+
+    Args:
+        weights: name of the file with the best weights; None where it could not be written.
+
+    Raises:
+        StaleLeaseError: the lease is over; nothing is written.
+    """
+    _check_held(lease_queries.end_leases(session, [token], "completed") > 0)
+    _check_held(training_queries.complete_training(session, token, weights))
+
+
+def release_training(session: Session, token: uuid.UUID) -> int:
+    """Hands a training back unharmed, to be hinted at once; returns how many were handed back."""
+    if not lease_queries.end_leases(session, [token], "released"):
+        return 0
+    return training_queries.release_training(session, token)
+
+
+def fail_training(session: Session, token: uuid.UUID, *, error: str, max_attempts: int) -> int:
+    """Hands a training back with its attempt burnt; after the last one it has failed.
+
+    It goes on from its last checkpoint. Returns how many were handed back.
+    """
+    if not lease_queries.end_leases(session, [token], "failed"):
+        return 0
+    return training_queries.release_lost_trainings(
+        session, [token], max_attempts=max_attempts, error=storable(error)
+    )
+
+
+def _check_held(held: bool) -> None:
+    if not held:
+        raise StaleLeaseError(
+            "The lease is over: it expired, or the training was paused or cancelled."
+        )

@@ -1,0 +1,1 @@
+"""Changes of a sweep since a cursor."""

@@ -1,0 +1,281 @@
+"""What has changed in a sweep since somebody last looked, and a cursor that says when that was.
+
+Leaders are found by their rank, not by their time: whatever commits late is above the floor all the
+same, so nothing is missed. Every look rests on an index and a few rows.
+"""
+
+import base64
+import datetime as dt
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy import Row, RowMapping
+from sqlalchemy.orm import Session
+
+from services.leasing.group_leases import architecture_of
+from services.monitoring.workers import SEEN_WITHIN_S
+from services.sweeps.sweeps import SweepState, get_sweep
+from shared.db.queries.live import changes as live_queries
+from shared.db.queries.monitoring import workers as worker_queries
+from shared.domain.errors import InvalidInputError
+from shared.domain.events import LEADERS, End, Event, Leader, Progress, Worker, WorkerChange
+from shared.domain.protocol import Fraction
+from shared.domain.status import JobStatus, SweepStatus
+
+MAX_ID = 2**63 - 1
+CAUGHT_UP = 1000  # most of the best networks that one look goes through
+EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+LATE_S = 300  # no transaction commits later than this after its results
+OVER = frozenset({SweepStatus.COMPLETED, SweepStatus.CANCELLED})
+
+Id = Annotated[int, Field(ge=1, le=MAX_ID)]
+Micros = Annotated[int, Field(ge=0, le=2**53)]  # since 1970, by the database's clock
+Place = tuple[Fraction, Id]  # accuracy and job: the more accurate is better, then the older
+
+
+class Cursor(BaseModel):
+    """What a watcher of a sweep has been told: all that is needed to go on, in any process.
+
+    ``floor`` is the place that a network must reach to be news, None before the first look;
+    ``known`` are the leaders from there on that were told, each with the time it finished.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sweep_id: Id
+    as_of: Micros | None = None
+    floor: Place | None = None
+    known: Annotated[list[tuple[Id, Micros]], Field(max_length=LEADERS)] = []
+
+    def encode(self) -> str:
+        """Returns the cursor as one line of text that may stand in a header."""
+        return base64.urlsafe_b64encode(self.model_dump_json().encode()).decode()
+
+    @classmethod
+    def decode(cls, written: str, sweep_id: int) -> "Cursor":
+        """Returns the cursor that ``encode`` wrote for this sweep.
+
+        Raises:
+            InvalidInputError: this is none, or another sweep's.
+        """
+        try:
+            cursor = cls.model_validate_json(base64.b64decode(written, b"-_", validate=True))
+        except ValueError as error:
+            raise InvalidInputError(
+                "Last-Event-ID is none that this API gave; leave it out to start anew.",
+                field="Last-Event-ID",
+            ) from error
+        if cursor.sweep_id != sweep_id:
+            raise InvalidInputError(
+                f"Last-Event-ID belongs to sweep {cursor.sweep_id}; leave it out to start anew.",
+                field="Last-Event-ID",
+            )
+        return cursor
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """One look at a sweep, for every watcher whose cursor it ``serves``."""
+
+    as_of: int
+    since: int  # workers that went after this are in it
+    floor: float | None  # all completed jobs that are as accurate are in it, beside the leaders
+    progress: Progress
+    best: Sequence[Row[Any]]
+    workers: Sequence[RowMapping]
+
+    @property
+    def is_over(self) -> bool:
+        return self.progress.status in OVER
+
+    def serves(self, cursor: Cursor) -> bool:
+        """Says whether this look goes far enough back for one who stands at ``cursor``."""
+        if cursor.floor is not None and (self.floor is None or cursor.floor[0] < self.floor):
+            return False
+        return cursor.as_of is None or self.since <= cursor.as_of
+
+
+def observe(session: Session, sweep_id: int, cursors: Sequence[Cursor] = ()) -> Observation:
+    """Looks at a sweep, far enough back for everybody who stands at one of ``cursors``.
+
+    Raises:
+        SweepNotFoundError: there is no such sweep.
+    """
+    now = live_queries.select_now(session)
+    seen = [cursor.as_of for cursor in cursors if cursor.as_of is not None]
+    since = min([_micros(now), *seen]) - LATE_S * 1_000_000
+    floor = min((cursor.floor[0] for cursor in cursors if cursor.floor), default=None)
+    return Observation(
+        as_of=_micros(now),
+        since=since,
+        floor=floor,
+        # before the leaders: when a sweep is seen to be over, all of its results are there
+        progress=_progress(get_sweep(session, sweep_id)),
+        best=live_queries.select_best(
+            session, sweep_id, leaders=LEADERS, floor=floor, limit=CAUGHT_UP
+        ),
+        workers=worker_queries.select_workers(
+            session,
+            seen_within_s=SEEN_WITHIN_S,
+            gone_since=EPOCH + dt.timedelta(microseconds=since),
+        ),
+    )
+
+
+def _progress(state: SweepState) -> Progress:
+    sweep, counts = state.sweep, state.counts
+    return Progress(
+        sweep_id=sweep.id,
+        name=sweep.name,
+        status=SweepStatus(sweep.status),
+        total=sweep.total,
+        finished=sweep.total - counts[JobStatus.PENDING] - counts[JobStatus.RUNNING],
+        counts=counts,
+        jobs_per_s=state.jobs_per_s,
+        eta_s=state.eta_s,
+    )
+
+
+class Watcher:
+    """Somebody who watches a sweep: is told at every look what is new since the last."""
+
+    def __init__(self, cursor: Cursor) -> None:
+        self.cursor = cursor
+        self._progress: Progress | None = None
+        self._workers: dict[uuid.UUID, RowMapping] | None = None
+
+    def news(self, seen: Observation) -> Iterator[tuple[Event, Cursor | None]]:
+        """Yields what is new, each with the cursor of one who has been told so far.
+
+        Changes of workers come first and without a cursor: told twice they do no harm. Then come
+        new leaders in the order in which they finished, then the progress.
+        """
+        for worker in self._changed_workers(seen):
+            yield worker, None
+        for leader in self._new_leaders(seen):
+            yield leader, self.cursor
+        self.cursor = self._caught_up(seen)
+        if seen.progress != self._progress:
+            self._progress = seen.progress
+            yield seen.progress, self.cursor
+        if seen.is_over:
+            yield End.model_validate(seen.progress), self.cursor
+
+    def _changed_workers(self, seen: Observation) -> Iterator[Worker]:
+        before, self._workers = self._workers, {}
+        for row in seen.workers:
+            if row["gone_at"] is None:
+                self._workers[row["id"]] = row
+                change = _change(before, row)
+            else:
+                change = "gone" if self._knew(before, row) else None
+            if change is not None:
+                yield Worker.model_validate(dict(row) | {"change": change})
+
+    def _knew(self, before: dict[uuid.UUID, RowMapping] | None, row: RowMapping) -> bool:
+        """Says whether a worker that is gone was there when this watcher last looked."""
+        if before is not None:
+            return row["id"] in before
+        as_of = self.cursor.as_of
+        return as_of is not None and _micros(row["gone_at"]) > as_of - LATE_S * 1_000_000
+
+    def _new_leaders(self, seen: Observation) -> Iterator[Leader]:
+        self._go_on(seen, self.cursor.floor or _floor(seen.best), self.cursor.known)
+        for row in sorted(seen.best, key=_finish):
+            if not self._is_news(row):
+                continue
+            rank = 1 + sum(_better(other, row) for other in seen.best)
+            if rank <= LEADERS:
+                self._go_on(seen, self.cursor.floor, [*self.cursor.known, _identity(row)])
+                yield _leader(row, seen.progress.sweep_id, rank)
+
+    def _is_news(self, row: Row[Any]) -> bool:
+        """Says whether a network was not told yet; one that others made room for is no news."""
+        assert self.cursor.floor is not None
+        accuracy, job_id = self.cursor.floor
+        if _order(row.accuracy, row.id) < _order(accuracy, job_id):
+            return False
+        if _identity(row) in self.cursor.known:
+            return False
+        as_of = self.cursor.as_of
+        return as_of is None or _micros(row.finished_at) > as_of - LATE_S * 1_000_000
+
+    def _go_on(
+        self, seen: Observation, floor: Place | None, told: Sequence[tuple[int, int]]
+    ) -> None:
+        """Moves the cursor: of those who were told only the best ten count, and lift the floor."""
+        known = [row for row in seen.best if _identity(row) in told][:LEADERS]
+        self.cursor = self.cursor.model_copy(
+            update={
+                "floor": _floor(known) if len(known) == LEADERS else floor,
+                "known": [_identity(row) for row in known],
+            }
+        )
+
+    def _caught_up(self, seen: Observation) -> Cursor:
+        standing = {_identity(row) for row in seen.best[:LEADERS]}
+        return Cursor(
+            sweep_id=self.cursor.sweep_id,
+            as_of=seen.as_of,
+            floor=_floor(seen.best),
+            known=[one for one in self.cursor.known if one in standing],
+        )
+
+
+def _change(before: dict[uuid.UUID, RowMapping] | None, row: RowMapping) -> WorkerChange | None:
+    if before is None:
+        return "present"
+    known = before.get(row["id"])
+    if known is None:
+        return "joined"
+    if known["problem"] != row["problem"]:
+        return "problem"
+    held = ("sweep_id", "group_index")
+    return "group" if any(known[name] != row[name] for name in held) else None
+
+
+def _leader(row: Row[Any], sweep_id: int, rank: int) -> Leader:
+    return Leader(
+        sweep_id=sweep_id,
+        rank=rank,
+        job_id=row.id,
+        architecture_hash=row.architecture_hash.hex(),
+        layers=[layer._asdict() for layer in architecture_of(row).layers],
+        accuracy=row.accuracy,
+        throughput=row.throughput,
+        trials=row.trials_done,
+        finished_at=row.finished_at,
+    )
+
+
+def _floor(best: Sequence[Row[Any]]) -> Place:
+    """Returns the place of the last leader, or below everything while there are fewer."""
+    if len(best) < LEADERS:
+        return 0.0, MAX_ID
+    return best[LEADERS - 1].accuracy, best[LEADERS - 1].id
+
+
+def _better(other: Row[Any], row: Row[Any]) -> bool:
+    """Says whether ``other`` led ``row`` when that one finished."""
+    leads = _order(other.accuracy, other.id) > _order(row.accuracy, row.id)
+    return leads and _finish(other) < _finish(row)
+
+
+def _order(accuracy: float, job_id: int) -> tuple[float, int]:
+    return accuracy, -job_id
+
+
+def _finish(row: Row[Any]) -> tuple[dt.datetime, int]:
+    return row.finished_at, row.id
+
+
+def _identity(row: Row[Any]) -> tuple[int, int]:
+    """Returns what tells a result from another, also from an earlier one of the same job."""
+    return row.id, _micros(row.finished_at)
+
+
+def _micros(time: dt.datetime) -> int:
+    return (time - EPOCH) // dt.timedelta(microseconds=1)

@@ -1,0 +1,1 @@
+"""Workers and totals of the cluster."""

@@ -1,0 +1,125 @@
+"""Pictures of a sweep's results as files. The same results give the same bytes."""
+
+import io
+from collections.abc import Mapping
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+from sqlalchemy.orm import Session
+
+from services.analysis.analyses import Correlations, correlate_results, estimate_main_effects
+from services.analysis.columns import Selection, load_results
+from services.analysis.statistics.pareto import pareto_front
+from services.plotting.figures import (
+    Axis,
+    draw_correlations,
+    draw_effects,
+    draw_parallel,
+    draw_scatter,
+)
+from services.plotting.trained_figures import draw_prediction
+from services.sweeps.sweeps import get_sweep
+from services.trainings.probe_vs_trained import compare_probe_with_training
+from shared.domain.choices import CorrelationMethod, PlotFormat, PlotKind, Target
+from shared.domain.errors import NoResultsError
+
+mpl.rcParams["svg.hashsalt"] = "convsweep"  # names of parts, otherwise different every time
+DPI = 140
+_BOTH = (Target.THROUGHPUT, Target.ACCURACY)
+_METADATA: Mapping[PlotFormat, Mapping[str, None]] = {
+    PlotFormat.PNG: {"Software": None},
+    PlotFormat.SVG: {"Date": None, "Creator": None},
+}
+
+
+def draw_plot(
+    session: Session,
+    sweep_id: int,
+    kind: PlotKind,
+    file_format: PlotFormat,
+    selection: Selection,
+    *,
+    target: Target = Target.ACCURACY,
+    method: CorrelationMethod = CorrelationMethod.PEARSON,
+) -> bytes:
+    """Returns a picture of a sweep's results as a file.
+
+    Args:
+        target: what main effects are drawn of.
+        method: how correlations are computed.
+
+    Raises:
+        SweepNotFoundError: there is no such sweep.
+        InvalidInputError: nothing was measured on a device that is asked for.
+        NoResultsError: fewer than two networks have what the picture shows.
+    """
+    if kind is PlotKind.SCATTER:
+        figure = _scatter(session, sweep_id, selection)
+    elif kind is PlotKind.CORRELATIONS:
+        correlations = correlate_results(session, sweep_id, selection, method)
+        _check_variety(correlations)
+        figure = draw_correlations(correlations, _name(session, sweep_id))
+    elif kind is PlotKind.EFFECTS:
+        effects = estimate_main_effects(session, sweep_id, selection, target)
+        figure = draw_effects(effects, _name(session, sweep_id))
+    else:
+        figure = _parallel(session, sweep_id, selection)
+    return _file(figure, file_format)
+
+
+def draw_probe_vs_trained(session: Session, sweep_id: int, file_format: PlotFormat) -> bytes:
+    """Returns a picture of trained against probe accuracy as a file.
+
+    Raises:
+        SweepNotFoundError: there is no such sweep.
+        NoResultsError: no recipe has trained three networks yet.
+    """
+    found = compare_probe_with_training(session, sweep_id)
+    return _file(draw_prediction(found, _name(session, sweep_id)), file_format)
+
+
+def _file(figure: Figure, file_format: PlotFormat) -> bytes:
+    file = io.BytesIO()
+    figure.savefig(file, format=file_format.value, dpi=DPI, metadata=_METADATA[file_format])
+    return file.getvalue()
+
+
+def _check_variety(found: Correlations) -> None:
+    if np.isfinite(np.diag(found.coefficients)).sum() < 2:
+        raise NoResultsError(
+            f"Over these {found.coverage.used} networks fewer than two columns vary: "
+            "there is no correlation to draw."
+        )
+
+
+def _scatter(session: Session, sweep_id: int, selection: Selection) -> Figure:
+    results = load_results(session, sweep_id, selection).where(*_BOTH)
+    throughput, accuracy = (results.measures[name] for name in _BOTH)
+    return draw_scatter(
+        throughput,
+        accuracy,
+        results.measures["ratio"],
+        pareto_front(throughput, accuracy),
+        title=results.sweep.name,
+        coverage=results.coverage,
+    )
+
+
+def _parallel(session: Session, sweep_id: int, selection: Selection) -> Figure:
+    results = load_results(session, sweep_id, selection).where(Target.ACCURACY)
+    axes = [
+        Axis(str(one), results.factor(one).codes.astype(float), results.levels(one))
+        for one in results.parameters
+    ]
+    measured = [("ratio", False), (Target.THROUGHPUT, True), (Target.ACCURACY, False)]
+    for name, logarithmic in measured:
+        values = results.measures[name]
+        if np.isfinite(values).all():
+            axes.append(Axis(name, values, logarithmic=logarithmic))
+    accuracy = results.measures[Target.ACCURACY]
+    return draw_parallel(axes, accuracy, results.sweep.name, results.coverage)
+
+
+def _name(session: Session, sweep_id: int) -> str:
+    return get_sweep(session, sweep_id).sweep.name

@@ -1,0 +1,1 @@
+"""Sweeps: preview, create, read, control, extend."""

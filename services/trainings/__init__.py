@@ -1,0 +1,1 @@
+"""Trainings: choose networks, create, control, read, compare with the probe."""

@@ -1,0 +1,1 @@
+"""SQL that reads results as columns for statistics."""

@@ -1,0 +1,1 @@
+"""SQL about groups that are due for a hint."""

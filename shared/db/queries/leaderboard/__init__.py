@@ -1,0 +1,1 @@
+"""SQL about ranked jobs: conditions, order, pages and device models."""

@@ -1,0 +1,1 @@
+"""SQL about leases of groups, trainings and devices."""

@@ -1,0 +1,171 @@
+"""SQL about trainings at work: hinting, claiming, their epochs, their ends."""
+
+import json
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Row
+from sqlalchemy.orm import Session
+
+from shared.db.queries.statements import affected_rows, sql
+
+_EPOCH_COLUMNS = (
+    "epoch int, train_loss float8, train_accuracy float8, validation_loss float8, "
+    "validation_accuracy float8, learning_rate float8, seconds float8, images_per_s float8, "
+    "device text"
+)
+
+
+def mark_trainings_hinted(session: Session, *, limit: int, resend_s: float) -> list[int]:
+    """Returns up to ``limit`` trainings that want a hint, oldest first, and notes they get one."""
+    statement = sql("""
+        WITH chosen AS (
+            SELECT id FROM trainings
+            WHERE status = 'pending' AND (hinted_at IS NULL
+                OR hinted_at < clock_timestamp() - make_interval(secs => :resend_s))
+            ORDER BY id LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED
+        )
+        UPDATE trainings SET hinted_at = clock_timestamp()
+        FROM chosen WHERE trainings.id = chosen.id RETURNING trainings.id
+    """)
+    return sorted(session.execute(statement, {"limit": limit, "resend_s": resend_s}).scalars())
+
+
+def find_training_terms(session: Session, training_id: int) -> Row[Any] | None:
+    """Returns what a worker must know of a training: the network, recipe, protocol, images."""
+    statement = sql("""
+        SELECT t.id, t.sweep_id, t.recipe, t.status, s.protocol, e.dataset_hash,
+            j.channels, j.kernel_size, j.stride, j.dilation, j.padding, j.activation
+        FROM trainings t JOIN sweeps s ON s.id = t.sweep_id JOIN jobs j ON j.id = t.job_id
+        LEFT JOIN environments e ON e.id = t.environment_id
+        WHERE t.id = :id
+    """)
+    return session.execute(statement, {"id": training_id}).one_or_none()
+
+
+def claim_training(
+    session: Session, training_id: int, *, worker_id: uuid.UUID, token: uuid.UUID, lease_s: float
+) -> bool:
+    """Leases a pending training; False where it is not pending or somebody holds it now."""
+    statement = sql("""
+        WITH claimable AS (
+            SELECT id, sweep_id FROM trainings WHERE id = :id AND status = 'pending'
+            FOR UPDATE SKIP LOCKED
+        ), lease AS (
+            INSERT INTO leases (token, sweep_id, worker_id, jobs, expires_at)
+            SELECT :token, sweep_id, :worker_id, 1,
+                   clock_timestamp() + make_interval(secs => :lease_s)
+            FROM claimable RETURNING token
+        )
+        UPDATE trainings SET status = 'running', attempt = attempt + 1, lease_token = lease.token
+        FROM claimable, lease WHERE trainings.id = claimable.id
+    """)
+    values = {"id": training_id, "worker_id": worker_id, "token": token, "lease_s": lease_s}
+    return affected_rows(session.execute(statement, values)) > 0
+
+
+def begin_training(
+    session: Session,
+    token: uuid.UUID,
+    *,
+    environment_id: int,
+    parameters: int,
+    note: str | None,
+    epochs: Sequence[dict[str, Any]],
+) -> bool:
+    """Makes ``epochs`` the whole curve of the training that ``token`` holds; False where none.
+
+    Epochs that came after the checkpoint which its worker goes on from are measured again.
+    """
+    held = _lock_held(session, token)
+    if held is None:
+        return False
+    session.execute(sql("DELETE FROM training_epochs WHERE training_id = :id"), {"id": held})
+    if epochs:
+        _insert_epochs(session, held, epochs)
+    statement = sql("""
+        UPDATE trainings SET epochs_done = :done, environment_id = :environment_id,
+            parameters = :parameters, note = coalesce(:note, note)
+        WHERE id = :id
+    """)
+    values = {
+        "id": held,
+        "done": len(epochs),
+        "environment_id": environment_id,
+        "parameters": parameters,
+        "note": note,
+    }
+    session.execute(statement, values)
+    return True
+
+
+def append_epoch(session: Session, token: uuid.UUID, epoch: dict[str, Any]) -> bool:
+    """Adds the next epoch to the training that ``token`` holds; False where it holds none."""
+    held = _lock_held(session, token)
+    if held is None:
+        return False
+    _insert_epochs(session, held, [epoch])
+    statement = sql("UPDATE trainings SET epochs_done = :epoch WHERE id = :id")
+    session.execute(statement, {"id": held, "epoch": epoch["epoch"]})
+    return True
+
+
+def _lock_held(session: Session, token: uuid.UUID) -> int | None:
+    statement = sql("""
+        SELECT id FROM trainings WHERE lease_token = :token AND status = 'running' FOR UPDATE
+    """)
+    held: int | None = session.execute(statement, {"token": token}).scalar_one_or_none()
+    return held
+
+
+def _insert_epochs(session: Session, training_id: int, epochs: Sequence[dict[str, Any]]) -> None:
+    statement = sql(f"""
+        INSERT INTO training_epochs
+        SELECT :id, e.* FROM jsonb_to_recordset(CAST(:epochs AS jsonb)) AS e({_EPOCH_COLUMNS})
+        ON CONFLICT (training_id, epoch) DO NOTHING  -- a commit whose answer was lost
+    """)  # noqa: S608
+    session.execute(statement, {"id": training_id, "epochs": json.dumps(list(epochs))})
+
+
+def note_training(session: Session, token: uuid.UUID, note: str) -> None:
+    """Notes something about the training that ``token`` holds."""
+    statement = sql("UPDATE trainings SET note = :note WHERE lease_token = :token")
+    session.execute(statement, {"token": token, "note": note})
+
+
+def complete_training(session: Session, token: uuid.UUID, weights: str | None) -> bool:
+    """Ends the training that ``token`` holds, all epochs done; False where it holds none."""
+    statement = sql("""
+        UPDATE trainings SET status = 'completed', lease_token = NULL, weights = :weights,
+            error = NULL, finished_at = clock_timestamp()
+        WHERE lease_token = :token AND status = 'running'
+    """)
+    return affected_rows(session.execute(statement, {"token": token, "weights": weights})) > 0
+
+
+def release_training(session: Session, token: uuid.UUID) -> int:
+    """Hands back the training that ``token`` holds, its attempt unburnt, to be hinted at once."""
+    statement = sql("""
+        UPDATE trainings SET status = 'pending', attempt = attempt - 1, lease_token = NULL,
+            hinted_at = NULL
+        WHERE lease_token = :token AND status = 'running'
+    """)
+    return affected_rows(session.execute(statement, {"token": token}))
+
+
+def release_lost_trainings(
+    session: Session, tokens: Sequence[uuid.UUID], *, max_attempts: int, error: str
+) -> int:
+    """Takes back trainings whose leases ended without a result, the attempt burnt.
+
+    They are pending again, or failed with ``error`` after their last attempt.
+    """
+    statement = sql("""
+        UPDATE trainings SET lease_token = NULL, hinted_at = NULL, error = :error,
+            status = CASE WHEN attempt < :max_attempts THEN 'pending' ELSE 'failed' END,
+            finished_at = CASE WHEN attempt < :max_attempts THEN NULL ELSE clock_timestamp() END
+        WHERE lease_token = ANY(:tokens) AND status = 'running'
+    """)
+    values = {"tokens": list(tokens), "max_attempts": max_attempts, "error": error}
+    return affected_rows(session.execute(statement, values))

@@ -1,0 +1,1 @@
+"""SQL about what changed in a sweep."""

@@ -1,0 +1,1 @@
+"""SQL about workers and totals of the cluster."""

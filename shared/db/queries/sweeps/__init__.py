@@ -1,0 +1,1 @@
+"""SQL about sweeps and their jobs: seeding, reading, controlling."""

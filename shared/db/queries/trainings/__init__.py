@@ -1,0 +1,1 @@
+"""SQL about trainings: creating, controlling and reading them."""

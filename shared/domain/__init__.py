@@ -1,0 +1,1 @@
+"""Facts of the domain: spaces, architectures, protocols, recipes, measurements, states."""

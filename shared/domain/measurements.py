@@ -1,0 +1,85 @@
+"""What a worker reports: one result per trial, one outcome per job, and where it was measured."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from shared.domain.status import JobStatus
+
+
+class Reason(StrEnum):
+    """Why a job ended other than completed. Machine-readable and stable."""
+
+    INVALID_SHAPE = "invalid_shape"
+    RATIO_ABOVE_MAXIMUM = "ratio_above_maximum"
+    RATIO_BELOW_MINIMUM = "ratio_below_minimum"
+    ACCURACY_BELOW_MINIMUM = "accuracy_below_minimum"
+    THROUGHPUT_BELOW_MINIMUM = "throughput_below_minimum"
+    NON_FINITE = "non_finite"
+    OUT_OF_MEMORY = "out_of_memory"
+    ENGINE_ERROR = "engine_error"
+    ATTEMPTS_EXHAUSTED = "attempts_exhausted"
+
+
+class ThroughputSource(StrEnum):
+    """How a throughput came about: the whole network timed, or summed from cached layer times."""
+
+    MEASURED = "measured"
+    SCREENED = "screened"
+
+
+@dataclass(frozen=True, slots=True)
+class Throughput:
+    """Images per second of the unshared network, alone on the device.
+
+    ``spread`` is the half-width of the middle half of the repeated runs relative to their median
+    (0.03 is 3 %); ``runs`` counts them. Screened figures carry ``runs == 0``.
+    """
+
+    images_per_s: float
+    spread: float
+    runs: int
+    source: ThroughputSource
+
+
+@dataclass(frozen=True, slots=True)
+class TrialResult:
+    """One evaluation of one architecture with one draw of weights.
+
+    Accuracies are fractions in [0, 1]. ``correct_bits`` holds one bit per validation image in
+    dataset order, most significant bit first, set where the prediction was right, padded with
+    zeros to whole bytes. ``weights_seed`` is the 63-bit seed of the last layer's draw. ``probe_s``
+    is the trial's share of its group's walk, fits included; ``timing_s`` what its timing took, None
+    where there was none.
+    """
+
+    trial: int
+    accuracy: float
+    train_accuracy: float
+    fit_s: float
+    weights_seed: int
+    correct_bits: bytes
+    throughput: Throughput | None = None
+    probe_s: float = 0.0
+    timing_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JobOutcome:
+    """How a job ended. ``trials`` holds what was measured, also for a rejected job."""
+
+    status: JobStatus
+    reason: Reason | None = None
+    error: str | None = None
+    trials: tuple[TrialResult, ...] = field(default=())
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """Where results were made: enough to know what may be compared with what."""
+
+    code_version: str
+    device_class: str  # "cpu" or "cuda"
+    device: str  # the model as the system names it
+    dataset: str
+    dataset_hash: str  # sha256 of images and labels as used
+    versions: dict[str, str]  # python, torch, torchvision, scikit-learn, cuda, cudnn

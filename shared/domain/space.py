@@ -1,0 +1,302 @@
+"""Search spaces: which architectures there are, in which order, and all of them as columns."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
+from typing import Annotated, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from shared.domain.architecture import (
+    Activation,
+    Architecture,
+    IntArray,
+    LayerConfig,
+    PositiveCount,
+    architecture_hash,
+    layer_cost,
+    output_size,
+)
+from shared.domain.errors import InvalidInputError
+from shared.domain.measurements import Reason
+
+MAX_ARCHITECTURES = 10_000_000
+MAX_LAYERS = 16
+MAX_LAYER_CHOICES = 65_536
+MAX_COUNT = 2**63 - 1  # columns are 64-bit integers, here and in the database
+
+
+class LayerSpace(BaseModel):
+    """The choices for one layer; every combination of them is in the space."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    channels: tuple[Annotated[int, Field(strict=True, ge=1, le=8192)], ...] = (32,)
+    kernel_size: tuple[Annotated[int, Field(strict=True, ge=1, le=255)], ...] = (3,)
+    stride: tuple[Annotated[int, Field(strict=True, ge=1, le=255)], ...] = (1,)
+    dilation: tuple[Annotated[int, Field(strict=True, ge=1, le=255)], ...] = (1,)
+    padding: tuple[Annotated[int, Field(strict=True, ge=0, le=255)], ...] = (0,)
+    activation: tuple[Activation, ...] = ("relu",)
+
+    @field_validator("*")
+    @classmethod
+    def _some_and_distinct(cls, choices: tuple[Any, ...]) -> tuple[Any, ...]:
+        if not choices:
+            raise ValueError("needs at least one choice")
+        if len(set(choices)) < len(choices):
+            raise ValueError("names a choice twice")
+        return choices
+
+    @model_validator(mode="after")
+    def _bounded(self) -> "LayerSpace":
+        if self.size > MAX_LAYER_CHOICES:
+            raise ValueError(
+                f"{self.size:,} combinations are more than the {MAX_LAYER_CHOICES:,} that one "
+                "layer may have; take choices away"
+            )
+        return self
+
+    @property
+    def size(self) -> int:
+        """How many layers this describes."""
+        return math.prod(len(choices) for choices in self._choices)
+
+    @property
+    def _choices(self) -> tuple[tuple[Any, ...], ...]:
+        return tuple(getattr(self, name) for name in LayerConfig._fields)
+
+    def at(self, index: int) -> LayerConfig:
+        """Returns layer ``index``; the last field of ``LayerConfig`` varies fastest."""
+        values: list[Any] = []
+        for choices in reversed(self._choices):
+            index, choice = divmod(index, len(choices))
+            values.append(choices[choice])
+        return LayerConfig(*reversed(values))
+
+
+class SearchSpace(BaseModel):
+    """Every network whose layers come from ``layers``, in a stable order.
+
+    Networks of depth ``d`` use the first ``d`` layer spaces. They are ordered by the place of their
+    depth in ``depths``, then layer by layer, the last layer varying fastest: a group (same prefix)
+    is a run of consecutive indices.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    layers: tuple[LayerSpace, ...]
+    depths: tuple[PositiveCount, ...] | None = Field(
+        default=None, description="Depths to enumerate; all layers when left out."
+    )
+
+    @field_validator("layers")
+    @classmethod
+    def _some_layers(cls, layers: tuple[LayerSpace, ...]) -> tuple[LayerSpace, ...]:
+        if not 1 <= len(layers) <= MAX_LAYERS:
+            raise ValueError(f"needs 1 to {MAX_LAYERS} layers, not {len(layers)}")
+        return layers
+
+    @field_validator("depths")
+    @classmethod
+    def _depths_distinct(cls, depths: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        if depths is not None and (not depths or len(set(depths)) < len(depths)):
+            raise ValueError("needs at least one depth, each of them once")
+        return depths
+
+    @model_validator(mode="after")
+    def _bounded(self) -> "SearchSpace":
+        if self.depths is not None and max(self.depths) > len(self.layers):
+            raise ValueError(
+                f"depths: {max(self.depths)} is deeper than the {len(self.layers)} layers given"
+            )
+        size = sum(block.size for block in self.blocks)  # may be more than len() can say
+        if size > MAX_ARCHITECTURES:
+            raise ValueError(
+                f"layers: {size:,} architectures are more than the {MAX_ARCHITECTURES:,} "
+                "that one sweep may hold; take choices away"
+            )
+        return self
+
+    @cached_property
+    def blocks(self) -> tuple["DepthBlock", ...]:
+        """The runs of architectures of equal depth, in order."""
+        sizes = [layer.size for layer in self.layers]
+        depths = self.depths or (len(self.layers),)
+        counts = [math.prod(sizes[:depth]) for depth in depths]
+        groups = [math.prod(sizes[: depth - 1]) for depth in depths]
+        return tuple(
+            DepthBlock(depth, start, size, first_group, tuple(sizes[:depth]))
+            for depth, start, size, first_group in zip(
+                depths, accumulate(counts, initial=0), counts, accumulate(groups, initial=0),
+                strict=False,
+            )
+        )  # fmt: skip
+
+    def __len__(self) -> int:
+        return sum(block.size for block in self.blocks)
+
+    @property
+    def groups(self) -> int:
+        """How many groups, that is distinct prefixes, the space has."""
+        return sum(block.size // block.group_size for block in self.blocks)
+
+    def architecture(self, index: int) -> Architecture:
+        """Returns architecture ``index`` of the enumeration.
+
+        Raises:
+            InvalidInputError: the index lies outside the space.
+        """
+        for block in self.blocks:
+            if 0 <= index - block.start < block.size:
+                choices = np.unravel_index(index - block.start, block.sizes)
+                layers = zip(self.layers, choices, strict=False)
+                return Architecture(tuple(layer.at(int(choice)) for layer, choice in layers))
+        raise InvalidInputError(f"Index {index} is outside a space of {len(self)}.", field="index")
+
+    def __iter__(self) -> Iterator[Architecture]:  # type: ignore[override]
+        """Yields every architecture in order, without holding them."""
+        return (self.architecture(index) for index in range(len(self)))
+
+    def tables(self, input_shape: Sequence[int], rows: int = 65_536) -> Iterator["SpaceTable"]:
+        """Yields the whole space as tables of at most ``rows`` rows, in order.
+
+        Raises:
+            InvalidInputError: sizes or costs could be too large to be counted.
+        """
+        self._check_countable(input_shape)
+        options = [[layer.at(i) for i in range(layer.size)] for layer in self.layers]
+        for block in self.blocks:
+            for start in range(0, block.size, rows):
+                offsets = np.arange(start, min(start + rows, block.size))
+                yield self._table(block, options[: block.depth], offsets, input_shape)
+
+    def _check_countable(self, input_shape: Sequence[int]) -> None:
+        channels, height, width = input_shape
+        worst = 0
+        for layer in self.layers:
+            height, width = (side + 2 * max(layer.padding) for side in (height, width))
+            kernel_size, channels_out = max(layer.kernel_size), max(layer.channels)
+            worst += layer_cost(channels, channels_out, kernel_size, height * width)[1]
+            channels = channels_out
+        if worst > MAX_COUNT:
+            raise InvalidInputError(
+                f"Networks of this space on inputs of {tuple(input_shape)} are too large to count.",
+                field="space",
+            )
+
+    def _table(
+        self,
+        block: "DepthBlock",
+        options: list[list[LayerConfig]],
+        offsets: IntArray,
+        input_shape: Sequence[int],
+    ) -> "SpaceTable":
+        choices = np.unravel_index(offsets, block.sizes)
+        fits = np.ones(len(offsets), dtype=bool)
+        channels, height, width = (np.full(len(offsets), side) for side in input_shape)
+        parameters, flops = np.zeros_like(offsets), np.zeros_like(offsets)
+        for layer_options, choice in zip(options, choices, strict=True):
+            numbers = np.array([layer[:5] for layer in layer_options], dtype=np.int64)[choice].T
+            channels_out, *geometry = numbers
+            height, width = output_size(height, *geometry), output_size(width, *geometry)
+            fits &= (height >= 1) & (width >= 1)
+            weights, cost = layer_cost(channels, channels_out, geometry[0], height * width)
+            parameters, flops, channels = parameters + weights, flops + cost, channels_out
+        return SpaceTable(
+            index=offsets + block.start,
+            group=offsets // block.group_size + block.first_group,
+            options=options,
+            choices=choices,
+            fits=fits,
+            features=channels * height * width,
+            input_elements=math.prod(input_shape),
+            parameters=parameters,
+            flops=flops,
+        )
+
+
+class DepthBlock(NamedTuple):
+    """The architectures of one depth: where they start and how many choices each layer has."""
+
+    depth: int
+    start: int
+    size: int
+    first_group: int
+    sizes: tuple[int, ...]
+
+    @property
+    def group_size(self) -> int:
+        return self.sizes[-1]
+
+
+@dataclass(frozen=True)
+class SpaceTable:
+    """Consecutive architectures of equal depth as columns.
+
+    ``features``, ``parameters`` and ``flops`` mean nothing where ``fits`` is false.
+    """
+
+    index: IntArray
+    group: IntArray
+    options: list[list[LayerConfig]]  # per layer
+    choices: tuple[IntArray, ...]  # per layer, an index into its options
+    fits: NDArray[np.bool_]
+    features: IntArray
+    input_elements: int
+    parameters: IntArray
+    flops: IntArray
+
+    @cached_property
+    def ratio(self) -> NDArray[np.float64]:
+        return self.features / self.input_elements
+
+    def reasons(
+        self, min_ratio: float | None, max_ratio: float | None
+    ) -> dict[Reason, NDArray[np.bool_]]:
+        """Returns, per reason, which rows the shape check refuses for it; no row has two."""
+        return {
+            Reason.INVALID_SHAPE: ~self.fits,
+            Reason.RATIO_ABOVE_MAXIMUM: self.fits & (self.ratio > (max_ratio or math.inf)),
+            Reason.RATIO_BELOW_MINIMUM: self.fits & (self.ratio < (min_ratio or 0.0)),
+        }
+
+    def rows(self) -> Iterator[tuple[tuple[LayerConfig, ...], LayerConfig, bytes]]:
+        """Yields (all layers but the last, the last, hash) per row.
+
+        Rows of a group, which follow each other, are given the same tuple of first layers.
+        """
+        *firsts, last_options = self.options
+        last_keys = [layer.key for layer in last_options]
+        place: list[int] | None = None
+        first: tuple[LayerConfig, ...] = ()
+        first_keys: list[str] = []
+        for *row, last in zip(*(choice.tolist() for choice in self.choices), strict=True):
+            if row != place:
+                place = row
+                first = tuple(options[i] for options, i in zip(firsts, row, strict=True))
+                first_keys = [layer.key for layer in first]
+            yield first, last_options[last], architecture_hash([*first_keys, last_keys[last]])
+
+
+def random_cnn_2025(channels: int = 32) -> SearchSpace:
+    """The published space: three layers, 36 choices each, 46,656 networks.
+
+    Source: the random-CNN experiment of 2025-06-17.
+    """
+    layer = LayerSpace(
+        channels=(channels,), kernel_size=(3, 5, 7, 9), stride=(1, 2, 3), dilation=(1, 2, 3)
+    )
+    return SearchSpace(layers=(layer, layer, layer))
+
+
+def quick() -> SearchSpace:
+    """A small space for a first look: three layers, eight choices each, 512 networks."""
+    layer = LayerSpace(channels=(8,), kernel_size=(3, 5), stride=(1, 2), dilation=(1, 2))
+    return SearchSpace(layers=(layer, layer, layer))
+
+
+SPACE_PRESETS = {"random-cnn-2025": random_cnn_2025, "quick": quick}

@@ -1,0 +1,1 @@
+"""What only the CPU does: frequency domain, lanes, symmetric products, allocator."""

@@ -1,0 +1,1 @@
+"""Datasets: files, public sets, bundled digits."""

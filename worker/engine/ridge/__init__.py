@@ -1,0 +1,1 @@
+"""The probe: a ridge classifier in its dual and primal form."""

@@ -1,0 +1,1 @@
+"""Gradient descent: the training loop and its augmentation."""

@@ -1,0 +1,203 @@
+"""What this worker can do: which sweeps it serves, with which images, and what it lacks."""
+
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import structlog
+from sqlalchemy.orm import Session, sessionmaker
+
+from services.leasing import group_leases
+from services.leasing.group_leases import Terms
+from services.leasing.training_leases import TrainingTerms
+from services.monitoring import workers
+from shared.domain.errors import DatasetError, DatasetMismatchError, DeviceUnavailableError
+from shared.domain.protocol import DeviceClass, Protocol
+from worker.device import Device
+from worker.engine.data.datasets import (
+    Dataset,
+    TrainingImages,
+    list_datasets,
+    load_dataset,
+    load_training_images,
+)
+
+log = structlog.get_logger(__name__)
+
+KEPT_DATASETS = 2
+KEPT_TERMS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """What the evaluation of a sweep's groups needs."""
+
+    protocol: Protocol
+    dataset: Dataset
+
+
+class Readiness:
+    """Prepares this worker for sweeps, and tells the database what it has and what it lacks."""
+
+    def __init__(
+        self,
+        session_factory: sessionmaker[Session],
+        worker_id: uuid.UUID,
+        device: Device,
+        data_dir: Path,
+        *,
+        shares_device: bool = False,
+    ) -> None:
+        self._session_factory = session_factory
+        self._worker_id = worker_id
+        self._device = device
+        self._data_dir = data_dir
+        self._shares_device = shares_device
+        self._terms: dict[int, Terms] = {}
+        self._loaded: dict[Protocol, Dataset] = {}
+        self._training_images: dict[object, TrainingImages] = {}
+        self._advertised = available_datasets(data_dir)
+        self._problem: tuple[int, str] | None = None  # of which sweep, and what
+
+    def prepare(self, sweep_id: int) -> Ready | None:
+        """Returns what the sweep's groups need; None where this worker cannot serve the sweep.
+
+        The reason is noted with the worker, and cleared as soon as it can.
+
+        Raises:
+            SweepNotFoundError: there is no such sweep.
+        """
+        terms = self._get_terms(sweep_id)
+        try:
+            self._check_device(terms.protocol)
+            dataset = self._load(terms.protocol)
+            if terms.dataset_hash is not None:
+                self._check_content(sweep_id, terms.dataset_hash, dataset, terms.protocol)
+        except (DatasetError, DeviceUnavailableError) as error:
+            self.note_problem(sweep_id, error.message)
+            return None
+        except (RuntimeError, MemoryError, OSError) as error:
+            # PyTorch says RuntimeError where the images do not fit into memory
+            self.note_problem(
+                sweep_id, f"Dataset {terms.protocol.dataset!r} cannot be loaded: {error}"
+            )
+            return None
+        self._clear_problem(sweep_id)
+        return Ready(self._measurable(terms.protocol), dataset)
+
+    def _measurable(self, protocol: Protocol) -> Protocol:
+        """Returns the protocol without timing where others compute on this device meanwhile."""
+        return protocol.model_copy(update={"timing": None}) if self._shares_device else protocol
+
+    def prepare_training(self, terms: TrainingTerms) -> TrainingImages | None:
+        """Returns the images that a training needs; None where this worker cannot serve it.
+
+        The reason is noted with the worker, and cleared as soon as it can.
+        """
+        protocol, recipe = terms.protocol, terms.recipe
+        key = (
+            protocol.dataset,
+            protocol.input_shape,
+            recipe.train_images,
+            recipe.validation_images,
+        )
+        try:
+            self._check_device(protocol)
+            if key not in self._training_images:
+                self._training_images.clear()  # whole splits are large
+                self._training_images[key] = load_training_images(
+                    self._data_dir, protocol, recipe.train_images, recipe.validation_images
+                )
+            images = self._training_images[key]
+            if terms.dataset_hash is not None:
+                group_leases.check_dataset_hash(
+                    terms.sweep_id, images.name, images.content_hash, terms.dataset_hash
+                )
+        except (DatasetError, DeviceUnavailableError) as error:
+            self._training_images.pop(key, None)  # somebody may put the right file there
+            self.note_problem(terms.sweep_id, error.message)
+            return None
+        except (RuntimeError, MemoryError, OSError) as error:
+            self.note_problem(
+                terms.sweep_id, f"Dataset {protocol.dataset!r} cannot be loaded whole: {error}"
+            )
+            return None
+        self._clear_problem(terms.sweep_id)
+        return images
+
+    def note_problem(self, sweep_id: int, problem: str) -> None:
+        """Notes what keeps this worker from working for a sweep; the same once."""
+        if (sweep_id, problem) == self._problem:
+            return
+        log.warning("cannot_work", sweep_id=sweep_id, problem=problem)
+        with self._session_factory.begin() as session:
+            workers.note_worker_problem(session, self._worker_id, sweep_id, problem)
+        self._problem = sweep_id, problem
+
+    def _clear_problem(self, sweep_id: int) -> None:
+        """Notes that nothing keeps this worker from the sweep any more, if something did."""
+        if self._problem is None or self._problem[0] != sweep_id:
+            return
+        with self._session_factory.begin() as session:
+            workers.note_worker_problem(session, self._worker_id, sweep_id, None)
+        self._problem = None
+
+    def _get_terms(self, sweep_id: int) -> Terms:
+        """Returns a sweep's terms; once its dataset is pinned they never change."""
+        if sweep_id in self._terms:
+            return self._terms[sweep_id]
+        with self._session_factory() as session:
+            terms = group_leases.get_terms(session, sweep_id)
+        if terms.dataset_hash is not None:
+            self._terms[sweep_id] = terms
+            _forget_oldest(self._terms, KEPT_TERMS)
+        return terms
+
+    def _check_device(self, protocol: Protocol) -> None:
+        if protocol.device_class not in (DeviceClass.ANY, self._device.device_class):
+            raise DeviceUnavailableError(
+                f"The sweep wants a {protocol.device_class} device; this worker has "
+                f"{self._device.model}. Start a worker on such a device."
+            )
+
+        if self._shares_device and protocol.gates.min_throughput is not None:
+            raise DeviceUnavailableError(
+                "The sweep has a gate on throughput, which cannot be measured on a shared device. "
+                "Start a worker with CONVSWEEP_WORKERS_PER_DEVICE=1."
+            )
+
+    def _load(self, protocol: Protocol) -> Dataset:
+        if protocol not in self._loaded:
+            self._loaded[protocol] = load_dataset(self._data_dir, protocol)
+            _forget_oldest(self._loaded, KEPT_DATASETS)
+            self._advertise(self._loaded[protocol])
+        return self._loaded[protocol]
+
+    def _advertise(self, dataset: Dataset) -> None:
+        known = self._advertised.get(dataset.name, [])
+        hashes = sorted({*known, dataset.content_hash})
+        self._advertised = available_datasets(self._data_dir) | self._advertised
+        self._advertised[dataset.name] = hashes
+        with self._session_factory.begin() as session:
+            workers.note_worker_datasets(session, self._worker_id, self._advertised)
+            workers.note_labels(session, dataset.content_hash, dataset.validation_labels.tolist())
+
+    def _check_content(
+        self, sweep_id: int, pinned: str, dataset: Dataset, protocol: Protocol
+    ) -> None:
+        try:
+            group_leases.check_dataset_hash(sweep_id, dataset.name, dataset.content_hash, pinned)
+        except DatasetMismatchError:
+            del self._loaded[protocol]  # somebody may put the right file there
+            raise
+
+
+def available_datasets(data_dir: Path) -> dict[str, list[str]]:
+    """Returns the datasets that can be read here, none of them loaded yet."""
+    return {info.name: [] for info in list_datasets(data_dir) if info.available}
+
+
+def _forget_oldest(kept: dict[Any, Any], limit: int) -> None:
+    while len(kept) > limit:
+        del kept[next(iter(kept))]

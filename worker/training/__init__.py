@@ -1,0 +1,1 @@
+"""Training of a leased network: trainer and checkpoint files."""
