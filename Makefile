@@ -14,7 +14,7 @@ test: .venv/installed-dev
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 test-faults: .venv/installed-dev
-	$(BIN)/python -m pytest -m '' -s tests/acceptance -k test_faults
+	$(BIN)/python -m pytest -m '' -s tests/acceptance/faults
 
 # Needs Docker with Compose v2. Where PyTorch's own index is out of reach, say TORCH_INDEX_URL= too:
 # the worker's image then takes PyPI's build (5 GB).
@@ -37,7 +37,7 @@ fuzz: .venv/installed-dev
 
 # the answers that the API's description shows as examples
 examples: .venv/installed-dev
-	RECORD_EXAMPLES=1 $(BIN)/python -m pytest tests/integration/test_openapi.py -k recorded
+	RECORD_EXAMPLES=1 $(BIN)/python -m pytest tests/integration/api/test_openapi.py -k recorded
 
 screenshots: .venv/installed-dev
 	SCREENSHOTS=docs/images $(BIN)/python -m pytest tests/browser -k screenshots

@@ -27,8 +27,8 @@ import numpy as np
 from sqlalchemy.exc import OperationalError
 
 from shared.settings import Settings
-from tests.acceptance.faults import Broker, Child, Postgres, Site
-from tests.acceptance.invariants import Answers, answers, broken, differing
+from tests.acceptance.faults.invariants import Answers, answers, broken, differing
+from tests.acceptance.faults.site import Broker, Child, Postgres, Site
 from tests.conftest import migrate
 from worker.engine.data.digits import read_digits
 

@@ -17,9 +17,9 @@ import pytest
 from cli.client import Client
 from cli.embedded.local import ClusterInfo, find_cluster
 from shared.settings import Settings
-from tests.acceptance.faults import LEASE_S as FAULT_LEASE_S
-from tests.acceptance.faults import Broker, Postgres, Site
-from tests.acceptance.invariants import Answers, answers, broken
+from tests.acceptance.faults.invariants import Answers, answers, broken
+from tests.acceptance.faults.site import LEASE_S as FAULT_LEASE_S
+from tests.acceptance.faults.site import Broker, Postgres, Site
 from tests.conftest import migrate
 
 Json = dict[str, Any]

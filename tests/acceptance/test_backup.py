@@ -8,8 +8,8 @@ import pytest
 
 from shared.settings import Settings, child_environment
 from tests.acceptance.conftest import small_sweep
-from tests.acceptance.faults import Postgres, Site
-from tests.acceptance.invariants import Answers, answers, broken, differing
+from tests.acceptance.faults.invariants import Answers, answers, broken, differing
+from tests.acceptance.faults.site import Postgres, Site
 
 
 def convsweep(settings: Settings, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -16,11 +16,11 @@ from sqlalchemy.orm import Session
 
 from shared.db.session import make_session_factory
 from shared.settings import child_environment
-from tests.acceptance.faults import ROOT, Child, Postgres, Site
-from tests.acceptance.test_faults_api import start_api
+from tests.acceptance.faults.site import ROOT, Child, Postgres, Site
+from tests.acceptance.faults.test_api import start_api
 from tests.conftest import free_port
+from tests.integration.api.test_api import assert_problem
 from tests.integration.scenario import add_sweep, claimed, complete, success, trial
-from tests.integration.test_api import assert_problem
 
 Json = dict[str, Any]
 GROUPS = 8

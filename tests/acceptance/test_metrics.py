@@ -3,10 +3,10 @@
 import httpx
 
 from tests.acceptance.conftest import small_sweep
-from tests.acceptance.faults import Site
-from tests.acceptance.test_faults_api import start_api
+from tests.acceptance.faults.site import Site
+from tests.acceptance.faults.test_api import start_api
 from tests.conftest import free_port
-from tests.integration.test_metrics import Values, values
+from tests.integration.monitoring.test_metrics import Values, values
 
 
 def test_what_api_and_worker_count_is_what_the_database_has_after_a_real_sweep(

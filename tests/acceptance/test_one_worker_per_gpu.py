@@ -4,8 +4,8 @@ import json
 import signal
 
 from tests.acceptance.conftest import small_sweep
-from tests.acceptance.faults import Child, Site
-from tests.acceptance.invariants import broken
+from tests.acceptance.faults.invariants import broken
+from tests.acceptance.faults.site import Child, Site
 
 TIMING = {"batch_size": 4, "max_s": 0.01}
 

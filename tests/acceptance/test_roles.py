@@ -13,8 +13,8 @@ from cli.client import Client
 from migrations.grants import EVERY_TABLE, GRANTS
 from shared.settings import Settings, child_environment
 from tests.acceptance.conftest import small_sweep
-from tests.acceptance.faults import LEASE_S, ROOT, Broker, Postgres, Site
-from tests.acceptance.invariants import broken
+from tests.acceptance.faults.invariants import broken
+from tests.acceptance.faults.site import LEASE_S, ROOT, Broker, Postgres, Site
 from tests.conftest import free_port
 
 PROCESSES = ("migrator", "api", "dispatcher", "worker")

@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_play
 
 from cli.client import Client
 from tests.acceptance.conftest import Cluster
-from tests.acceptance.faults import wait_for
+from tests.acceptance.faults.site import wait_for
 from tests.browser.chromium import ARGUMENTS, find_chromium
 
 TIMEOUT_MS = 60_000  # a busy machine draws slowly

@@ -10,8 +10,8 @@ from sqlalchemy import text
 
 from cli.client import Client
 from tests.acceptance.conftest import small_sweep
-from tests.acceptance.faults import wait_for
-from tests.acceptance.invariants import answers, broken, differing
+from tests.acceptance.faults.invariants import answers, broken, differing
+from tests.acceptance.faults.site import wait_for
 from tests.compose.stack import Stack, run
 from tests.conftest import free_port
 

@@ -67,5 +67,5 @@ def test_workers_reserve_every_gpu_unless_the_cpu_file_is_added(file: str) -> No
 
 
 def test_workers_have_more_time_to_end_than_they_take() -> None:
-    """They hand back within 30 s: tests/acceptance/test_faults_workers.py."""
+    """They hand back within 30 s: tests/acceptance/faults/test_workers.py."""
     assert config("docker-compose.yml")["services"]["worker"]["stop_grace_period"] == "45s"

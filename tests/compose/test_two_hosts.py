@@ -13,8 +13,8 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.exc import OperationalError
 
 from cli.client import Client
-from tests.acceptance.faults import wait_for
-from tests.acceptance.invariants import broken
+from tests.acceptance.faults.invariants import broken
+from tests.acceptance.faults.site import wait_for
 from tests.compose.stack import CPU, LEASE_S, ROOT, Stack, run
 from tests.compose.test_cluster import ended, wait_completed, wait_more, wanted
 from tests.conftest import free_port

@@ -8,7 +8,7 @@ import pytest
 from shared.db.session import make_engine, make_session_factory
 from shared.settings import Settings
 from tests.conftest import SessionFactory
-from tests.integration.cutting_proxy import CuttingProxy, cutting_proxy
+from tests.integration.database.cutting_proxy import CuttingProxy, cutting_proxy
 
 
 @pytest.fixture

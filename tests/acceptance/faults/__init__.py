@@ -1,0 +1,1 @@
+"""The fault matrix: real processes, real kills."""

@@ -1,0 +1,282 @@
+"""The worker's way from a hint to results, on a real Postgres that loses answers."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session, sessionmaker
+
+from services.sweeps.sweeps import create_sweep, pause_sweep
+from shared.domain.architecture import Architecture
+from shared.domain.measurements import JobOutcome
+from shared.domain.protocol import DeviceClass, Protocol
+from shared.settings import Settings
+from tests.conftest import SessionFactory
+from tests.integration.database.cutting_proxy import Cut, CuttingProxy
+from tests.integration.scenario import (
+    GROUP_SIZE,
+    add_worker,
+    assert_counts_add_up,
+    small_protocol,
+    small_space,
+    success,
+    trial,
+)
+from worker.device import open_device
+from worker.evaluation import executor as executor_module
+from worker.evaluation.executor import Executor
+from worker.heartbeat import Heartbeat
+
+OWN_SHAPE = (3, 8, 8)
+
+
+def evaluate(
+    architectures: Sequence[Architecture], trials: Sequence[range], *_: Any, **_more: Any
+) -> list[JobOutcome]:
+    """An engine that returns at once."""
+    return [success([trial(number) for number in wanted]) for wanted in trials]
+
+
+class Site:
+    """What a worker needs, and what it has done."""
+
+    def __init__(self, settings: Settings, session: Session) -> None:
+        self.settings, self.session = settings, session
+
+    def executor(
+        self, factory: sessionmaker[Session], data_dir: Path | None = None, engine: Any = evaluate
+    ) -> Executor:
+        settings = self.settings.model_copy(
+            update={"data_dir": data_dir or self.settings.data_dir, "lease_s": 30.0}
+        )
+        self.worker_id = add_worker(self.session)
+        beat = Heartbeat(factory, self.worker_id, lease_s=30, progress_deadline_s=600)
+        return Executor(
+            settings, factory, open_device("cpu"), self.worker_id, beat, lambda: False, engine
+        )
+
+    def add_sweep(self, protocol: Protocol) -> int:
+        sweep = create_sweep(self.session, small_space(1), protocol)
+        self.session.commit()
+        return sweep.id
+
+    def scalar(self, query: str) -> Any:
+        found = self.session.execute(text(query)).scalar_one()
+        self.session.commit()
+        return found
+
+    def problem(self) -> str | None:
+        workers = text("SELECT problem FROM workers WHERE id = :id")
+        found: str | None = self.session.execute(workers, {"id": self.worker_id}).scalar_one()
+        self.session.commit()
+        return found
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(executor_module, "GIVE_WAY_S", 0.0)
+    monkeypatch.setattr(executor_module, "COMPLETION_RETRY_S", 0.01)
+
+
+@pytest.fixture
+def site(migrated: Settings, session: Session) -> Site:
+    return Site(migrated, session)
+
+
+def cutting_engine(proxy: CuttingProxy, cut: Cut) -> Callable[..., list[JobOutcome]]:
+    """An engine after which the commit of the results is cut."""
+
+    def evaluate_then_cut(*arguments: Any, **named: Any) -> list[JobOutcome]:
+        proxy.cut = cut
+        return evaluate(*arguments, **named)
+
+    return evaluate_then_cut
+
+
+@pytest.mark.parametrize("cut", Cut)
+def test_completion_whose_commit_gets_no_answer_is_written_once_and_known_as_done(
+    cut: Cut,
+    site: Site,
+    proxy: CuttingProxy,
+    far_sessions: SessionFactory,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    sweep_id = site.add_sweep(small_protocol())
+    executor = site.executor(far_sessions, engine=cutting_engine(proxy, cut))
+    executor.execute_group(sweep_id, 0)
+    assert proxy.cuts == 1
+    assert assert_counts_add_up(site.session, sweep_id) == {"completed": GROUP_SIZE}
+    assert site.scalar("SELECT count(*) FROM trials") == 2 * GROUP_SIZE
+    assert site.scalar("SELECT array_agg(outcome)::text FROM leases") == "{completed}"
+    assert site.scalar("SELECT count(*) FROM attempts") == GROUP_SIZE
+    assert site.scalar("SELECT max(attempt) FROM jobs") == 1
+    assert "group_dropped" not in caplog.text
+
+
+@pytest.mark.parametrize("cut", Cut)
+def test_claim_whose_commit_gets_no_answer_is_handed_back_unharmed(
+    cut: Cut, site: Site, proxy: CuttingProxy, far_sessions: SessionFactory
+) -> None:
+    sweep_id = site.add_sweep(small_protocol())
+    executor = site.executor(far_sessions)
+    executor.execute_group(sweep_id, 99)  # knows the sweep by now; the group has no jobs
+    proxy.cut = cut
+    with pytest.raises(OperationalError):
+        executor.execute_group(sweep_id, 0)
+    assert proxy.cuts == 1
+    assert assert_counts_add_up(site.session, sweep_id) == {"pending": GROUP_SIZE}
+    assert site.scalar("SELECT max(attempt) FROM jobs") == 0
+    executor.execute_group(sweep_id, 0)
+    assert assert_counts_add_up(site.session, sweep_id) == {"completed": GROUP_SIZE}
+
+
+def test_completion_of_a_lease_that_somebody_ended_is_dropped(
+    site: Site, sessions: SessionFactory
+) -> None:
+    sweep_id = site.add_sweep(small_protocol())
+
+    def expire_meanwhile(*arguments: Any, **named: Any) -> list[JobOutcome]:
+        from services.dispatching.dispatch import reap_expired_leases
+
+        with sessions.begin() as other:
+            other.execute(text("UPDATE leases SET expires_at = now() - interval '1 s'"))
+            reap_expired_leases(other, max_attempts=3)
+        return evaluate(*arguments, **named)
+
+    site.executor(sessions, engine=expire_meanwhile).execute_group(sweep_id, 0)
+    assert assert_counts_add_up(site.session, sweep_id) == {"pending": GROUP_SIZE}
+    assert site.scalar("SELECT count(*) FROM trials") == 0
+
+
+def write_dataset(folder: Path, seed: int) -> Path:
+    """Writes a dataset called ``mine`` whose images depend on the seed."""
+    folder.mkdir(exist_ok=True)
+    images = np.random.default_rng(seed).integers(0, 256, (600, *OWN_SHAPE), dtype=np.uint8)
+    labels = np.arange(600) % 10
+    np.savez(folder / "mine.npz", train_x=images, train_y=labels, test_x=images, test_y=labels)
+    return folder
+
+
+def own_protocol() -> Protocol:
+    return Protocol(dataset="mine", input_shape=OWN_SHAPE, trials=1)
+
+
+def test_worker_with_other_images_than_the_first_trials_claims_nothing(
+    site: Site, sessions: SessionFactory, tmp_path: Path
+) -> None:
+    sweep = create_sweep(site.session, small_space(2), own_protocol())
+    site.session.commit()
+    first = site.executor(sessions, write_dataset(tmp_path / "a", seed=1))
+    first.execute_group(sweep.id, 0)
+    pinned = site.scalar("SELECT dataset_hash FROM sweeps")
+    assert pinned == site.scalar("SELECT dataset_hash FROM environments")
+    other = site.executor(sessions, write_dataset(tmp_path / "b", seed=2))
+    other.execute_group(sweep.id, 1)
+    counts = assert_counts_add_up(site.session, sweep.id)
+    assert counts == {"completed": GROUP_SIZE, "pending": GROUP_SIZE}
+    assert site.scalar("SELECT count(*) FROM leases") == 1
+    problem = site.problem()
+    assert problem is not None
+    assert pinned[:12] in problem
+    write_dataset(tmp_path / "b", seed=1)  # the right file is put there
+    other.execute_group(sweep.id, 1)
+    assert site.problem() is None
+    assert assert_counts_add_up(site.session, sweep.id) == {"completed": 2 * GROUP_SIZE}
+
+
+def test_of_two_first_completions_with_different_images_one_is_handed_back(
+    site: Site, sessions: SessionFactory, tmp_path: Path
+) -> None:
+    sweep = create_sweep(site.session, small_space(2), own_protocol())
+    site.session.commit()
+    faster = site.executor(sessions, write_dataset(tmp_path / "a", seed=1))
+
+    def overtaken(*arguments: Any, **named: Any) -> list[JobOutcome]:
+        faster.execute_group(sweep.id, 1)
+        return evaluate(*arguments, **named)
+
+    slower = site.executor(sessions, write_dataset(tmp_path / "b", seed=2), engine=overtaken)
+    slower.execute_group(sweep.id, 0)
+    counts = assert_counts_add_up(site.session, sweep.id)
+    assert counts == {"completed": GROUP_SIZE, "pending": GROUP_SIZE}
+    assert site.scalar("SELECT max(attempt) FROM jobs WHERE group_index = 0") == 0
+    assert site.scalar("SELECT count(DISTINCT dataset_hash) FROM environments") == 1
+    assert "mine" in (site.problem() or "")
+
+
+def test_worker_that_lacks_the_device_or_the_dataset_claims_nothing_and_passes_the_hint_on(
+    site: Site, sessions: SessionFactory
+) -> None:
+    wants_cuda = small_protocol().model_copy(update={"device_class": DeviceClass.CUDA})
+    for protocol, word in [(wants_cuda, "cuda"), (own_protocol(), "mine.npz")]:
+        sweep_id = site.add_sweep(protocol)
+        site.session.execute(text("UPDATE groups SET hinted_at = now()"))
+        site.session.commit()
+        site.executor(sessions).execute_group(sweep_id, 0)
+        assert word in (site.problem() or "")
+        assert assert_counts_add_up(site.session, sweep_id) == {"pending": GROUP_SIZE}
+        waiting = "SELECT count(*) FROM groups WHERE hinted_at < now() - interval '1 day'"
+        assert site.scalar(f"{waiting} AND sweep_id = {sweep_id}") == 1
+    assert site.scalar("SELECT count(*) FROM leases") == 0
+
+
+def test_work_for_another_sweep_leaves_a_problem_that_is_still_there(
+    site: Site, sessions: SessionFactory, tmp_path: Path
+) -> None:
+    lacking, served = site.add_sweep(own_protocol()), site.add_sweep(small_protocol())
+    executor = site.executor(sessions, tmp_path)
+    executor.execute_group(lacking, 0)
+    executor.execute_group(served, 0)
+    assert assert_counts_add_up(site.session, served) == {"completed": GROUP_SIZE}
+    assert "mine" in (site.problem() or "")
+    assert site.scalar("SELECT problem_sweep_id FROM workers") == lacking
+    write_dataset(tmp_path, seed=1)  # the cause is gone
+    executor.execute_group(lacking, 0)
+    assert site.problem() is None
+    assert site.scalar("SELECT problem_at FROM workers") is None
+
+
+def test_worker_advertises_a_dataset_with_its_hash_once_loaded(
+    site: Site, sessions: SessionFactory, tmp_path: Path
+) -> None:
+    executor = site.executor(sessions, write_dataset(tmp_path / "a", seed=1))
+    executor.execute_group(site.add_sweep(own_protocol()), 0)
+    row = text("SELECT datasets FROM workers WHERE id = :id")
+    datasets = site.session.execute(row, {"id": site.worker_id}).scalar_one()
+    assert datasets == {"digits": [], "mine": [site.scalar("SELECT dataset_hash FROM sweeps")]}
+
+
+def test_hint_of_a_paused_or_unknown_sweep_claims_nothing(
+    site: Site, sessions: SessionFactory
+) -> None:
+    sweep_id = site.add_sweep(small_protocol())
+    pause_sweep(site.session, sweep_id)
+    site.session.commit()
+    executor = site.executor(sessions)
+    executor.execute_group(sweep_id, 0)
+    executor.execute_group(404, 0)
+    assert site.scalar("SELECT count(*) FROM leases") == 0
+
+
+def test_first_claim_of_a_sweep_is_small_and_later_ones_take_seconds(
+    site: Site, sessions: SessionFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a job costs is learnt from each sweep anew; cheap jobs go in whole groups."""
+    monkeypatch.setattr(executor_module, "FIRST_CLAIM_JOBS", 3)
+    claimed: list[int] = []
+
+    def watched(architectures: Sequence[Architecture], *more: Any, **named: Any) -> Any:
+        claimed.append(len(architectures))
+        return evaluate(architectures, *more, **named)
+
+    executor = site.executor(sessions, engine=watched)
+    for _ in range(2):
+        sweep = create_sweep(site.session, small_space(2), small_protocol())
+        site.session.commit()
+        executor.execute_group(sweep.id, 0)
+        executor.execute_group(sweep.id, 1)
+    assert claimed == [3, GROUP_SIZE - 3, GROUP_SIZE] * 2
