@@ -10,7 +10,14 @@ from shared.domain.errors import DevicePoisonedError, EngineError
 from shared.domain.measurements import Reason
 
 _TORCH_ERRORS = (torch.OutOfMemoryError, torch.AcceleratorError)
-_OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "ALLOC_FAILED", "overflow")
+_OUT_OF_MEMORY = (
+    "can't allocate memory",
+    "out of memory",
+    "ALLOC_FAILED",
+    "ALLOCATION_FAILED",
+    "unable to find an engine",  # cuDNN has none whose workspace fits into the free memory
+    "overflow",
+)
 _POISON = (
     "illegal memory access",
     "illegal instruction",
