@@ -287,9 +287,10 @@ class _Group:
 
 
 def _to_host(predictions: list[Prediction]) -> list[Prediction]:
-    labels = torch.stack([prediction.labels for prediction in predictions]).cpu()
-    finite = torch.stack([prediction.finite for prediction in predictions]).cpu()
+    """Copies labels and flags to the CPU by one copy, for which the host waits once."""
+    rows = [torch.cat([p.labels, p.finite[None].to(p.labels.dtype)]) for p in predictions]
+    on_host = torch.stack(rows).cpu()
     return [
-        prediction._replace(labels=labels[row], finite=finite[row])
-        for row, prediction in enumerate(predictions)
+        prediction._replace(labels=row[:-1], finite=row[-1].bool())
+        for prediction, row in zip(predictions, on_host, strict=True)
     ]

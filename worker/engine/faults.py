@@ -10,12 +10,13 @@ from shared.domain.errors import DevicePoisonedError, EngineError
 from shared.domain.measurements import Reason
 
 _TORCH_ERRORS = (torch.OutOfMemoryError, torch.AcceleratorError)
+_NO_ENGINE = "unable to find an engine"  # cuDNN: for lack of memory, or of a kernel for this layer
 _OUT_OF_MEMORY = (
     "can't allocate memory",
     "out of memory",
     "ALLOC_FAILED",
     "ALLOCATION_FAILED",
-    "unable to find an engine",  # cuDNN has none whose workspace fits into the free memory
+    _NO_ENGINE,
     "overflow",
 )
 _POISON = (
@@ -54,6 +55,11 @@ def classify(error: RuntimeError, device: torch.device) -> Fault | None:
     if device.type == "cuda":
         _check_alive(device, cause)
     return Fault(Reason.ENGINE_ERROR, cause)
+
+
+def lacks_engine(error: RuntimeError) -> bool:
+    """Returns whether cuDNN found no way to compute a layer."""
+    return _NO_ENGINE in str(error)
 
 
 @contextlib.contextmanager

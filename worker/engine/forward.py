@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from shared.domain.architecture import LayerConfig
 from worker.engine.cpu.spectral import (
     Grid,
     Plan,
@@ -14,8 +15,9 @@ from worker.engine.cpu.spectral import (
     transform,
     transform_kernel,
 )
+from worker.engine.faults import lacks_engine
 from worker.engine.layers import draw_layer
-from worker.engine.tree import Node, image_bytes
+from worker.engine.tree import Node, Shape, image_bytes
 
 CPU_PIECE_BYTES = 32 * 2**20  # all activations under way, about a last-level cache
 SPECTRAL_IMAGES = 64  # a chunk for products of spectra: more hardly make them faster
@@ -28,6 +30,8 @@ _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "tanh": torch.tanh_,
     "none": lambda x: x,
 }
+
+_UNFUSED: set[tuple[LayerConfig, Shape]] = set()  # layers for which cuDNN has no fused kernel
 
 Sink = Callable[[Node, Tensor, slice], None]
 Spectra = dict[Grid, Tensor]
@@ -50,6 +54,7 @@ class Forward:
 
     def __init__(self, roots: Sequence[Node], device: torch.device, lanes: int, room: int) -> None:
         self._device = device
+        self._fuses = device.type == "cuda" and torch.backends.cudnn.is_available()  # type: ignore[no-untyped-call]
         self._lanes = lanes
         self._weights: dict[Node, tuple[Tensor, Tensor]] = {}
         self._plans: dict[Node, Plan] = {}
@@ -93,6 +98,8 @@ class Forward:
         activate = _ACTIVATIONS[node.drawn.layer.activation]
         weight, bias = self._weights[node]
         if (plan := self._plans.get(node)) is None:
+            if node.drawn.layer.activation == "relu" and self._fuses:
+                return _convolve_relu(images, weight, bias, node)
             return activate(_convolve_direct(images, weight, bias, node))
         spectra = {} if spectra is None else spectra
         if plan.grid not in spectra:
@@ -194,6 +201,20 @@ class Forward:
 def _convolve_direct(images: Tensor, weight: Tensor, bias: Tensor, node: Node) -> Tensor:
     layer = node.drawn.layer
     return functional.conv2d(images, weight, bias, layer.stride, layer.padding, layer.dilation)
+
+
+def _convolve_relu(images: Tensor, weight: Tensor, bias: Tensor, node: Node) -> Tensor:
+    """Convolves, adds the bias and applies ReLU in one kernel, where cuDNN has one."""
+    layer, key = node.drawn.layer, (node.drawn.layer, node.input_shape)
+    if key not in _UNFUSED:
+        geometry = ((layer.stride,) * 2, (layer.padding,) * 2, (layer.dilation,) * 2)
+        try:
+            return torch.cudnn_convolution_relu(images, weight, bias, *geometry, 1)
+        except RuntimeError as error:
+            if not lacks_engine(error):
+                raise
+            _UNFUSED.add(key)
+    return _convolve_direct(images, weight, bias, node).relu_()
 
 
 def as_rows(output: Tensor) -> Tensor:
