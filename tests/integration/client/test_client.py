@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+from pydantic import BaseModel
 from sqlalchemy.orm import Session
 
 from api.schemas import results
@@ -35,7 +36,7 @@ def client(api_url: str, session: Session) -> Iterator[Client]:
         yield opened
 
 
-ANSWERS = {
+ANSWERS: dict[type, type[BaseModel]] = {
     LeaderboardPage: results.LeaderboardOut,
     Preview: results.PreviewOut,
     RankedNetwork: results.LeaderOut,

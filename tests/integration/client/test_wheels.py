@@ -80,9 +80,8 @@ def test_the_client_reads_a_leaderboard_from_an_empty_environment(
     sweep_id = add_results(session)
     run(sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv")
     python = tmp_path / "venv/bin/python"
-    constraints = ("-c", ROOT / "constraints.txt")
-    pip = [*PIP[:3], "--python", python, *PIP[3:]]
-    run(*pip, "install", *constraints, wheels["convsweep_client"])
+    pip: list[str | Path] = [*PIP[:3], "--python", python, *PIP[3:], "install"]
+    run(*pip, "-c", ROOT / "constraints.txt", wheels["convsweep_client"])
     answer: dict[str, Any] = json.loads(run(python, "-I", "-c", NOTEBOOK, api_url, str(sweep_id)))
     ranked = Reference.of(session, sweep_id).ranked({}, devices=["any"])
     assert [row["id"] for row in answer["rows"]] == ranked[:5]
