@@ -91,6 +91,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.events: list[torch.device] = []
         self.current_device = CUDA_0
         self.graph: SimulatedGraph | None = None
+        self.most_convolved: int | None = None  # images; cuDNN has no memory for more
+        self.refused = 0
 
     def __torch_dispatch__(
         self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -157,6 +159,9 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _note_convolution(self, name: str, args: tuple[Any, ...]) -> None:
         images, weight, bias, *geometry = args
+        if self.most_convolved is not None and len(images) > self.most_convolved:
+            self.refused += 1
+            raise RuntimeError("FIND was unable to find an engine to execute this computation")
         self.launches[name] += 1
         if name == "convolution" and bias is not None:
             self.launches["bias of a convolution"] += 1

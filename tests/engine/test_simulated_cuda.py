@@ -6,20 +6,24 @@ chooses, speed, or errors that a device reports after the call that caused them:
 """
 
 import time
+from collections.abc import Iterator
 
 import pytest
 import torch
 from torch import Tensor
 
 from shared.domain.architecture import Architecture
+from shared.domain.errors import DevicePoisonedError
 from shared.domain.measurements import JobOutcome
 from shared.domain.protocol import Gates, Protocol, Scope, Timing, Weights
 from shared.domain.recipe import Recipe
 from tests.engine.networks import digits, digits_protocol, evaluate, layer, mixed_group
 from tests.engine.simulated_cuda import CUDA_0, CUDA_1, Recorder, simulated_cuda
 from worker.engine.data.datasets import TrainingImages
-from worker.engine.evaluate import evaluate_group, predict_trial
+from worker.engine.data.on_device import IMAGES
+from worker.engine.evaluate import MIN_MEMORY_BUDGET_BYTES, evaluate_group, predict_trial
 from worker.engine.layers import network_shapes
+from worker.engine.memory import MEMORY_LIMITS
 from worker.engine.stopwatch import Stopwatch
 from worker.engine.training.loop import Training
 
@@ -27,6 +31,14 @@ MIB = 2**20
 AMPLE = 2**30
 LAUNCHES_PER_NETWORK = 25
 WAITS_PER_TRIAL = 2
+
+
+@pytest.fixture(autouse=True)
+def forget() -> Iterator[None]:
+    """What the process keeps of a device ends with it."""
+    yield
+    IMAGES.clear()
+    MEMORY_LIMITS.forget()
 
 
 def answers(outcomes: list[JobOutcome]) -> list[bytes]:
@@ -112,16 +124,32 @@ def test_images_are_copied_to_the_device_once_for_sweeps_that_take_turns() -> No
     assert not [place for place in recorder.waits if place.startswith("copy from the host")]
 
 
+def test_a_budget_that_was_too_large_is_not_tried_again() -> None:
+    protocol = digits_protocol()
+    expected = answers(evaluate(mixed_group(), protocol))
+    with simulated_cuda() as recorder:
+        recorder.most_convolved = 100
+        assert answers(evaluate_on(CUDA_1, protocol)) == expected
+        refused = recorder.refused
+        assert answers(evaluate_on(CUDA_1, protocol)) == expected
+    assert recorder.refused == refused > 0
+    assert MIN_MEMORY_BUDGET_BYTES <= MEMORY_LIMITS.budget(CUDA_1, AMPLE) < AMPLE
+
+
+def noise_images(count: int) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(count)
+    shape = (count, 3, 16, 16)
+    pixels = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
+    return pixels, torch.arange(count) % 4
+
+
 def epoch_images(training: Training) -> list[Tensor]:
     return [images.clone() for images, _ in training._batches(1)]
 
 
 def test_training_batches_are_bit_equal_to_the_cpus() -> None:
-    generator = torch.Generator().manual_seed(0)
-    pixels = torch.randint(0, 256, (120, 3, 16, 16), dtype=torch.uint8, generator=generator)
-    labels = torch.arange(120) % 4
     images = TrainingImages(
-        "noise", pixels[:80], labels[:80], pixels[80:], labels[80:], classes=4, content_hash=""
+        "noise", *noise_images(80), *noise_images(40), classes=4, content_hash=""
     )
     architecture, recipe = Architecture((layer(),)), Recipe(epochs=1, seed=3)
     expected = epoch_images(Training(architecture, recipe, images, torch.device("cpu")))
@@ -131,6 +159,33 @@ def test_training_batches_are_bit_equal_to_the_cpus() -> None:
     assert len(batches) == len(expected) > 1
     assert all(torch.equal(ours, theirs) for ours, theirs in zip(batches, expected, strict=True))
     assert not recorder.mixed
+
+
+def test_a_training_on_a_gpu_hands_over_its_state_on_the_cpu() -> None:
+    images = TrainingImages(
+        "noise", *noise_images(40), *noise_images(20), classes=4, content_hash=""
+    )
+    with simulated_cuda():
+        training = Training(Architecture((layer(),)), Recipe(epochs=1), images, CUDA_0)
+        tensors = list(training.state()["network"].values())
+    assert tensors
+    assert all(type(tensor) is Tensor for tensor in tensors)
+
+
+def test_an_error_of_the_device_while_a_state_is_taken_is_an_engine_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(_: Tensor) -> Tensor:
+        raise RuntimeError("CUDA error: device-side assert triggered")
+
+    images = TrainingImages(
+        "noise", *noise_images(40), *noise_images(20), classes=4, content_hash=""
+    )
+    with simulated_cuda():
+        training = Training(Architecture((layer(),)), Recipe(epochs=1), images, CUDA_0)
+        monkeypatch.setattr(Tensor, "cpu", fail)
+        with pytest.raises(DevicePoisonedError):
+            training.state()
 
 
 def use_a_cpu_tensor(on_device: Tensor) -> None:

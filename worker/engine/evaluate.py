@@ -3,22 +3,20 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from shared.domain.architecture import Architecture
 from shared.domain.measurements import JobOutcome, Reason, Throughput, TrialResult
 from shared.domain.protocol import Precision, Protocol
 from shared.domain.status import JobStatus
 from worker.engine.data.datasets import Dataset
-from worker.engine.faults import classify, release_memory
-from worker.engine.forward import memory_format
+from worker.engine.data.on_device import IMAGES
+from worker.engine.faults import Fault, classify, release_memory
 from worker.engine.layers import build_network, layer_seeds, network_shapes
-from worker.engine.ridge.fit import Targets, encode_labels
+from worker.engine.memory import MEMORY_LIMITS
 from worker.engine.timing import (
     LAYER_TIMES,
     DeviceLock,
@@ -91,7 +89,7 @@ def predict_trial(
     Raises:
         RuntimeError: the device failed; ``worker.engine.faults.classify`` says how.
     """
-    data = _on_device(dataset, device)
+    data = IMAGES.get(dataset, device, memory_budget_bytes)
     networks = []
     for member, architecture in enumerate(architectures):
         seeds = layer_seeds(protocol, architecture, trial)
@@ -148,26 +146,6 @@ def _dataset_fault(dataset: Dataset, protocol: Protocol) -> str | None:
     return None
 
 
-@dataclass(frozen=True, eq=False)
-class _OnDevice:
-    """The images of a dataset (training first, channels last), its labels and coded targets."""
-
-    images: Tensor
-    labels: Tensor
-    targets: Targets
-
-
-@lru_cache(maxsize=1)
-def _on_device(dataset: Dataset, device: torch.device) -> _OnDevice:
-    train, validation = dataset.train_images, dataset.validation_images
-    shape = (len(train) + len(validation), *train.shape[1:])
-    images = torch.empty(shape, device=device, memory_format=memory_format(device))
-    images[: len(train)].copy_(train)  # the only copy: images may take much memory
-    images[len(train) :].copy_(validation)
-    labels = torch.cat([dataset.train_labels, dataset.validation_labels])
-    return _OnDevice(images, labels, encode_labels(dataset.train_labels.to(device)))
-
-
 @dataclass
 class _Group:
     dataset: Dataset
@@ -200,7 +178,7 @@ class _Group:
         job.end(JobStatus.FAILED, reason, error)
 
     def _probe(self, trial: int, jobs: Sequence[_Job]) -> list[tuple[_Job, TrialResult]]:
-        predictions = self._predictions(trial, jobs, self.budget)
+        predictions = self._predictions(trial, jobs)
         probed = []
         for job in jobs:
             if (prediction := predictions.get(id(job))) is None:
@@ -211,22 +189,34 @@ class _Group:
             probed.append((job, self._result(trial, job, prediction)))
         return probed
 
-    def _predictions(self, trial: int, jobs: Sequence[_Job], budget: int) -> dict[int, Prediction]:
-        """Walks the tree of ``jobs``; failing that with less memory, then each of them alone."""
-        try:
-            return self._walk(trial, jobs, budget)
-        except RuntimeError as error:
-            fault = classify(error, self.device)
-            if fault is None:
-                raise
-        if fault.reason is Reason.OUT_OF_MEMORY and budget > MIN_MEMORY_BUDGET_BYTES:
+    def _predictions(self, trial: int, jobs: Sequence[_Job]) -> dict[int, Prediction]:
+        """Walks the tree of ``jobs``; if that fails, with less memory, then each job separately."""
+        budget = first = MEMORY_LIMITS.budget(self.device, self.budget)
+        while True:
+            try:
+                predictions = self._walk(trial, jobs, budget)
+            except RuntimeError as error:
+                fault = classify(error, self.device)
+                if fault is None:
+                    raise
+            else:
+                if budget < first:
+                    MEMORY_LIMITS.learn(self.device, budget)
+                return predictions
+            if fault.reason is not Reason.OUT_OF_MEMORY or budget <= MIN_MEMORY_BUDGET_BYTES:
+                return self._predict_separately(trial, jobs, fault)
             release_memory(self.device)
-            return self._predictions(trial, jobs, budget // 2)
+            budget //= 2
+
+    def _predict_separately(
+        self, trial: int, jobs: Sequence[_Job], fault: Fault
+    ) -> dict[int, Prediction]:
+        """Finds the jobs to which ``fault`` belongs, so that the others get their answers."""
         if len(jobs) == 1:
             self.fail(jobs[0], trial, fault.reason, fault.cause)
             return {}
-        alone = [self._predictions(trial, [job], budget) for job in jobs]
-        return {key: prediction for part in alone for key, prediction in part.items()}
+        parts = [self._predictions(trial, [job]) for job in jobs]
+        return {key: prediction for part in parts for key, prediction in part.items()}
 
     def _walk(self, trial: int, jobs: Sequence[_Job], budget: int) -> dict[int, Prediction]:
         predictions = predict_trial(
@@ -241,7 +231,7 @@ class _Group:
         return {id(job): prediction for job, prediction in zip(jobs, predictions, strict=True)}
 
     def _result(self, trial: int, job: _Job, prediction: Prediction) -> TrialResult:
-        data = _on_device(self.dataset, self.device)
+        data = IMAGES.get(self.dataset, self.device, self.budget)
         correct = (prediction.labels == data.labels).numpy()
         train = len(self.dataset.train_images)
         return TrialResult(
@@ -282,7 +272,8 @@ class _Group:
             if screened := screen_throughput(estimate, minimum):
                 return screened
         network = build_network(job.architecture, trial, self.protocol)
-        images = _on_device(self.dataset, self.device).images[: timing.batch_size]
+        data = IMAGES.get(self.dataset, self.device, self.budget)
+        images = data.images[: timing.batch_size]
         return measure_throughput(network, images, timing, self.on_progress)
 
 

@@ -213,8 +213,9 @@ def _convolve_relu(images: Tensor, weight: Tensor, bias: Tensor, node: Node) -> 
         except RuntimeError as error:
             if not lacks_engine(error):
                 raise
-            _UNFUSED.add(key)
-    return _convolve_direct(images, weight, bias, node).relu_()
+    output = _convolve_direct(images, weight, bias, node).relu_()
+    _UNFUSED.add(key)  # not before it worked: there may have been no memory for either
+    return output
 
 
 def as_rows(output: Tensor) -> Tensor:
