@@ -1,15 +1,15 @@
 // The page's frame: which view is shown, which theme, and what is said when something goes wrong.
 
-import { announce, emptyState, h } from "./dom.js"
-import { here } from "./route.js"
-import { trustPlotlyAlone } from "./trust.js"
+import { announce, emptyState, h } from "./lib/dom.js"
+import { here } from "./lib/route.js"
+import { trustPlotlyAlone } from "./lib/trust.js"
 
 const VIEWS = {
-  sweeps: (path) => (path.length > 1 ? import("./sweep.js") : import("./sweeps.js")),
-  new: () => import("./new_sweep.js"),
-  workers: () => import("./workers.js"),
-  jobs: () => import("./job.js"),
-  compare: () => import("./compare.js"),
+  sweeps: (path) => (path.length > 1 ? import("./views/sweep.js") : import("./views/sweeps.js")),
+  new: () => import("./views/new_sweep.js"),
+  workers: () => import("./views/workers.js"),
+  jobs: () => import("./views/job.js"),
+  compare: () => import("./views/compare.js"),
 }
 
 let leaving = new AbortController()

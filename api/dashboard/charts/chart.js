@@ -1,7 +1,7 @@
 // A picture of points that is hovered over, clicked, zoomed, and selected from by box or lasso.
 
 import { Axes, extent, roomy } from "./axes.js"
-import { h, s } from "./dom.js"
+import { h, s } from "../lib/dom.js"
 import { color, colorscale } from "./plot.js"
 import { LIT, Points } from "./points.js"
 

@@ -1,7 +1,7 @@
 // Who works: device, current group, rate, last sign of life, and what keeps one from working.
 
-import { ask } from "./api.js"
-import { ago, emptyState, h, pill, significant, table } from "./dom.js"
+import { ask } from "../lib/api.js"
+import { ago, emptyState, h, pill, significant, table } from "../lib/dom.js"
 
 const EVERY_MS = 3000
 

@@ -1,8 +1,8 @@
 // The ranked table: sorting, pages, error bars, downloads, and a link to exactly this view.
 
-import { ask, download } from "./api.js"
-import { copyButton, count, decimal, emptyState, h, network, percent, short, significant } from "./dom.js"
-import { here, link, setParams } from "./route.js"
+import { ask, download } from "../lib/api.js"
+import { copyButton, count, decimal, emptyState, h, network, percent, short, significant } from "../lib/dom.js"
+import { here, link, setParams } from "../lib/route.js"
 
 const PAGE_ROWS = 25
 const COLUMNS = [

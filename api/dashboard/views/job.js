@@ -1,8 +1,8 @@
 // One architecture: its layers, trials, answers by image, neighbours, and how to build it again.
 
-import { ask } from "./api.js"
-import { copyButton, count, decimal, emptyState, fieldName, figures, flop, h, moment, network, percent, pill, short, significant, table } from "./dom.js"
-import { link } from "./route.js"
+import { ask } from "../lib/api.js"
+import { copyButton, count, decimal, emptyState, fieldName, figures, flop, h, moment, network, percent, pill, short, significant, table } from "../lib/dom.js"
+import { link } from "../lib/route.js"
 
 export async function show(view, { path, signal }) {
   const id = encodeURIComponent(path[1])

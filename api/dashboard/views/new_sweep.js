@@ -1,8 +1,8 @@
 // A new sweep: a preset or edited JSON, what it would hold, and how long it might take here.
 
-import { ask } from "./api.js"
-import { count, duration, figures, flop, h } from "./dom.js"
-import { link } from "./route.js"
+import { ask } from "../lib/api.js"
+import { count, duration, figures, flop, h } from "../lib/dom.js"
+import { link } from "../lib/route.js"
 
 const WAIT_MS = 350
 const REMEMBERED = 5 // sweeps whose pace is asked for

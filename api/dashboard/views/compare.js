@@ -1,8 +1,8 @@
 // Two or more architectures side by side, or two sweeps.
 
-import { ask } from "./api.js"
-import { count, decimal, emptyState, figures, flop, h, network, percent, pill, short, significant, stateBar, stateKeys, table } from "./dom.js"
-import { link } from "./route.js"
+import { ask } from "../lib/api.js"
+import { count, decimal, emptyState, figures, flop, h, network, percent, pill, short, significant, stateBar, stateKeys, table } from "../lib/dom.js"
+import { link } from "../lib/route.js"
 
 const MOST_JOBS = 8
 

@@ -1,13 +1,13 @@
 // One sweep: where it stands, live; its results as a picture and a table; what explains them.
 
-import { ask, watchSweep } from "./api.js"
-import { confirmed, askExtension } from "./dialog.js"
-import { announce, count, duration, figures, h, moment, percent, pill, significant, stateBar, stateKeys } from "./dom.js"
-import { Filters } from "./filters.js"
+import { ask, watchSweep } from "../lib/api.js"
+import { confirmed, askExtension } from "../lib/dialog.js"
+import { announce, count, duration, figures, h, moment, percent, pill, significant, stateBar, stateKeys } from "../lib/dom.js"
+import { Filters } from "../lib/filters.js"
 import { Leaderboard } from "./leaderboard.js"
-import { setParams } from "./route.js"
+import { setParams } from "../lib/route.js"
 import { Scatter } from "./scatter.js"
-import { Space } from "./space.js"
+import { Space } from "../lib/space.js"
 
 const REFRESH_MS = 4000
 const TABS = [["explore", "Explore"], ["effects", "What matters"], ["trainings", "Trainings"], ["workers", "Workers"]]

@@ -1,6 +1,6 @@
 // Two axes and a colour bar around a plotting area: where values lie, ticks and titles.
 
-import { s } from "./dom.js"
+import { s } from "../lib/dom.js"
 
 const MARGIN = { left: 62, right: 84, top: 10, bottom: 46 }
 const ROOM = 0.04 // beyond the outermost points

@@ -1,9 +1,9 @@
 // What explains the results: correlations, main effects, and every network at once on parallel axes.
 
-import { ask, askColumns } from "./api.js"
-import { count, emptyState, fieldName, h, percent, s, significant } from "./dom.js"
-import { color, colorscale, diverging, draw, hasWebgl, layout } from "./plot.js"
-import { here, setParams } from "./route.js"
+import { ask, askColumns } from "../lib/api.js"
+import { count, emptyState, fieldName, h, percent, s, significant } from "../lib/dom.js"
+import { color, colorscale, diverging, draw, hasWebgl, layout } from "../charts/plot.js"
+import { here, setParams } from "../lib/route.js"
 
 const TARGETS = ["accuracy", "train_accuracy", "throughput", "fit_seconds", "fitness"]
 const MANY_AXES = 14

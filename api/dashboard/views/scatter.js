@@ -1,9 +1,9 @@
 // Every network of a sweep as a point; any numeric field on either axis and as colour.
 
-import { askColumns } from "./api.js"
-import { Chart } from "./chart.js"
-import { announce, count, decimal, emptyState, fieldName, h, network, percent, short, significant } from "./dom.js"
-import { here, link, setParams } from "./route.js"
+import { askColumns } from "../lib/api.js"
+import { Chart } from "../charts/chart.js"
+import { announce, count, decimal, emptyState, fieldName, h, network, percent, short, significant } from "../lib/dom.js"
+import { here, link, setParams } from "../lib/route.js"
 
 export const POINT_FIELDS = ["accuracy", "accuracy_sd", "train_accuracy", "throughput", "ratio", "parameters", "flops", "fit_seconds", "trials", "fitness"]
 // which way is better, for the front that no other network beats

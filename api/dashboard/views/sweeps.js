@@ -1,7 +1,7 @@
 // All sweeps, newest first, with where each stands.
 
-import { ask } from "./api.js"
-import { count, duration, emptyState, h, moment, percent, pill, significant, stateBar } from "./dom.js"
+import { ask } from "../lib/api.js"
+import { count, duration, emptyState, h, moment, percent, pill, significant, stateBar } from "../lib/dom.js"
 
 const EVERY_MS = 3000
 

@@ -1,8 +1,8 @@
 // What gradient descent makes of the networks: a table with the probe beside it, and learning curves.
 
-import { ask, download } from "./api.js"
-import { announce, count, emptyState, h, network, percent, pill, s, significant, table } from "./dom.js"
-import { here, setParams } from "./route.js"
+import { ask, download } from "../lib/api.js"
+import { announce, count, emptyState, h, network, percent, pill, s, significant, table } from "../lib/dom.js"
+import { here, setParams } from "../lib/route.js"
 
 const EVERY_MS = 3000 // while trainings go on
 const IDLE_EVERY_MS = 10000
