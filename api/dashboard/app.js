@@ -33,10 +33,18 @@ async function show() {
   } catch (error) {
     if (staying.signal.aborted) return
     document.title = "Problem · convsweep"
-    main.replaceChildren(h("div", { class: "card", role: "alert" },
-      emptyState(error.status === 404 ? "Not here" : "That did not work", error.message,
-        h("button", { class: "primary", type: "button", on: { click: show } }, "Try again"),
-        h("a", { class: "button", href: "#/sweeps" }, "All sweeps"))))
+    main.replaceChildren(
+      h(
+        "div",
+        { class: "card", role: "alert" },
+        emptyState(
+          error.status === 404 ? "Not here" : "That did not work",
+          error.message,
+          h("button", { class: "primary", type: "button", on: { click: show } }, "Try again"),
+          h("a", { class: "button", href: "#/sweeps" }, "All sweeps"),
+        ),
+      ),
+    )
   }
 }
 

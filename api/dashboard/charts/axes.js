@@ -31,7 +31,9 @@ export function ticks([low, high], many) {
   const step = [1, 2, 5, 10].map((times) => times * power).find((size) => size >= rough)
   const first = Math.ceil(low / step)
   const last = Math.floor(high / step)
-  return Array.from({ length: Math.max(0, last - first + 1) }, (_, place) => Number(((first + place) * step).toPrecision(12)))
+  return Array.from({ length: Math.max(0, last - first + 1) }, (_, place) =>
+    Number(((first + place) * step).toPrecision(12)),
+  )
 }
 
 export class Axes {
@@ -75,11 +77,21 @@ export class Axes {
     const text = (more, words) => s("text", more, words)
     const grid = (one) => s("line", { class: "grid", ...one })
     this.back.replaceChildren(
-      ...ticks(x.range, Math.max(3, this.across / 110)).flatMap((value) => [grid({ x1: this.x(value), x2: this.x(value), y1: this.top, y2: bottom }), text({ x: this.x(value), y: bottom + 17, "text-anchor": "middle" }, x.format(value))]),
-      ...ticks(y.range, Math.max(3, this.up / 60)).flatMap((value) => [grid({ x1: this.left, x2: right, y1: this.y(value), y2: this.y(value) }), text({ x: this.left - 8, y: this.y(value) + 4, "text-anchor": "end" }, y.format(value))]),
+      ...ticks(x.range, Math.max(3, this.across / 110)).flatMap((value) => [
+        grid({ x1: this.x(value), x2: this.x(value), y1: this.top, y2: bottom }),
+        text({ x: this.x(value), y: bottom + 17, "text-anchor": "middle" }, x.format(value)),
+      ]),
+      ...ticks(y.range, Math.max(3, this.up / 60)).flatMap((value) => [
+        grid({ x1: this.left, x2: right, y1: this.y(value), y2: this.y(value) }),
+        text({ x: this.left - 8, y: this.y(value) + 4, "text-anchor": "end" }, y.format(value)),
+      ]),
       text({ class: "title", x: this.left + this.across / 2, y: bottom + 38, "text-anchor": "middle" }, x.title),
-      text({ class: "title", transform: `translate(13 ${this.top + this.up / 2}) rotate(-90)`, "text-anchor": "middle" }, y.title),
-      ...this.#bar(color, stops, right + BAR.away))
+      text(
+        { class: "title", transform: `translate(13 ${this.top + this.up / 2}) rotate(-90)`, "text-anchor": "middle" },
+        y.title,
+      ),
+      ...this.#bar(color, stops, right + BAR.away),
+    )
   }
 
   #bar({ range, title, format }, stops, left) {
@@ -88,10 +100,26 @@ export class Axes {
     const at = (value) => this.top + (high > low ? 1 - (value - low) / (high - low) : 0.5) * this.up
     const marks = high > low ? ticks(range, this.up / 60) : [low]
     return [
-      s("defs", {}, s("linearGradient", { id: "colours", x1: 0, x2: 0, y1: 1, y2: 0 }, stops.map(([offset, stop]) => s("stop", { offset, "stop-color": stop })))),
+      s(
+        "defs",
+        {},
+        s(
+          "linearGradient",
+          { id: "colours", x1: 0, x2: 0, y1: 1, y2: 0 },
+          stops.map(([offset, stop]) => s("stop", { offset, "stop-color": stop })),
+        ),
+      ),
       s("rect", { x: left, y: this.top, width: BAR.width, height: this.up, rx: 2, fill: "url(#colours)" }),
       ...marks.map((value) => s("text", { x: left + BAR.width + 5, y: at(value) + 4 }, format(value))),
-      s("text", { class: "title", transform: `translate(${this.width - 4} ${this.top + this.up / 2}) rotate(-90)`, "text-anchor": "middle" }, title),
+      s(
+        "text",
+        {
+          class: "title",
+          transform: `translate(${this.width - 4} ${this.top + this.up / 2}) rotate(-90)`,
+          "text-anchor": "middle",
+        },
+        title,
+      ),
     ]
   }
 }

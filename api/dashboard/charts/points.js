@@ -45,13 +45,19 @@ export class Points {
     if (!this.gl) return
     this.#prepare()
     this.canvas.addEventListener("webglcontextlost", (event) => event.preventDefault())
-    this.canvas.addEventListener("webglcontextrestored", () => { this.#prepare(); this.onRestored?.() })
+    this.canvas.addEventListener("webglcontextrestored", () => {
+      this.#prepare()
+      this.onRestored?.()
+    })
   }
 
   #prepare() {
     const { gl } = this
     const program = gl.createProgram()
-    for (const [kind, text] of [[gl.VERTEX_SHADER, VERTEX], [gl.FRAGMENT_SHADER, FRAGMENT]]) {
+    for (const [kind, text] of [
+      [gl.VERTEX_SHADER, VERTEX],
+      [gl.FRAGMENT_SHADER, FRAGMENT],
+    ]) {
       const shader = gl.createShader(kind)
       gl.shaderSource(shader, text)
       gl.compileShader(shader)
@@ -62,14 +68,20 @@ export class Points {
     gl.enable(gl.BLEND)
     gl.blendFunc(gl.ONE, gl.ONE_MINUS_SRC_ALPHA)
     this.at = Object.fromEntries(NAMES.map((name) => [name, gl.getUniformLocation(program, name)]))
-    this.buffers = Object.fromEntries([["place", 2], ["shade", 1], ["lit", 1]].map(([name, parts]) => {
-      const buffer = gl.createBuffer()
-      const attribute = gl.getAttribLocation(program, name)
-      gl.bindBuffer(gl.ARRAY_BUFFER, buffer)
-      gl.enableVertexAttribArray(attribute)
-      gl.vertexAttribPointer(attribute, parts, gl.FLOAT, false, 0, 0)
-      return [name, buffer]
-    }))
+    this.buffers = Object.fromEntries(
+      [
+        ["place", 2],
+        ["shade", 1],
+        ["lit", 1],
+      ].map(([name, parts]) => {
+        const buffer = gl.createBuffer()
+        const attribute = gl.getAttribLocation(program, name)
+        gl.bindBuffer(gl.ARRAY_BUFFER, buffer)
+        gl.enableVertexAttribArray(attribute)
+        gl.vertexAttribPointer(attribute, parts, gl.FLOAT, false, 0, 0)
+        return [name, buffer]
+      }),
+    )
   }
 
   /** Takes what is drawn from now on: `place` in pairs from 0 to 1, `shade` from 0 to 1 or -1, `lit`. */

@@ -12,36 +12,99 @@ export async function show(view, { params, signal }) {
   const [presets, paces] = await Promise.all([ask("/v1/presets", { signal }), pacesHere(signal)])
   const names = Object.keys(presets)
   const chosen = names.includes(params.get("preset")) ? params.get("preset") : "quick"
-  const name = h("input", { type: "text", name: "name", maxlength: 200, placeholder: "optional, for the list of sweeps" })
-  const editor = h("textarea", { name: "body", spellcheck: "false", "aria-label": "Space and protocol as JSON", "aria-describedby": "editor-problem" })
+  const name = h("input", {
+    type: "text",
+    name: "name",
+    maxlength: 200,
+    placeholder: "optional, for the list of sweeps",
+  })
+  const editor = h("textarea", {
+    name: "body",
+    spellcheck: "false",
+    "aria-label": "Space and protocol as JSON",
+    "aria-describedby": "editor-problem",
+  })
   const problem = h("p", { class: "notice", id: "editor-problem", role: "alert", hidden: true })
   const preview = h("div", { class: "panel", "aria-live": "polite" })
   const start = h("button", { type: "submit", class: "primary" }, "Start this sweep")
-  const pick = (preset) => { editor.value = pretty(presets[preset].sweep); later() }
+  const pick = (preset) => {
+    editor.value = pretty(presets[preset].sweep)
+    later()
+  }
   const later = debounced(() => showPreview({ editor, problem, preview, start, paces, signal }))
   editor.addEventListener("input", later)
-  const form = h("form", { class: "columns", on: { submit: (event) => { event.preventDefault(); create({ name, editor, problem, start }) } } },
-    h("div", { class: "card" },
-      h("fieldset", { class: "presets" }, h("legend", { class: "unseen" }, "Start from"),
-        names.map((preset) => h("label", {}, h("input", { type: "radio", name: "preset", value: preset, checked: preset === chosen, on: { change: () => pick(preset) } }), h("span", {}, preset, h("small", {}, presets[preset].about))))),
-      h("label", { class: "stack" }, "Name", name), editor, problem),
-    h("div", { class: "card" }, h("h2", {}, "What it would hold"), preview, h("div", { class: "row" }, start)))
-  view.append(h("div", { class: "title" }, h("p", { class: "crumbs" }, h("a", { href: "#/sweeps" }, "Sweeps"), " / new"), h("h1", {}, "New sweep")), form)
+  const form = h(
+    "form",
+    {
+      class: "columns",
+      on: {
+        submit: (event) => {
+          event.preventDefault()
+          create({ name, editor, problem, start })
+        },
+      },
+    },
+    h(
+      "div",
+      { class: "card" },
+      h(
+        "fieldset",
+        { class: "presets" },
+        h("legend", { class: "unseen" }, "Start from"),
+        names.map((preset) =>
+          h(
+            "label",
+            {},
+            h("input", {
+              type: "radio",
+              name: "preset",
+              value: preset,
+              checked: preset === chosen,
+              on: { change: () => pick(preset) },
+            }),
+            h("span", {}, preset, h("small", {}, presets[preset].about)),
+          ),
+        ),
+      ),
+      h("label", { class: "stack" }, "Name", name),
+      editor,
+      problem,
+    ),
+    h("div", { class: "card" }, h("h2", {}, "What it would hold"), preview, h("div", { class: "row" }, start)),
+  )
+  view.append(
+    h(
+      "div",
+      { class: "title" },
+      h("p", { class: "crumbs" }, h("a", { href: "#/sweeps" }, "Sweeps"), " / new"),
+      h("h1", {}, "New sweep"),
+    ),
+    form,
+  )
   pick(chosen)
   return "New sweep"
 }
 
 /** JSON with lists of plain values on one line. */
-const pretty = (value) => JSON.stringify(value, null, 2).replace(/\[[^[\]{}]*\]/g, (list) => list.replace(/\s+/g, " ").replace("[ ", "[").replace(" ]", "]"))
+const pretty = (value) =>
+  JSON.stringify(value, null, 2).replace(/\[[^[\]{}]*\]/g, (list) =>
+    list.replace(/\s+/g, " ").replace("[ ", "[").replace(" ]", "]"),
+  )
 
 function debounced(does) {
   let timer
-  return () => { clearTimeout(timer); timer = setTimeout(does, WAIT_MS) }
+  return () => {
+    clearTimeout(timer)
+    timer = setTimeout(does, WAIT_MS)
+  }
 }
 
 function read(editor) {
-  try { return JSON.parse(editor.value) }
-  catch (error) { throw new Error(`This is no JSON yet: ${error.message}`) }
+  try {
+    return JSON.parse(editor.value)
+  } catch (error) {
+    throw new Error(`This is no JSON yet: ${error.message}`)
+  }
 }
 
 let turn = null
@@ -69,9 +132,27 @@ function described(found, trials, paces) {
   const pace = paces.find((one) => each < ALIKE * one.flopsEach && one.flopsEach < ALIKE * each)
   const seconds = pace && (found.flops_per_trial * trials) / pace.flopsPerS
   return [
-    figures([["architectures", count(found.total)], ["fit their input", count(found.valid)], ["groups", count(found.groups)], ["arithmetic", flop(found.flops_per_trial * trials)], ["estimated time", pace ? `about ${duration(seconds)}` : "unknown"]]),
-    h("p", { class: "muted small" }, pace ? `At the pace of sweep ${pace.id}: ${flop(pace.flopsPerS)}/s, everything counted. Small networks take longer than their FLOPs say.` : `No sweep of networks of such a size (${flop(each)} a trial) has finished here lately, so nothing is known of this cluster's pace with them.`),
-    lost.length ? h("p", { class: "small" }, `Not measured: ${lost.map(([reason, many]) => `${count(many)} ${reason.replaceAll("_", " ")}`).join(", ")}.`) : null,
+    figures([
+      ["architectures", count(found.total)],
+      ["fit their input", count(found.valid)],
+      ["groups", count(found.groups)],
+      ["arithmetic", flop(found.flops_per_trial * trials)],
+      ["estimated time", pace ? `about ${duration(seconds)}` : "unknown"],
+    ]),
+    h(
+      "p",
+      { class: "muted small" },
+      pace
+        ? `At the pace of sweep ${pace.id}: ${flop(pace.flopsPerS)}/s, everything counted. Small networks take longer than their FLOPs say.`
+        : `No sweep of networks of such a size (${flop(each)} a trial) has finished here lately, so nothing is known of this cluster's pace with them.`,
+    ),
+    lost.length
+      ? h(
+          "p",
+          { class: "small" },
+          `Not measured: ${lost.map(([reason, many]) => `${count(many)} ${reason.replaceAll("_", " ")}`).join(", ")}.`,
+        )
+      : null,
   ].filter(Boolean)
 }
 
@@ -79,11 +160,21 @@ function described(found, trials, paces) {
 async function pacesHere(signal) {
   const { sweeps } = await ask("/v1/sweeps?page_size=20", { signal })
   const ended = sweeps.filter((sweep) => sweep.status === "completed" && sweep.completed_at && sweep.counts.completed)
-  return Promise.all(ended.slice(0, REMEMBERED).map(async ({ id, space, protocol, created_at, completed_at }) => {
-    const { flops_per_trial, valid } = await ask("/v1/sweeps/preview", { method: "POST", body: { space, protocol }, signal })
-    const seconds = (Date.parse(completed_at) - Date.parse(created_at)) / 1000
-    return { id, flopsPerS: (flops_per_trial * protocol.trials) / Math.max(seconds, 1), flopsEach: flops_per_trial / Math.max(valid, 1) }
-  }))
+  return Promise.all(
+    ended.slice(0, REMEMBERED).map(async ({ id, space, protocol, created_at, completed_at }) => {
+      const { flops_per_trial, valid } = await ask("/v1/sweeps/preview", {
+        method: "POST",
+        body: { space, protocol },
+        signal,
+      })
+      const seconds = (Date.parse(completed_at) - Date.parse(created_at)) / 1000
+      return {
+        id,
+        flopsPerS: (flops_per_trial * protocol.trials) / Math.max(seconds, 1),
+        flopsEach: flops_per_trial / Math.max(valid, 1),
+      }
+    }),
+  )
 }
 
 async function create({ name, editor, problem, start }) {
@@ -91,7 +182,11 @@ async function create({ name, editor, problem, start }) {
   try {
     const body = read(editor)
     if (name.value.trim()) body.name = name.value.trim()
-    const sweep = await ask("/v1/sweeps", { method: "POST", body, headers: { "Idempotency-Key": crypto.randomUUID?.() ?? String(Math.random()) } })
+    const sweep = await ask("/v1/sweeps", {
+      method: "POST",
+      body,
+      headers: { "Idempotency-Key": crypto.randomUUID?.() ?? String(Math.random()) },
+    })
     location.hash = link(["sweeps", sweep.id]).slice(1)
   } catch (error) {
     problem.hidden = false
