@@ -15,10 +15,10 @@ MAX_LINES = 400
 def test_the_package_carries_every_file_of_the_page() -> None:
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
     patterns = settings["tool"]["setuptools"]["package-data"]["api"]
-    packaged = {  # as setuptools expands the patterns
+    packaged = {  # setuptools expands its patterns with this function
         name
         for pattern in patterns
-        for name in glob(pattern, root_dir=ROOT / "api", recursive=True)
+        for name in glob(pattern, root_dir=ROOT / "api", recursive=True)  # noqa: PTH207
     }
     names = {str(path.relative_to(ROOT / "api")) for path in FILES}
     assert len(names) > 10
