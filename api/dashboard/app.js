@@ -2,7 +2,6 @@
 
 import { announce, emptyState, h } from "./lib/dom.js"
 import { here } from "./lib/route.js"
-import { trustPlotlyAlone } from "./lib/trust.js"
 
 const VIEWS = {
   sweeps: (path) => (path.length > 1 ? import("./views/sweep.js") : import("./views/sweeps.js")),
@@ -74,6 +73,5 @@ document.getElementById("skip").addEventListener("click", (event) => {
 })
 dark.addEventListener("change", applyTheme)
 window.addEventListener("hashchange", show)
-trustPlotlyAlone()
 applyTheme()
 show()

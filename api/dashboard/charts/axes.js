@@ -1,6 +1,7 @@
 // Two axes and a colour bar around a plotting area: where values lie, ticks and titles.
 
 import { s } from "../lib/dom.js"
+import { gradient } from "./palette.js"
 
 const MARGIN = { left: 62, right: 84, top: 10, bottom: 46 }
 const ROOM = 0.04 // beyond the outermost points
@@ -68,8 +69,8 @@ export class Axes {
     ]
   }
 
-  /** Each of x, y, color is { range, title, format }; `stops` are the colours of the bar. */
-  draw({ x, y, color, stops }) {
+  /** Each of x, y, color is { range, title, format }. */
+  draw({ x, y, color }) {
     this.xRange = x.range
     this.yRange = y.range
     const right = this.left + this.across
@@ -90,25 +91,17 @@ export class Axes {
         { class: "title", transform: `translate(13 ${this.top + this.up / 2}) rotate(-90)`, "text-anchor": "middle" },
         y.title,
       ),
-      ...this.#bar(color, stops, right + BAR.away),
+      ...this.#bar(color, right + BAR.away),
     )
   }
 
-  #bar({ range, title, format }, stops, left) {
+  #bar({ range, title, format }, left) {
     if (!range) return []
     const [low, high] = range
     const at = (value) => this.top + (high > low ? 1 - (value - low) / (high - low) : 0.5) * this.up
     const marks = high > low ? ticks(range, this.up / 60) : [low]
     return [
-      s(
-        "defs",
-        {},
-        s(
-          "linearGradient",
-          { id: "colours", x1: 0, x2: 0, y1: 1, y2: 0 },
-          stops.map(([offset, stop]) => s("stop", { offset, "stop-color": stop })),
-        ),
-      ),
+      gradient("colours"),
       s("rect", { x: left, y: this.top, width: BAR.width, height: this.up, rx: 2, fill: "url(#colours)" }),
       ...marks.map((value) => s("text", { x: left + BAR.width + 5, y: at(value) + 4 }, format(value))),
       s(

@@ -1,14 +1,12 @@
 // A picture of points that is hovered over, clicked, zoomed, and selected from by box or lasso.
 
-import { Axes, extent, roomy } from "./axes.js"
 import { h, s } from "../lib/dom.js"
-import { color, colorscale } from "./plot.js"
+import { Axes, extent, roomy } from "./axes.js"
+import { color, colorStops, rgb } from "./palette.js"
 import { LIT, Points } from "./points.js"
 
 const NEAR_PX = 12
 const STILL_PX = 4
-
-const rgb = (hex) => [1, 3, 5].map((place) => Number.parseInt(hex.slice(place, place + 2), 16) / 255)
 
 export class Chart {
   /** @param {{onHover, onOpen, onSelect}} told with a point's place (or null), a place, a selection (or null) */
@@ -92,14 +90,12 @@ export class Chart {
     if (!this.data || !clientWidth) return
     const { axes, points } = this
     const range = this.view ?? this.whole
-    const stops = colorscale()
     axes.fit(clientWidth, clientHeight)
     const { x, y, color: shade } = this.data.axes
     axes.draw({
       x: { ...x, range: range.x },
       y: { ...y, range: range.y },
       color: { ...shade, range: this.colours },
-      stops,
     })
     this.#fit(points.canvas)
     const unit = (value, [from, to]) => (value - from) / (to - from)
@@ -112,7 +108,7 @@ export class Chart {
       span,
       size: size * devicePixelRatio,
       opacity: many > 3_000 ? 0.7 : 0.85,
-      stops: stops.flatMap(([, stop]) => rgb(stop)),
+      stops: colorStops().flatMap(rgb),
       unknown: rgb(color("muted")),
     })
     this.#decorate()

@@ -1,12 +1,13 @@
 // What explains the results: correlations, main effects, and every network at once on parallel axes.
 
+import { correlationTable, heatMap } from "../charts/heatmap.js"
+import { levelAxis, numberAxis, Parallel } from "../charts/parallel.js"
 import { ask, askColumns } from "../lib/api.js"
 import { count, emptyState, fieldName, h, percent, s, significant } from "../lib/dom.js"
-import { color, colorscale, diverging, draw, hasWebgl, layout } from "../charts/plot.js"
 import { here, setParams } from "../lib/route.js"
 
 const TARGETS = ["accuracy", "train_accuracy", "throughput", "fit_seconds", "fitness"]
-const MANY_AXES = 14
+const MAX_SETTINGS = 14 // axes that still have room for their names
 
 export function showEffects(panel, context) {
   const target = here().params.get("target") ?? "accuracy"
@@ -24,7 +25,7 @@ export function showEffects(panel, context) {
           setParams({ target: event.target.value === "accuracy" ? null : event.target.value })
           state.target = event.target.value
           fill(parts.effects, () => effects(context, state.target))
-          fill(parts.parallel, (body) => parallel(context, state.target, body))
+          fill(parts.parallel, () => parallel(context, state.target))
         },
       },
     },
@@ -38,7 +39,7 @@ export function showEffects(panel, context) {
   const load = () => {
     fill(parts.effects, () => effects(context, state.target))
     fill(parts.correlations, (body) => correlations(context, body))
-    fill(parts.parallel, (body) => parallel(context, state.target, body))
+    fill(parts.parallel, () => parallel(context, state.target))
   }
   context.filters.onChange = load
   load()
@@ -146,116 +147,76 @@ function effectFigure({ parameter, levels }, mean, [least, most], say) {
 }
 
 async function correlations(context, body) {
-  const found = await analysis(context, "correlations")
-  const kept = found.names
-    .map((_, place) => place)
-    .filter((place) => found.coefficients[place].some((value, other) => other !== place && value != null))
-  const names = kept.map((place) => fieldName(found.names[place]).replace(" (images/s)", "").replace(" (s)", ""))
-  const z = kept.map((row) => kept.map((column) => found.coefficients[row][column]))
-  const chart = h("div", { class: "chart tall", role: "img", "aria-label": `Correlations between ${names.join(", ")}` })
-  body.replaceChildren(
+  const { names, coefficients, coverage } = await analysis(context, "correlations")
+  const known = [...names.keys()].filter((row) =>
+    coefficients[row].some((value, column) => column !== row && value != null),
+  )
+  if (known.length < 2) return [emptyState("Nothing to correlate", "Fewer than two columns vary in these results.")]
+  const labels = known.map((row) => withoutUnit(names[row]))
+  const values = known.map((row) => known.map((column) => coefficients[row][column]))
+  return [
     h(
       "p",
       { class: "muted small" },
-      `Pearson's coefficients over ${count(found.coverage.used)} networks; what does not vary is left out.`,
+      `Pearson's coefficients over ${count(coverage.used)} networks. Columns that do not vary are omitted.`,
     ),
-    chart,
-  )
-  const text = z.map((row) => row.map((value) => (value == null ? "" : value.toFixed(2))))
-  await draw(
-    chart,
-    () => ({
-      data: [
-        {
-          type: "heatmap",
-          z,
-          x: names,
-          y: names,
-          zmin: -1,
-          zmax: 1,
-          colorscale: diverging(),
-          xgap: 2,
-          ygap: 2,
-          text,
-          texttemplate: names.length <= 16 && innerWidth > 640 ? "%{text}" : undefined,
-          hovertemplate: "%{y} · %{x}: %{z:.3f}<extra></extra>",
-          colorbar: { thickness: 10, outlinewidth: 0 },
-        },
-      ],
-      layout: layout({ xaxis: { tickangle: -40, showgrid: false }, yaxis: { autorange: "reversed", showgrid: false } }),
-    }),
-    context.signal,
-  )
-  return null
+    heatMap(labels, values, body.clientWidth),
+    correlationTable(labels, values),
+  ]
 }
 
-async function parallel(context, target, body) {
-  if (!hasWebgl())
-    return [
-      emptyState(
-        "This browser cannot draw them",
-        "Parallel coordinates need WebGL. The API draws the same picture: open plots/parallel.svg of this sweep.",
-      ),
-    ]
-  const measured = [...new Set([...(context.sweep.protocol.timing ? ["throughput"] : []), "accuracy", target])]
+async function parallel(context, target) {
+  const measured = [...new Set(["ratio", ...(context.sweep.protocol.timing ? ["throughput"] : []), "accuracy", target])]
+  measured.push(...measured.splice(measured.indexOf(target), 1)) // the last axis gives the colour
   const points = await askColumns(
-    `/v1/sweeps/${context.sweep.id}/points?${context.filters.query({ fields: [...measured, "ratio"].join(",") })}`,
+    `/v1/sweeps/${context.sweep.id}/points?${context.filters.query({ fields: measured.join(",") })}`,
     { signal: context.signal },
   )
-  if (points.id.length < 2)
+  const places = [...points.id.keys()].filter((place) => measured.every((name) => points.columns[name][place] != null))
+  if (places.length < 2)
     return [emptyState("Not enough results yet", "Two networks are needed to draw lines between axes.")]
-  const settings = context.space.varied_numbers().slice(0, MANY_AXES)
-  const rows = [...points.id.keys()].filter((place) => measured.every((name) => points.columns[name][place] != null))
-  const pick = (values) => rows.map((place) => values[place])
-  const dimensions = [
-    ...settings.map((name) => {
-      const values = pick(context.space.column(name, points.space_index))
-      return { label: shorter(name), values, tickvals: [...new Set(values)].sort((a, b) => a - b).slice(0, 12) }
+  return parallelFigure(parallelAxes(context.space, points, places, measured), places.length, target, context.signal)
+}
+
+function parallelAxes(space, points, places, measured) {
+  const pick = (values) => places.map((place) => values[place])
+  const settings = space.varied_numbers().slice(0, MAX_SETTINGS)
+  return [
+    ...settings.map((name) => levelAxis(shorter(name), pick(space.column(name, points.space_index)))),
+    ...measured.map((name) => {
+      const format = name.includes("accuracy") ? (value) => percent(value, 0) : significant
+      return numberAxis(withoutUnit(name), pick(points.columns[name]), format)
     }),
-    ...["ratio", ...measured].map((name) => ({
-      label: fieldName(name).replace(" (images/s)", ""),
-      values: pick(points.columns[name]),
-      tickformat: name.includes("accuracy") ? ".0%" : undefined,
-    })),
   ]
-  const chart = h("div", { class: "chart", style: { "min-width": `${70 * dimensions.length}px` } })
-  body.replaceChildren(
+}
+
+function parallelFigure(axes, networks, target, signal) {
+  const kept = h("span", { "aria-live": "polite" })
+  const drawing = new Parallel(
+    axes,
+    (lines) => {
+      kept.textContent = lines === null ? "" : ` ${count(lines)} of them lie within the ranges.`
+    },
+    signal,
+  )
+  const names = axes.map((axis) => axis.label).join(", ")
+  return [
     h(
       "p",
       { class: "muted small" },
-      `${count(rows.length)} networks, coloured by ${fieldName(target)}. Drag along an axis to keep a range; drag its name to move it.`,
+      `${count(networks)} networks, coloured by ${fieldName(target)}; lines are spread around each setting's level. `,
+      "Drag along an axis to keep a range, click the axis to remove it; drag an axis's name to move it.",
+      kept,
     ),
     h(
       "div",
-      {
-        class: "scroll",
-        role: "region",
-        tabindex: "0",
-        "aria-label": `Parallel coordinates of ${dimensions.map((one) => one.label).join(", ")}`,
-      },
-      chart,
+      { class: "scroll", role: "region", tabindex: "0", "aria-label": `Parallel coordinates of ${names}` },
+      drawing.element,
     ),
-  )
-  await draw(
-    chart,
-    () => ({
-      data: [
-        {
-          type: "parcoords",
-          dimensions,
-          line: { color: pick(points.columns[target]), colorscale: colorscale() },
-          unselected: { line: { color: color("line"), opacity: 0.3 } },
-          labelfont: { color: color("ink"), size: 12 },
-          tickfont: { color: color("muted"), size: 11 },
-          rangefont: { color: "rgba(0,0,0,0)" },
-        },
-      ],
-      layout: layout({ margin: { l: 50, r: 50, t: 50, b: 20 } }),
-    }),
-    context.signal,
-  )
-  return null
+  ]
 }
+
+const withoutUnit = (name) => fieldName(name).replace(/ \((images\/s|s)\)$/, "")
 
 const shorter = (name) =>
   name.replace("kernel_size", "kernel").replace(/\[(\d+)\]/, (_, layer) => ` ${Number(layer) + 1}`)

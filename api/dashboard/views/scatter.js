@@ -1,7 +1,7 @@
 // Every network of a sweep as a point; any numeric field on either axis and as colour.
 
-import { askColumns } from "../lib/api.js"
 import { Chart } from "../charts/chart.js"
+import { askColumns } from "../lib/api.js"
 import { announce, count, decimal, emptyState, fieldName, h, network, percent, short, significant } from "../lib/dom.js"
 import { here, link, setParams } from "../lib/route.js"
 

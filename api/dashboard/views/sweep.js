@@ -1,7 +1,7 @@
 // One sweep: where it stands, live; its results as a picture and a table; what explains them.
 
 import { ask, watchSweep } from "../lib/api.js"
-import { confirmed, askExtension } from "../lib/dialog.js"
+import { askExtension, confirmed } from "../lib/dialog.js"
 import {
   announce,
   count,
@@ -16,10 +16,10 @@ import {
   stateKeys,
 } from "../lib/dom.js"
 import { Filters } from "../lib/filters.js"
-import { Leaderboard } from "./leaderboard.js"
 import { setParams } from "../lib/route.js"
-import { Scatter } from "./scatter.js"
 import { Space } from "../lib/space.js"
+import { Leaderboard } from "./leaderboard.js"
+import { Scatter } from "./scatter.js"
 
 const REFRESH_MS = 4000
 const TABS = [
