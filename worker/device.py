@@ -9,6 +9,8 @@ from pathlib import Path
 import torch
 
 from shared.domain.errors import DeviceUnavailableError
+from shared.domain.measurements import Environment
+from shared.version import code_version
 
 CPU_MEMORY_BUDGET_BYTES = 4 * 2**30
 
@@ -24,6 +26,17 @@ class Device:
     memory_budget_bytes: int
     lock_path: Path  # shared by all processes of this machine that use the device
     uuid: str | None = None  # of a GPU, as its driver writes it
+
+    def environment(self, dataset: str, dataset_hash: str) -> Environment:
+        """Returns the origin of results that this device makes from a dataset."""
+        return Environment(
+            code_version=code_version(),
+            device_class=self.device_class,
+            device=self.model,
+            dataset=dataset,
+            dataset_hash=dataset_hash,
+            versions=self.versions,
+        )
 
 
 def list_devices(

@@ -3,7 +3,7 @@
 import errno
 from collections.abc import Iterator, Sequence
 from threading import Thread
-from typing import Any
+from typing import Any, Literal
 from wsgiref.simple_server import WSGIServer
 
 import structlog
@@ -13,7 +13,7 @@ from prometheus_client.registry import Collector
 
 from shared.domain.errors import UnavailableError
 from shared.domain.measurements import JobOutcome
-from shared.metrics import TRIAL_BUCKETS_S, new_registry
+from shared.metrics import EPOCH_BUCKETS_S, TRIAL_BUCKETS_S, new_registry
 from shared.settings import Settings
 from shared.version import code_version
 from worker.device import Device
@@ -21,24 +21,30 @@ from worker.device import Device
 log = structlog.get_logger(__name__)
 
 PORTS = 32  # workers of one machine take one after the other
-ENDS = ("completed", "handed_back", "stale", "failed")
+WorkKind = Literal["group", "training"]
+ENDS = ("completed", "released", "stale", "failed")
 STAGES = ("probe", "fit", "timing", "write")
 
 
 class WorkerMetrics:
-    """What one worker counts since it started. Counting costs nothing where nobody reads it."""
+    """What one worker counts since it started."""
 
     def __init__(self, worker_id: str, device: Device) -> None:
         self.registry = new_registry()
         self._jobs = self._counter("convsweep_worker_jobs", "Jobs ended by this worker.", "status")
-        self._groups = self._counter(
-            "convsweep_worker_groups", "Claims of this worker by how they ended.", "end"
-        )
+        self._ends: dict[WorkKind, Counter] = {
+            "group": self._counter(
+                "convsweep_worker_groups", "Claims of groups by how they ended.", "end"
+            ),
+            "training": self._counter(
+                "convsweep_worker_trainings", "Claims of trainings by how they ended.", "end"
+            ),
+        }
         self._stale = self._counter(
             "convsweep_worker_stale_completions", "Completions refused: their lease was over."
         )
         self._busy = Gauge(
-            "convsweep_worker_busy", "Whether a claim is being evaluated.", registry=self.registry
+            "convsweep_worker_busy", "Whether the worker works on a claim.", registry=self.registry
         )
         self._seconds = Histogram(
             "convsweep_worker_trial_seconds",
@@ -47,8 +53,15 @@ class WorkerMetrics:
             buckets=TRIAL_BUCKETS_S,
             registry=self.registry,
         )
-        for end in ENDS:
-            self._groups.labels(end)
+        self._epoch_seconds = Histogram(
+            "convsweep_worker_epoch_seconds",
+            "Time of one epoch of a training, its validation included.",
+            buckets=EPOCH_BUCKETS_S,
+            registry=self.registry,
+        )
+        for ends in self._ends.values():
+            for end in ENDS:
+                ends.labels(end)
         for stage in STAGES:
             self._seconds.labels(stage)
         Gauge(
@@ -61,12 +74,16 @@ class WorkerMetrics:
         return Counter(name, text, labels, registry=self.registry)
 
     def note_busy(self, busy: bool) -> None:
-        """Notes that a claim begins or ends."""
+        """Records that a claim begins or ends."""
         self._busy.set(busy)
 
-    def note_end(self, end: str) -> None:
+    def note_end(self, kind: WorkKind, end: str) -> None:
         """Counts a claim by how it ended, one of ``ENDS``."""
-        self._groups.labels(end).inc()
+        self._ends[kind].labels(end).inc()
+
+    def note_epoch(self, seconds: float) -> None:
+        """Counts an epoch whose result has been written."""
+        self._epoch_seconds.observe(seconds)
 
     def note_stale_completion(self) -> None:
         """Counts results that came too late."""

@@ -1,13 +1,11 @@
-"""The message queue: the Celery app, the task names, and sending hints about work."""
+"""The message queue: the Celery app, and sending hints about work."""
 
 from celery import Celery
 from kombu.entity import Queue
 
 from shared.messaging.broker import QUEUE_NAME
+from shared.messaging.messages import EVALUATE_GROUP, TRAIN_NETWORK, GroupHint, TrainingHint
 from shared.settings import Settings
-
-EVALUATE_GROUP = "convsweep.evaluate_group"
-TRAIN_NETWORK = "convsweep.train_network"
 
 
 def make_celery(settings: Settings) -> Celery:
@@ -45,7 +43,7 @@ def make_celery(settings: Settings) -> Celery:
             "socket_keepalive": True,
             "retry_on_timeout": True,
             "health_check_interval": 5,
-            "max_retries": 0,  # whoever sends tries again by itself, and has more to do meanwhile
+            "max_retries": 0,  # the sender repeats by itself and has other work meanwhile
         },
     )
     return app
@@ -74,12 +72,7 @@ class HintQueue:
         Raises:
             kombu.exceptions.OperationalError: the broker cannot be reached.
         """
-        self._app.send_task(
-            EVALUATE_GROUP,
-            kwargs={"sweep_id": sweep_id, "group": group},
-            retry=False,
-            ignore_result=True,
-        )
+        self._send(EVALUATE_GROUP, GroupHint(sweep_id=sweep_id, group=group))
 
     def send_training(self, training_id: int) -> None:
         """Sends a hint about a training. It may be lost, repeated or late.
@@ -87,6 +80,7 @@ class HintQueue:
         Raises:
             kombu.exceptions.OperationalError: the broker cannot be reached.
         """
-        self._app.send_task(
-            TRAIN_NETWORK, kwargs={"training_id": training_id}, retry=False, ignore_result=True
-        )
+        self._send(TRAIN_NETWORK, TrainingHint(training_id=training_id))
+
+    def _send(self, task: str, hint: GroupHint | TrainingHint) -> None:
+        self._app.send_task(task, kwargs=hint.model_dump(), retry=False, ignore_result=True)

@@ -1,5 +1,6 @@
 """A sweep with results, an API, and trainers for tests of trainings."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -13,8 +14,10 @@ from shared.settings import Settings
 from tests.conftest import SessionFactory
 from tests.integration.scenario import add_worker, claimed, complete, success, trial
 from worker.device import open_device
-from worker.evaluation.executor import Executor
 from worker.heartbeat import Heartbeat
+from worker.lease_runner import LeaseRunner
+from worker.metrics import WorkerMetrics
+from worker.process import make_duties
 from worker.training.trainer import Trainer
 
 Json = dict[str, Any]
@@ -33,10 +36,9 @@ class Site:
 
     def __init__(self, settings: Settings, factory: SessionFactory, client: Client) -> None:
         self.settings, self.factory, self.client = settings, factory, client
-        self.stopping = False
 
     def add_sweep(self, groups: int = 1, accuracies: list[float] | None = None) -> int:
-        """Adds a sweep of four networks a group, all completed but where told."""
+        """Adds a sweep of four networks a group, all completed, with the accuracies given."""
         space = SearchSpace(
             layers=(
                 LayerSpace(channels=tuple(range(2, 2 + groups))),
@@ -57,9 +59,13 @@ class Site:
         return sweep_id
 
     def worker(
-        self, factory: SessionFactory | None = None, device_model: str | None = None, **changes: Any
+        self,
+        factory: SessionFactory | None = None,
+        device_model: str | None = None,
+        should_stop: Callable[[], bool] | None = None,
+        **changes: Any,
     ) -> Trainer:
-        """Returns a worker's trainer on this machine's CPU, whatever it is said to be."""
+        """Returns a trainer on this machine's CPU, which results call ``device_model``."""
         factory = factory or self.factory
         settings = self.settings.model_copy(update={"lease_s": 30.0} | changes)
         with self.factory() as session:
@@ -67,11 +73,12 @@ class Site:
         beat = Heartbeat(factory, worker_id, lease_s=30, progress_deadline_s=600)
         device = replace(open_device("cpu"), lock_path=self.settings.trainings.with_name("lock"))
         device = replace(device, model=device_model or device.model)
-        executor = Executor(settings, factory, device, worker_id, beat, lambda: self.stopping)
-        return Trainer(
-            settings, factory, device, worker_id, beat, lambda: self.stopping,
-            executor.readiness, executor.metrics,
+        self.metrics = WorkerMetrics(str(worker_id), device)
+        runner = LeaseRunner(
+            settings, factory, beat, self.metrics, should_stop or (lambda: False),
+            retry_pause_s=0.01, decline_pause_s=0.0,
         )  # fmt: skip
+        return make_duties(settings, factory, device, worker_id, runner, self.metrics).trainer
 
     def ask(self, sweep_id: int, select: Json, **changes: Any) -> Json:
         recipe = TINY | changes.pop("recipe", {})

@@ -83,20 +83,15 @@ def test_a_training_handed_back_or_lost_goes_on_with_the_same_curve(site: Site) 
     with site.factory.begin() as session:  # the same network and recipe once more
         session.execute(text("UPDATE trainings SET job_id = 3 WHERE id = :id"), {"id": first})
         session.execute(text("UPDATE trainings SET job_id = 1 WHERE id = :id"), {"id": second})
-    trainer = site.worker()
-    progress = trainer._on_progress
 
-    def stop_in_the_third_epoch() -> None:
+    def in_the_fourth_epoch() -> bool:
         done = site.scalar(f"SELECT epochs_done FROM trainings WHERE id = {second}")
-        site.stopping = done == 3
-        progress()
+        return bool(done == 3)
 
-    trainer._on_progress = stop_in_the_third_epoch  # type: ignore[method-assign]
-    trainer.train(second)
+    site.worker(should_stop=in_the_fourth_epoch).train(second)
     stopped = site.client.get_training(second)
     assert (stopped["status"], stopped["epochs_done"], stopped["attempt"]) == ("pending", 3, 0)
     assert ".checkpoint" in site.files()
-    site.stopping = False
     site.worker().train(second)
     resumed = site.client.get_training(second)
     assert resumed["status"] == "completed"
@@ -266,17 +261,12 @@ def test_checkpoints_of_cancelled_trainings_and_old_leftovers_are_deleted_and_no
 
 
 def half_done(site: Site, training_id: int, device_model: str | None = None) -> None:
-    """Trains up to the first checkpoint and hands back."""
-    trainer = site.worker(device_model=device_model)
-    progress = trainer._on_progress
+    """Trains up to the first checkpoint and releases the training."""
 
-    def stop() -> None:
-        site.stopping = any(site.settings.trainings.glob(f"training-{training_id}-*.checkpoint"))
-        progress()
+    def has_checkpoint() -> bool:
+        return any(site.settings.trainings.glob(f"training-{training_id}-*.checkpoint"))
 
-    trainer._on_progress = stop  # type: ignore[method-assign]
-    trainer.train(training_id)
-    site.stopping = False
+    site.worker(device_model=device_model, should_stop=has_checkpoint).train(training_id)
 
 
 @contextmanager
