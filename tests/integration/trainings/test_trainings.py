@@ -71,7 +71,7 @@ def test_a_training_is_asked_for_done_and_read(site: Site, tmp_path: Path) -> No
         assert scope["network"](torch.zeros(2, *INPUT)).shape == (2, 10)
 
 
-def test_a_training_handed_back_or_lost_goes_on_with_the_same_curve(site: Site) -> None:
+def test_a_released_training_continues_with_the_same_curve(site: Site) -> None:
     sweep_id = site.add_sweep()
     first, second = (
         site.ask(sweep_id, {"by": "ids", "job_ids": [job]})["trainings"][0]["id"] for job in (1, 2)
