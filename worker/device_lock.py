@@ -20,9 +20,9 @@ class DeviceLock:
     it lets one of the waiting processes go first. The operating system releases the lock when a
     process ends, for any reason.
 
-    ``fasteners.InterProcessReaderWriterLock`` is not used because it is one ``flock``: a steady
-    flow of readers starves its writers, a writer that locks again at once starves its readers, and
-    a waiting process cannot report progress.
+    ``fasteners.InterProcessReaderWriterLock`` is not used because it polls a single lock and keeps
+    no order: a steady flow of readers starves a writer, and a writer that locks again at once
+    starves all others.
     """
 
     def __init__(self, path: Path) -> None:
