@@ -1,14 +1,19 @@
 """The worker's way from a hint to a training, on a real Postgres that loses answers."""
 
+import uuid
+
 import pytest
 from prometheus_client import CollectorRegistry
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
+from cli.client import ApiError
 from services.dispatching.dispatch import send_hints
-from services.leasing.training_leases import decline_training
+from services.leasing.training_leases import claim_training, decline_training
+from shared.domain.status import TrainingStatus
 from tests.conftest import SessionFactory
 from tests.integration.database.cutting_proxy import Cut, CuttingProxy
+from tests.integration.scenario import add_worker
 from tests.integration.trainings.site import Site
 from tests.integration.trainings.test_trainings import Sent
 from worker.metrics import ENDS
@@ -100,3 +105,48 @@ def test_worker_counts_a_training_that_was_cancelled_meanwhile(site: Site) -> No
     site.worker(should_stop=cancel).train(training_id)
     assert ends(site)["stale"] == 1
     assert site.client.get_training(training_id)["epochs_done"] == 0
+
+
+AFTER_ACTION = {  # by the state before and the action; all other actions are refused
+    ("pending", "pause"): "paused",
+    ("pending", "cancel"): "cancelled",
+    ("running", "pause"): "paused",
+    ("running", "cancel"): "cancelled",
+    ("paused", "resume"): "pending",
+    ("paused", "cancel"): "cancelled",
+    ("failed", "retry"): "pending",
+}
+TARGETS = {"pause": "paused", "resume": "pending", "cancel": "cancelled", "retry": "pending"}
+
+
+@pytest.mark.parametrize("before", list(TrainingStatus))
+def test_an_action_changes_a_training_only_from_the_states_it_applies_to(
+    before: TrainingStatus, site: Site
+) -> None:
+    (training_id,) = create(site, 1)
+    for action, target in TARGETS.items():
+        put_into(site, training_id, before)
+        after = AFTER_ACTION.get((before, action))
+        if after is None and before != target:
+            with pytest.raises(ApiError, match=f"is {before}: it cannot {action}"):
+                site.client.steer_training(training_id, action)
+        else:
+            site.client.steer_training(training_id, action)
+        assert site.client.get_training(training_id)["status"] == (after or before)
+
+
+def put_into(site: Site, training_id: int, status: TrainingStatus) -> None:
+    """Puts a training into a state, whatever it was before."""
+    with site.factory() as session:
+        worker_id = add_worker(session)
+    with site.factory.begin() as session:
+        session.execute(text("UPDATE trainings SET status = 'pending', lease_token = NULL"))
+        if status is TrainingStatus.RUNNING:
+            claim_training(
+                session, training_id, worker_id=worker_id, token=uuid.uuid4(), lease_s=60
+            )
+        elif status is not TrainingStatus.PENDING:
+            session.execute(
+                text("UPDATE trainings SET status = :status, epochs_done = epochs"),
+                {"status": status},
+            )
