@@ -1,4 +1,4 @@
-"""What this worker can do: which sweeps it serves, with which images, and what it lacks."""
+"""Preparing this worker for sweeps and trainings: its device, its datasets, its problems."""
 
 import uuid
 from dataclasses import dataclass
@@ -17,7 +17,6 @@ from shared.domain.protocol import DeviceClass, Protocol
 from worker.device import Device
 from worker.engine.data.datasets import (
     Dataset,
-    TrainingImages,
     list_datasets,
     load_dataset,
     load_training_images,
@@ -31,14 +30,14 @@ KEPT_REQUIREMENTS = 64
 
 @dataclass(frozen=True, slots=True)
 class PreparedSweep:
-    """What the evaluation of a sweep's groups needs."""
+    """What the evaluation of a sweep's groups needs on this worker."""
 
     protocol: Protocol
     dataset: Dataset
 
 
 class Preparation:
-    """Prepares this worker for sweeps, and tells the database what it has and what it lacks."""
+    """Prepares this worker for sweeps and records in the database what it has and lacks."""
 
     def __init__(
         self,
@@ -56,14 +55,14 @@ class Preparation:
         self._shares_device = shares_device
         self._requirements: dict[int, Requirements] = {}
         self._loaded: dict[Protocol, Dataset] = {}
-        self._training_images: dict[object, TrainingImages] = {}
+        self._training_images: dict[object, Dataset] = {}
         self._advertised = available_datasets(data_dir)
-        self._problem: tuple[int, str] | None = None  # of which sweep, and what
+        self._problem: tuple[int, str] | None = None  # the sweep and the reason
 
     def prepare(self, sweep_id: int) -> PreparedSweep | None:
         """Returns what the sweep's groups need; None where this worker cannot serve the sweep.
 
-        The reason is noted with the worker, and cleared as soon as it can.
+        The reason is recorded with the worker and cleared once the worker can serve it.
 
         Raises:
             SweepNotFoundError: there is no such sweep.
@@ -80,7 +79,7 @@ class Preparation:
             self.note_problem(sweep_id, error.message)
             return None
         except (RuntimeError, MemoryError, OSError) as error:
-            # PyTorch says RuntimeError where the images do not fit into memory
+            # PyTorch raises RuntimeError where the images do not fit into memory
             self.note_problem(
                 sweep_id, f"Dataset {requirements.protocol.dataset!r} cannot be loaded: {error}"
             )
@@ -89,13 +88,13 @@ class Preparation:
         return PreparedSweep(self._measurable(requirements.protocol), dataset)
 
     def _measurable(self, protocol: Protocol) -> Protocol:
-        """Returns the protocol without timing where others compute on this device meanwhile."""
+        """Returns the protocol, without timing where other workers compute on this device."""
         return protocol.model_copy(update={"timing": None}) if self._shares_device else protocol
 
-    def prepare_training(self, requirements: TrainingRequirements) -> TrainingImages | None:
+    def prepare_training(self, requirements: TrainingRequirements) -> Dataset | None:
         """Returns the images that a training needs; None where this worker cannot serve it.
 
-        The reason is noted with the worker, and cleared as soon as it can.
+        The reason is recorded with the worker and cleared once the worker can serve it.
         """
         protocol, recipe = requirements.protocol, requirements.recipe
         key = (
@@ -120,7 +119,7 @@ class Preparation:
                     requirements.dataset_hash,
                 )
         except (DatasetError, DeviceUnavailableError) as error:
-            self._training_images.pop(key, None)  # somebody may put the right file there
+            self._training_images.pop(key, None)  # the file may be replaced by the right one
             self.note_problem(requirements.sweep_id, error.message)
             return None
         except (RuntimeError, MemoryError, OSError) as error:
@@ -133,7 +132,7 @@ class Preparation:
         return images
 
     def note_problem(self, sweep_id: int, problem: str) -> None:
-        """Notes what keeps this worker from working for a sweep; the same once."""
+        """Records why this worker cannot serve a sweep; repeats are ignored."""
         if (sweep_id, problem) == self._problem:
             return
         log.warning("cannot_work", sweep_id=sweep_id, problem=problem)
@@ -142,7 +141,7 @@ class Preparation:
         self._problem = sweep_id, problem
 
     def _clear_problem(self, sweep_id: int) -> None:
-        """Notes that nothing keeps this worker from the sweep any more, if something did."""
+        """Clears the recorded problem if it concerns this sweep."""
         if self._problem is None or self._problem[0] != sweep_id:
             return
         with self._session_factory.begin() as session:
@@ -195,12 +194,12 @@ class Preparation:
         try:
             group_leases.check_dataset_hash(sweep_id, dataset.name, dataset.content_hash, pinned)
         except DatasetMismatchError:
-            del self._loaded[protocol]  # somebody may put the right file there
+            del self._loaded[protocol]  # the file may be replaced by the right one
             raise
 
 
 def available_datasets(data_dir: Path) -> dict[str, list[str]]:
-    """Returns the datasets that can be read here, none of them loaded yet."""
+    """Returns the datasets that can be read here, without content hashes."""
     return {info.name: [] for info in list_datasets(data_dir) if info.available}
 
 

@@ -11,18 +11,22 @@ from torch import Tensor, nn
 
 from shared.domain.architecture import Architecture, LayerConfig
 from shared.domain.measurements import Throughput, ThroughputSource
-from shared.domain.protocol import MemoryFormat, Precision, Timing
+from shared.domain.protocol import Precision, Timing
 from worker.engine.device_access import Progress
-from worker.engine.layers import activation_module, make_conv, network_shapes
+from worker.engine.layers import (
+    activation_module,
+    make_conv,
+    network_shapes,
+    torch_memory_format,
+)
 from worker.engine.stopwatch import Stopwatch
+from worker.engine.tree import Shape
 
 NEAR_GATE = 0.3  # estimates within this share of the gate are never trusted
 WARM_UP_RUNS = 3
 MIN_RUNS = 7
 LEAST_RUNS = 3  # however little time there is: one run has no spread
 MIN_RUN_S = 0.0005  # a shorter run would measure the clock
-
-InputShape = tuple[int, int, int]
 
 
 @contextlib.contextmanager
@@ -77,7 +81,7 @@ class LayerTimes:
     def estimate(
         self,
         architecture: Architecture,
-        input_shape: InputShape,
+        input_shape: Shape,
         timing: Timing,
         device: torch.device,
         on_progress: Progress,
@@ -94,7 +98,7 @@ class LayerTimes:
     def _layer_seconds(
         self,
         layer: LayerConfig,
-        input_shape: InputShape,
+        input_shape: Shape,
         timing: Timing,
         device: torch.device,
         on_progress: Progress,
@@ -125,21 +129,16 @@ def screen_throughput(estimate: float, min_throughput: float) -> Throughput | No
 def _timed_batch(images: Tensor, timing: Timing) -> Tensor:
     repeats = -(-timing.batch_size // len(images))
     batch = images.repeat(repeats, 1, 1, 1)[: timing.batch_size]
-    return batch.to(dtype=_dtype(timing), memory_format=_memory_format(timing))
+    return batch.to(dtype=_dtype(timing), memory_format=torch_memory_format(timing.memory_format))
 
 
 def _prepare(network: nn.Module, device: torch.device, timing: Timing) -> nn.Module:
     moved = network.to(device=device, dtype=_dtype(timing))
-    return moved.to(memory_format=_memory_format(timing))
+    return moved.to(memory_format=torch_memory_format(timing.memory_format))
 
 
 def _dtype(timing: Timing) -> torch.dtype:
     return torch.bfloat16 if timing.precision is Precision.BFLOAT16 else torch.float32
-
-
-def _memory_format(timing: Timing) -> torch.memory_format:
-    channels_last = timing.memory_format is MemoryFormat.CHANNELS_LAST
-    return torch.channels_last if channels_last else torch.contiguous_format
 
 
 def _time_until_steady(

@@ -24,7 +24,7 @@ from shared.settings import Settings
 from worker.device import Device
 from worker.device_lock import DeviceLock
 from worker.engine.cpu.memory import freed_memory_kept
-from worker.engine.data.datasets import TrainingImages
+from worker.engine.data.datasets import Dataset
 from worker.engine.training.loop import Training
 from worker.lease_runner import LeaseRunner
 from worker.metrics import WorkerMetrics, WorkKind
@@ -157,9 +157,7 @@ class Trainer:
         mark = fingerprint(terms.architecture, terms.recipe, dataset_hash)
         return TrainingFiles(self._settings.trainings, terms.training_id, mark)
 
-    def _run(
-        self, terms: TrainingRequirements, images: TrainingImages, lease: TrainingLease
-    ) -> None:
+    def _run(self, terms: TrainingRequirements, images: Dataset, lease: TrainingLease) -> None:
         files = self._files(terms, images.content_hash)
         training, note = self._resume(terms, images, files)
         environment = self._device.environment(images.name, images.content_hash)
@@ -190,7 +188,7 @@ class Trainer:
         log.info("epoch_completed", epoch=result.epoch)
 
     def _resume(
-        self, terms: TrainingRequirements, images: TrainingImages, files: TrainingFiles
+        self, terms: TrainingRequirements, images: Dataset, files: TrainingFiles
     ) -> tuple[Training, str | None]:
         """Returns the training where its checkpoint left it; from its start without a usable one.
 
@@ -206,7 +204,7 @@ class Trainer:
         return training, f"Begun anew: {wrong}"
 
     def _from_checkpoint(
-        self, terms: TrainingRequirements, images: TrainingImages, files: TrainingFiles
+        self, terms: TrainingRequirements, images: Dataset, files: TrainingFiles
     ) -> Training:
         training, state = self._new(terms, images), files.load()
         if state is not None:
@@ -214,7 +212,7 @@ class Trainer:
             log.info("training_resumed", epoch=len(training.results))
         return training
 
-    def _new(self, terms: TrainingRequirements, images: TrainingImages) -> Training:
+    def _new(self, terms: TrainingRequirements, images: Dataset) -> Training:
         device = self._device
         return Training(terms.architecture, terms.recipe, images, device.torch_device, device.model)
 
