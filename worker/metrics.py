@@ -1,4 +1,4 @@
-"""Prometheus metrics of a worker process: what it does, how long it takes, and its device."""
+"""Prometheus metrics of a worker process: its work, durations and device."""
 
 import errno
 from collections.abc import Iterator, Sequence
@@ -20,7 +20,7 @@ from worker.device import Device
 
 log = structlog.get_logger(__name__)
 
-PORTS = 32  # workers of one machine take one after the other
+PORTS = 32  # workers of one machine take consecutive ports
 WorkKind = Literal["group", "training"]
 ENDS = ("completed", "released", "stale", "failed")
 STAGES = ("probe", "fit", "timing", "write")
@@ -48,7 +48,7 @@ class WorkerMetrics:
         )
         self._seconds = Histogram(
             "convsweep_worker_trial_seconds",
-            "Time of one trial by stage; of what trials do together, its share.",
+            "Time of one trial by stage; its share of the work that trials do together.",
             ["stage"],
             buckets=TRIAL_BUCKETS_S,
             registry=self.registry,
@@ -86,11 +86,11 @@ class WorkerMetrics:
         self._epoch_seconds.observe(seconds)
 
     def note_stale_completion(self) -> None:
-        """Counts results that came too late."""
+        """Counts a completion whose lease was over."""
         self._stale.inc()
 
     def note_outcomes(self, outcomes: Sequence[JobOutcome], write_s: float) -> None:
-        """Counts outcomes that have been written, and what their trials took."""
+        """Counts written outcomes and the durations of their trials."""
         trials = [trial for outcome in outcomes for trial in outcome.trials]
         for outcome in outcomes:
             self._jobs.labels(outcome.status.value).inc()
@@ -103,7 +103,7 @@ class WorkerMetrics:
 
 
 class DeviceCollector(Collector):
-    """Utilisation and memory of the worker's GPU by its driver; nothing where there is none."""
+    """Utilisation and memory of the worker's GPU, from its driver; empty without a GPU."""
 
     def __init__(self, device: Device) -> None:
         self._uuid = device.uuid
@@ -132,7 +132,7 @@ class DeviceCollector(Collector):
 
     def show(self, busy: float, used_bytes: int, total_bytes: int) -> Iterator[Metric]:
         """Yields a reading of the device as metrics."""
-        yield self._gauge("utilization_ratio", "Part of the time that the GPU is busy.", busy)
+        yield self._gauge("utilization_ratio", "Fraction of the time that the GPU is busy.", busy)
         yield self._gauge("memory_used_bytes", "Memory of the GPU in use.", used_bytes)
         yield self._gauge("memory_total_bytes", "Memory of the GPU.", total_bytes)
 
@@ -143,7 +143,7 @@ class DeviceCollector(Collector):
 
 
 def serve_metrics(metrics: WorkerMetrics, settings: Settings) -> tuple[WSGIServer, Thread] | None:
-    """Serves metrics on the settings' port or the next free one; None where they say nowhere.
+    """Serves metrics on the settings' port or the next free one; None where the port is 0.
 
     Raises:
         UnavailableError: none of ``PORTS`` ports is free, or the address is not this machine's.

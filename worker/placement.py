@@ -1,4 +1,4 @@
-"""Which device a worker gets: the processor, or a GPU that no other worker has."""
+"""Assigning a device to a worker: the processor, or a GPU that no other worker uses."""
 
 import signal
 import threading
@@ -27,9 +27,9 @@ def place_worker(
     devices: Sequence[Device],
     settings: Settings,
 ) -> Device | None:
-    """Returns the device that this worker has to itself, or a share of; None if told to stop.
+    """Returns a device, or a share of one, for this worker; None after a signal to stop.
 
-    Waits while other workers have every GPU, and says so beside the worker. Any number of workers
+    Waits while other workers use every GPU and reports that with the worker. Any number of workers
     may use a processor.
     """
     by_uuid = {device.uuid: device for device in devices if device.uuid is not None}
@@ -91,7 +91,7 @@ def report_waiting(
 
 @contextmanager
 def stop_signal() -> Iterator[threading.Event]:
-    """Yields an event that SIGTERM and SIGINT set; afterwards they do what they did before."""
+    """Yields an event that SIGTERM and SIGINT set; restores their handlers afterwards."""
     stopped = threading.Event()
 
     def stop(_signal: int, _frame: FrameType | None) -> None:

@@ -34,8 +34,8 @@ from worker.training.trainer import Trainer
 
 log = structlog.get_logger(__name__)
 
-STALLED_S = 10.0  # a transaction whose worker is out of reach gives its locks back after this
-PING_AFTER_S = 1.0  # between one group and the next the connection is taken for good
+STALLED_S = 10.0  # Postgres ends the transaction of an unreachable worker after this
+PING_AFTER_S = 1.0  # a connection idle for less than this is not checked before use
 
 
 def run_worker(
@@ -48,14 +48,14 @@ def run_worker(
     One process drives one device, in Celery's solo pool: CUDA does not survive a fork.
 
     Args:
-        devices: those to choose from, where they are not the machine's own.
+        devices: the devices to choose from instead of the machine's own.
 
     Raises:
-        DeviceUnavailableError: the device of the settings is not there.
-        UnavailableError: its metrics cannot be served where the settings say.
+        DeviceUnavailableError: this machine lacks the device of the settings.
+        UnavailableError: the metrics cannot be served at the address of the settings.
     """
     configure_logging(settings)
-    found = devices or list_devices(
+    candidates = devices or list_devices(
         settings.device, settings.memory_budget, settings.workers_per_device
     )
     worker_id = uuid.uuid4()
@@ -64,10 +64,10 @@ def run_worker(
         settings, pool_size=2, idle_in_transaction_s=STALLED_S, ping_after_s=PING_AFTER_S
     )
     session_factory = make_session_factory(engine)
-    _register(session_factory, worker_id, found[0], settings)
+    _register(session_factory, worker_id, candidates[0], settings)
     heartbeat = _start_heartbeat(settings, worker_id)
     try:
-        device = place_worker(session_factory, worker_id, found, settings)
+        device = place_worker(session_factory, worker_id, candidates, settings)
         if device is None:
             return 0
         if device.uuid is not None:
@@ -83,7 +83,7 @@ def run_worker(
         return _serve(settings, worker_id, duties)
     finally:
         heartbeat.stop()
-        # without the note the worker counts as gone two minutes after its last beat
+        # otherwise the worker is listed for two minutes after its last beat
         with suppress(*DATABASE_UNAVAILABLE), session_factory.begin() as session:
             device_leases.give_back_device(session, worker_id)
             workers.note_worker_stopped(session, worker_id)
@@ -151,7 +151,7 @@ def _serve(settings: Settings, worker_id: uuid.UUID, duties: Duties) -> int:
 def _request_shutdown() -> None:
     """Lets this process release its lease and end; its supervisor starts it again.
 
-    Celery looks at this between messages, and the engine between its steps.
+    Celery checks this between messages, and the work between its steps.
     """
     state.should_stop = HUNG_STATUS
 

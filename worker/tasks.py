@@ -1,4 +1,4 @@
-"""The Celery tasks: they check a message and hand it on."""
+"""The Celery tasks: they validate a message and pass it to the executor or the trainer."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar

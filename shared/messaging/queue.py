@@ -11,8 +11,8 @@ from shared.settings import Settings
 def make_celery(settings: Settings) -> Celery:
     """Returns the Celery app for ``settings``: JSON only, no results, one message at a time.
 
-    A message is only a hint, so none is ever acknowledged: losing it costs time, never a result,
-    because the jobs table is the truth.
+    A message is only a hint, so none is acknowledged: the loss of one costs time, never a result,
+    because the jobs table is the source of truth.
     """
     app = Celery("convsweep", broker=settings.full_broker_url, set_as_current=False)
     app.conf.update(
@@ -23,13 +23,13 @@ def make_celery(settings: Settings) -> Celery:
         task_ignore_result=True,
         task_store_errors_even_if_ignored=False,
         task_default_queue=QUEUE_NAME,
-        # taken is taken: an acknowledgement that fails would block its consumer for good
+        # no acknowledgement: one that fails would block its consumer forever
         task_queues=[Queue(QUEUE_NAME, no_ack=True)],  # type: ignore[no-untyped-call]
         task_acks_late=False,
         worker_prefetch_multiplier=1,
         worker_disable_prefetch=True,
         worker_send_task_events=False,
-        # its subscription reads without a time limit: after a broker's restart a worker hung there
+        # its subscription reads without a timeout: a worker hung there after a broker's restart
         worker_enable_remote_control=False,
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
@@ -50,7 +50,7 @@ def make_celery(settings: Settings) -> Celery:
 
 
 class HintQueue:
-    """Sends hints, about a group of a sweep or a training, and knows how many wait."""
+    """Sends hints about groups and trainings, and counts those that wait."""
 
     def __init__(self, app: Celery) -> None:
         self._app = app
