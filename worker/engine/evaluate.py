@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,13 +14,13 @@ from shared.domain.measurements import JobOutcome, Reason, Throughput, TrialResu
 from shared.domain.protocol import Precision, Protocol
 from shared.domain.status import JobStatus
 from worker.engine.data.datasets import Dataset
+from worker.engine.device_access import DeviceAccess, SoleAccess
 from worker.engine.faults import classify, release_memory
 from worker.engine.forward import memory_format
 from worker.engine.layers import build_network, layer_seeds, network_shapes
 from worker.engine.ridge.fit import Targets, encode_labels
 from worker.engine.timing import (
     LAYER_TIMES,
-    DeviceLock,
     arithmetic,
     measure_throughput,
     screen_throughput,
@@ -46,7 +45,7 @@ def evaluate_group(
     *,
     memory_budget_bytes: int = DEFAULT_MEMORY_BUDGET_BYTES,
     on_progress: Callable[[], None] = _nothing,
-    device_lock: Path | None = None,
+    device_lock: DeviceAccess | None = None,
 ) -> list[JobOutcome]:
     """Evaluates architectures together and returns one outcome for each, in their order.
 
@@ -55,12 +54,12 @@ def evaluate_group(
     Images and labels are those of ``dataset``, float32 (N, C, H, W) and int64 (N,). All randomness
     comes from the protocol's seed. ``memory_budget_bytes`` bounds the tensors alive at one time.
     ``on_progress`` is called between steps; what it raises ends the evaluation. ``device_lock``
-    names a file that all processes computing on this device share.
+    grants access to a device that other processes compute on.
 
     Raises:
         DevicePoisonedError: the device context is damaged; this process must end.
     """
-    lock = DeviceLock(device_lock)
+    lock = device_lock or SoleAccess()
     group = _Group(dataset, protocol, device, memory_budget_bytes, on_progress, lock)
     jobs = [_Job(a, r) for a, r in zip(architectures, trials, strict=True)]
     for job in jobs:
@@ -175,7 +174,7 @@ class _Group:
     device: torch.device
     budget: int
     on_progress: Callable[[], None]
-    lock: DeviceLock
+    lock: DeviceAccess
 
     def run_trial(self, trial: int, jobs: Sequence[_Job]) -> None:
         """Probes, times and gates one trial of ``jobs``."""

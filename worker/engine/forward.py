@@ -14,20 +14,12 @@ from worker.engine.cpu.spectral import (
     transform,
     transform_kernel,
 )
-from worker.engine.layers import draw_layer
+from worker.engine.layers import activation_function, draw_layer
 from worker.engine.tree import Node, image_bytes
 
 CPU_PIECE_BYTES = 32 * 2**20  # all activations under way, about a last-level cache
 SPECTRAL_IMAGES = 64  # a chunk for products of spectra: more hardly make them faster
 MIN_SPECTRAL_IMAGES = 16  # fewer make them slow
-
-_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "relu": torch.relu_,
-    "gelu": functional.gelu,
-    "silu": functional.silu,
-    "tanh": torch.tanh_,
-    "none": lambda x: x,
-}
 
 Sink = Callable[[Node, Tensor, slice], None]
 Spectra = dict[Grid, Tensor]
@@ -90,7 +82,7 @@ class Forward:
 
         ``spectra`` remembers those of ``images`` for siblings.
         """
-        activate = _ACTIVATIONS[node.drawn.layer.activation]
+        activate = activation_function(node.drawn.layer.activation)
         weight, bias = self._weights[node]
         if (plan := self._plans.get(node)) is None:
             return activate(_convolve_direct(images, weight, bias, node))
