@@ -99,7 +99,7 @@ def test_worker_counts_a_training_that_was_cancelled_meanwhile(site: Site) -> No
     (training_id,) = create(site, 1)
 
     def cancel() -> bool:
-        site.client.steer_training(training_id, "cancel")
+        site.client.control_training(training_id, "cancel")
         return False
 
     site.worker(should_stop=cancel).train(training_id)
@@ -129,9 +129,9 @@ def test_an_action_changes_a_training_only_from_the_states_it_applies_to(
         after = AFTER_ACTION.get((before, action))
         if after is None and before != target:
             with pytest.raises(ApiError, match=f"is {before}: it cannot {action}"):
-                site.client.steer_training(training_id, action)
+                site.client.control_training(training_id, action)
         else:
-            site.client.steer_training(training_id, action)
+            site.client.control_training(training_id, action)
         assert site.client.get_training(training_id)["status"] == (after or before)
 
 
