@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import torch
 
-# A direct convolution's FLOPs per second over spectral products'. Measured: 2.0 on Zen 3 (AVX2); with
-# AVX-512, 2.0, 2.75 and 3.5 make the engine equally fast, 1.5 and 5 slower (docs/benchmarks.md).
+# A direct convolution's FLOPs per second over spectral products'. Measured: 2.0 on Zen 3 (AVX2);
+# with AVX-512, 2.0 to 3.5 make the engine equally fast, 1.5 and 5 slower (docs/benchmarks.md).
 SPECTRAL_SLOWDOWN = 2.0
 
 
