@@ -18,7 +18,7 @@ POLICY = "; ".join(
         "require-trusted-types-for 'script'",
         "trusted-types 'none'",
         "style-src 'self'",
-        "img-src 'self' data: blob:",
+        "img-src 'self'",
         "connect-src 'self'",
         "base-uri 'none'",
         "form-action 'none'",
