@@ -15,7 +15,8 @@ let leaving = new AbortController()
 
 async function show() {
   leaving.abort()
-  const staying = (leaving = new AbortController())
+  const staying = new AbortController()
+  leaving = staying
   const { path, params } = here()
   const name = path[0] ?? "sweeps"
   markNavigation(name)

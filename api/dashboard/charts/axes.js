@@ -7,7 +7,13 @@ const MARGIN = { left: 62, right: 84, top: 10, bottom: 46 }
 const ROOM = 0.04 // beyond the outermost points
 const BAR = { away: 20, width: 10 }
 
-/** The smallest and largest known value, or null where none is known. */
+/** @typedef {[number, number]} Range low and high */
+
+/**
+ * The smallest and largest known value, or null where none is known.
+ * @param {Iterable<number | null>} values
+ * @returns {Range | null}
+ */
 export function extent(values) {
   let low = Infinity
   let high = -Infinity
@@ -19,13 +25,21 @@ export function extent(values) {
   return low <= high ? [low, high] : null
 }
 
-/** An extent with room around it; something to see where all values are one. */
+/**
+ * An extent with room around it, also where all values are equal.
+ * @param {Range} range
+ * @returns {Range}
+ */
 export function roomy([low, high]) {
   const room = (high - low) * ROOM || Math.abs(low) * ROOM || 1
   return [low - room, high + room]
 }
 
-/** Round numbers within a range, about so many. */
+/**
+ * Round numbers within a range, about `many` of them.
+ * @param {Range} range
+ * @param {number} many
+ */
 export function ticks([low, high], many) {
   const rough = (high - low) / many
   const power = 10 ** Math.floor(Math.log10(rough))

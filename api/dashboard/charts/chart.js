@@ -58,7 +58,8 @@ export class Chart {
 
   /** Shows columns of values; `axes` has title and format of x, y and color, `front` places in order. */
   show(data) {
-    const { x, y, shade } = (this.data = data)
+    const { x, y, shade } = data
+    this.data = data
     this.whole = { x: roomy(extent(x)), y: roomy(extent(y)) }
     this.colours = extent(shade)
     const place = new Float32Array(2 * x.length)
@@ -159,6 +160,7 @@ export class Chart {
     ]
   }
 
+  /** @returns {[number, number]} */
   #place(event) {
     const box = this.overlay.getBoundingClientRect()
     return [event.clientX - box.x, event.clientY - box.y]

@@ -126,7 +126,7 @@ export class Parallel {
   async #drawLines() {
     const turn = ++this.turn
     const kept = this.#kept()
-    this.onKeep(kept && kept.reduce((sum, one) => sum + one, 0))
+    this.onKeep(kept ? kept.reduce((sum, one) => sum + one, 0) : null)
     const pen = this.#pen()
     if (!pen) return
     this.element.setAttribute("aria-busy", "true")
@@ -318,7 +318,7 @@ export class Parallel {
     else if (!["Delete", "Backspace"].includes(event.key) || !this.ranges.delete(axis)) return
     event.preventDefault()
     this.draw()
-    /** @type {SVGElement | undefined} */
-    ;[...this.overlay.querySelectorAll(".name")][this.axes.indexOf(axis)]?.focus()
+    const names = /** @type {NodeListOf<SVGElement>} */ (this.overlay.querySelectorAll(".name"))
+    names[this.axes.indexOf(axis)]?.focus()
   }
 }

@@ -36,6 +36,8 @@ export class Points {
     this.canvas = document.createElement("canvas")
     this.gl = null
     this.count = 0
+    /** @type {(() => void) | null} called when the browser gives a lost context back */
+    this.onRestored = null
   }
 
   /** Asks for WebGL, which takes browsers a while; `gl` is null after it where there is none. */
@@ -54,10 +56,12 @@ export class Points {
   #prepare() {
     const { gl } = this
     const program = gl.createProgram()
-    for (const [kind, text] of [
+    /** @type {[number, string][]} */
+    const shaders = [
       [gl.VERTEX_SHADER, VERTEX],
       [gl.FRAGMENT_SHADER, FRAGMENT],
-    ]) {
+    ]
+    for (const [kind, text] of shaders) {
       const shader = gl.createShader(kind)
       gl.shaderSource(shader, text)
       gl.compileShader(shader)
@@ -68,12 +72,9 @@ export class Points {
     gl.enable(gl.BLEND)
     gl.blendFunc(gl.ONE, gl.ONE_MINUS_SRC_ALPHA)
     this.at = Object.fromEntries(NAMES.map((name) => [name, gl.getUniformLocation(program, name)]))
+    const sizes = { place: 2, shade: 1, lit: 1 }
     this.buffers = Object.fromEntries(
-      [
-        ["place", 2],
-        ["shade", 1],
-        ["lit", 1],
-      ].map(([name, parts]) => {
+      Object.entries(sizes).map(([name, parts]) => {
         const buffer = gl.createBuffer()
         const attribute = gl.getAttribLocation(program, name)
         gl.bindBuffer(gl.ARRAY_BUFFER, buffer)

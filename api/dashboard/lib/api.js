@@ -34,6 +34,10 @@ export async function askColumns(path, options = {}) {
   return (await request(path, options)).json()
 }
 
+/**
+ * @param {string} path
+ * @param {{ method?: string, body?: unknown, signal?: AbortSignal, headers?: Record<string, string> }} options
+ */
 export async function request(path, { method = "GET", body, signal, headers = {} } = {}) {
   for (;;) {
     const key = sessionStorage.getItem(KEY)

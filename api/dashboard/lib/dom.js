@@ -2,22 +2,38 @@
 
 const SVG = "http://www.w3.org/2000/svg"
 
+/** @typedef {Node | string | number | null | undefined | false} Child */
+
 /**
  * Makes an element. `on` has listeners, `style` custom properties or styles, the rest attributes.
- * @param {string} tag
+ * @template {keyof HTMLElementTagNameMap} Tag
+ * @param {Tag} tag
  * @param {Record<string, any>} [props]
- * @param {...(Node | string | number | null | undefined | false)} children
- * @returns {HTMLElement}
+ * @param {...(Child | Child[])} children
+ * @returns {HTMLElementTagNameMap[Tag]}
  */
 export function h(tag, props = {}, ...children) {
   return build(document.createElement(tag), props, children)
 }
 
-/** Makes an SVG element, as `h` does. */
+/**
+ * Makes an SVG element, as `h` does.
+ * @template {keyof SVGElementTagNameMap} Tag
+ * @param {Tag} tag
+ * @param {Record<string, any>} [props]
+ * @param {...(Child | Child[])} children
+ * @returns {SVGElementTagNameMap[Tag]}
+ */
 export function s(tag, props = {}, ...children) {
   return build(document.createElementNS(SVG, tag), props, children)
 }
 
+/**
+ * @template {HTMLElement | SVGElement} Made
+ * @param {Made} element
+ * @param {Record<string, any>} props
+ * @param {(Child | Child[])[]} children
+ */
 function build(element, props, children) {
   for (const [name, value] of Object.entries(props)) {
     if (name === "on") for (const [event, does] of Object.entries(value)) element.addEventListener(event, does)
@@ -35,7 +51,7 @@ function build(element, props, children) {
   return element
 }
 
-/** Tells people who listen to the page what has changed. */
+/** Announces a change to screen readers. */
 export function announce(text) {
   document.getElementById("announcer").textContent = text
 }
@@ -67,6 +83,7 @@ export function flop(value) {
 export function duration(seconds) {
   if (seconds == null) return "–"
   if (seconds < 1) return "under 1 s"
+  /** @type {[number, string][]} */
   const parts = [
     [86400, "d"],
     [3600, "h"],
@@ -164,7 +181,14 @@ export function stateKeys(counts) {
   )
 }
 
-/** A table: columns are [title, isNumber, cell of a row]; wide ones scroll by themselves. */
+/**
+ * A table; a wide one scrolls.
+ * @template Row
+ * @param {string} caption
+ * @param {[string, boolean, (row: Row) => Child][]} columns title, whether it holds numbers, cell of a row
+ * @param {Row[]} rows
+ * @param {(row: Row) => Record<string, any>} attributes of a row's element
+ */
 export function table(caption, columns, rows, attributes = () => ({})) {
   return h(
     "div",

@@ -94,6 +94,7 @@ async function compareJobs(place, ids, signal) {
     ),
   )
   const best = Math.max(...jobs.map((job) => job.accuracy ?? 0))
+  /** @type {[string, (job: any) => any][]} */
   const rows = [
     ["Architecture", (job) => network(job.layers)],
     ["State", (job) => pill(job.status)],

@@ -58,7 +58,10 @@ async function fill(part, make) {
   } catch (error) {
     if (error.name === "AbortError") return
     part.body.replaceChildren(
-      emptyState(error.code === "no_results" ? "Not enough results yet" : "This cannot be said", error.message),
+      emptyState(
+        error.code === "no_results" ? "Not enough results yet" : "This analysis is not available",
+        error.message,
+      ),
     )
   }
 }
@@ -79,6 +82,7 @@ async function effects(context, target) {
   const ends = found.parameters
     .flatMap((one) => one.levels.flatMap((level) => [level.low ?? level.mean, level.high ?? level.mean]))
     .filter((value) => value != null)
+  /** @type {[number, number]} */
   const scale = [Math.min(...ends, found.mean), Math.max(...ends, found.mean)]
   return [
     coverage(found.coverage),
@@ -175,19 +179,23 @@ async function parallel(context, target) {
   const places = [...points.id.keys()].filter((place) => measured.every((name) => points.columns[name][place] != null))
   if (places.length < 2)
     return [emptyState("Not enough results yet", "Two networks are needed to draw lines between axes.")]
-  return parallelFigure(parallelAxes(context.space, points, places, measured), places.length, target, context.signal)
+  const axes = await parallelAxes(context.space, points, places, measured)
+  return parallelFigure(axes, places.length, target, context.signal)
 }
 
-function parallelAxes(space, points, places, measured) {
+/** Makes the axes one by one, so that the page stays responsive with tens of thousands of networks. */
+async function parallelAxes(space, points, places, measured) {
   const pick = (values) => places.map((place) => values[place])
-  const settings = space.varied_numbers().slice(0, MAX_SETTINGS)
-  return [
-    ...settings.map((name) => levelAxis(shorter(name), pick(space.column(name, points.space_index)))),
-    ...measured.map((name) => {
-      const format = name.includes("accuracy") ? (value) => percent(value, 0) : significant
-      return numberAxis(withoutUnit(name), pick(points.columns[name]), format)
-    }),
-  ]
+  const axes = []
+  for (const name of space.varied_numbers().slice(0, MAX_SETTINGS)) {
+    axes.push(levelAxis(shorter(name), pick(space.column(name, points.space_index))))
+    await new Promise((resolve) => setTimeout(resolve))
+  }
+  for (const name of measured) {
+    const format = name.includes("accuracy") ? (value) => percent(value, 0) : significant
+    axes.push(numberAxis(withoutUnit(name), pick(points.columns[name]), format))
+  }
+  return axes
 }
 
 function parallelFigure(axes, networks, target, signal) {

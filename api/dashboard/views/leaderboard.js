@@ -26,6 +26,8 @@ export class Leaderboard {
     this.selected = null
     this.place = 0
     this.compared = new Set()
+    /** @type {((field: string) => Promise<Map<number, number>>) | null} values of a field for every network */
+    this.columnOf = null
     this.body = h("div", { "aria-busy": "true" })
     this.note = h("span", { class: "muted small grow" })
     this.devices = h("span")
@@ -57,7 +59,8 @@ export class Leaderboard {
   }
 
   async load() {
-    const turn = (this.turn = Symbol())
+    const turn = Symbol()
+    this.turn = turn
     this.body.setAttribute("aria-busy", "true")
     try {
       const page = this.selected ? await this.#selectedPage() : await this.#page()

@@ -110,7 +110,8 @@ function read(editor) {
 let turn = null
 
 async function showPreview({ editor, problem, preview, start, paces, signal }) {
-  const mine = (turn = Symbol())
+  const mine = Symbol()
+  turn = mine
   try {
     const body = read(editor)
     const found = await ask("/v1/sweeps/preview", { method: "POST", body, signal })

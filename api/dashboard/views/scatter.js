@@ -76,7 +76,8 @@ export class Scatter {
 
   /** Fetches what the axes need and draws it. */
   async load() {
-    const turn = (this.turn = Symbol())
+    const turn = Symbol()
+    this.turn = turn
     this.columns.clear()
     const wanted = [...new Set(Object.values(this.axes))].filter((field) => POINT_FIELDS.includes(field))
     try {
@@ -201,7 +202,8 @@ export class Scatter {
   #mode(mode, buttons, modes) {
     this.mode = mode
     this.chart.setMode(mode)
-    buttons.forEach((button, place) => button.setAttribute("aria-pressed", modes[place][0] === mode))
+    for (const [place, button] of buttons.entries())
+      button.setAttribute("aria-pressed", String(modes[place][0] === mode))
   }
 
   async #draw() {
@@ -236,7 +238,7 @@ export class Scatter {
     const picked = selection && inside(selection, this.shown.x, this.shown.y)
     this.chart.select(selection, picked)
     this.#say(picked)
-    if (ended || selection) this.onSelect(picked && picked.map((place) => this.points.id[place]))
+    if (ended || selection) this.onSelect(picked ? picked.map((place) => this.points.id[place]) : null)
   }
 
   #say(picked) {

@@ -66,7 +66,7 @@ function tabBar(current, choose) {
   )
   function pick(place) {
     buttons.forEach((button, other) => {
-      button.setAttribute("aria-selected", other === place)
+      button.setAttribute("aria-selected", String(other === place))
       button.tabIndex = other === place ? 0 : -1
     })
     buttons[place].focus()
@@ -244,7 +244,8 @@ class Header {
           "danger",
         ),
       )
-    return found.map((one) => ((one.dataset.sweep = id), one))
+    for (const button of found) button.dataset.sweep = id
+    return found
   }
 
   async #do(action, body) {

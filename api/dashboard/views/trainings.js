@@ -18,7 +18,10 @@ export async function showTrainings(panel, { sweep, signal }) {
 
 class Trainings {
   constructor(sweep, signal) {
-    Object.assign(this, { sweep, signal, trainings: [], curves: new Map() })
+    this.sweep = sweep
+    this.signal = signal
+    this.trainings = []
+    this.curves = new Map()
     const shown = here().params.get("trainings")
     this.shown = shown ? shown.split(",").map(Number) : null // none are chosen: the best
     this.rows = h("section", { class: "card flush", "aria-label": "Trainings" })
