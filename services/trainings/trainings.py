@@ -27,7 +27,8 @@ from shared.domain.errors import (
     NoResultsError,
     TrainingNotFoundError,
 )
-from shared.domain.recipe import ByIds, ByPareto, ByRank, BySample, Recipe, Selection
+from shared.domain.recipe import Recipe
+from shared.domain.selection import ByIds, ByPareto, ByRank, BySample, Selection
 from shared.domain.status import TRAINING_TRANSITIONS, JobStatus, TrainingStatus
 
 MAX_TRAININGS = 10_000  # of one request
