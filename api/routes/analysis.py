@@ -17,7 +17,7 @@ from api.schemas.analysis import (
     SweepComparisonOut,
 )
 from services.analysis import analyses, comparison
-from services.analysis.result_table import Selection
+from services.analysis.result_table import ResultSelection
 from services.leaderboard.page_tokens import MAX_ID
 from services.plotting import plots
 from shared.domain.choices import CorrelationMethod, PlotFormat, PlotKind, Target
@@ -45,7 +45,7 @@ def correlations(
 ) -> CorrelationsOut:
     """Correlates parameters, ratio, accuracies, throughput, times and fitness with each other."""
     found = analyses.correlate_results(
-        session, sweep_id, Selection(filters, fitness_weight), method
+        session, sweep_id, ResultSelection(filters, fitness_weight), method
     )
     return CorrelationsOut.of(found)
 
@@ -63,7 +63,7 @@ def pareto(
 ) -> ParetoOut:
     """Lists the networks that no other one beats in accuracy and throughput."""
     return ParetoOut.of(
-        analyses.find_pareto_front(session, sweep_id, Selection(filters, fitness_weight))
+        analyses.find_pareto_front(session, sweep_id, ResultSelection(filters, fitness_weight))
     )
 
 
@@ -82,7 +82,7 @@ def effects(
     """Means of a result at every level of every parameter, with 95 % intervals."""
     return EffectsOut.of(
         analyses.estimate_main_effects(
-            session, sweep_id, Selection(filters, fitness_weight), target
+            session, sweep_id, ResultSelection(filters, fitness_weight), target
         )
     )
 
@@ -106,7 +106,7 @@ def interactions(
     """Means of a result for every two levels of every two parameters, with 95 % intervals."""
     return InteractionsOut.of(
         analyses.estimate_interactions(
-            session, sweep_id, Selection(filters, fitness_weight), target, parameter or ()
+            session, sweep_id, ResultSelection(filters, fitness_weight), target, parameter or ()
         )
     )
 
@@ -125,7 +125,9 @@ def importance(
 ) -> ImportanceOut:
     """Which share of a result's variance each parameter and each two of them explain."""
     return ImportanceOut.of(
-        analyses.estimate_importance(session, sweep_id, Selection(filters, fitness_weight), target)
+        analyses.estimate_importance(
+            session, sweep_id, ResultSelection(filters, fitness_weight), target
+        )
     )
 
 
@@ -168,7 +170,7 @@ def plot(
         sweep_id,
         kind,
         file_format,
-        Selection(filters, fitness_weight),
+        ResultSelection(filters, fitness_weight),
         target=target,
         method=method,
     )

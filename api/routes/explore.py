@@ -13,7 +13,7 @@ from api.schemas.explore import AnswersByImageOut, NeighbourOut, PointsOut
 from services.analysis.answers import tally_answers
 from services.analysis.neighbours import find_neighbours
 from services.analysis.points import POINT_FIELDS, load_points
-from services.analysis.result_table import Selection
+from services.analysis.result_table import ResultSelection
 from shared.domain.errors import NoResultsError, NotComparableError
 from shared.domain.ranking import FITNESS_WEIGHT
 
@@ -39,7 +39,9 @@ def list_points(
     fitness_weight: FitnessWeight = FITNESS_WEIGHT,
 ) -> Response:
     """Lists chosen fields of every network that passes the filters, as columns, without pages."""
-    points = load_points(session, sweep_id, Selection(filters, fitness_weight), fields.split(","))
+    points = load_points(
+        session, sweep_id, ResultSelection(filters, fitness_weight), fields.split(",")
+    )
     return Response(PointsOut.json_of(sweep_id, points), media_type="application/json")
 
 

@@ -7,8 +7,7 @@ from itertools import combinations
 import numpy as np
 from sqlalchemy.orm import Session
 
-from services.analysis.result_table import Coverage, Level, Results, Selection, load_results
-from services.analysis.statistics import FloatArray, IntArray
+from services.analysis.result_table import Coverage, Level, Results, ResultSelection, load_results
 from services.analysis.statistics.correlation import correlate
 from services.analysis.statistics.factorial import (
     Effects,
@@ -20,9 +19,10 @@ from services.analysis.statistics.factorial import (
 from services.analysis.statistics.pareto import pareto_front
 from shared.db.models import Job
 from shared.db.queries.analysis import arrays as array_queries
-from shared.db.queries.analysis.arrays import Parameter
+from shared.domain.arrays import FloatArray, IntArray
 from shared.domain.choices import CorrelationMethod, Target
 from shared.domain.errors import InvalidInputError, NoResultsError
+from shared.domain.space import Parameter
 
 MAX_CELLS = 20_000
 CORRELATED_FIELDS = ("kernel_size", "stride", "dilation")  # as published, whether they vary or not
@@ -41,7 +41,7 @@ class Correlations:
 
 
 def correlate_results(
-    session: Session, sweep_id: int, selection: Selection, method: CorrelationMethod
+    session: Session, sweep_id: int, selection: ResultSelection, method: CorrelationMethod
 ) -> Correlations:
     """Returns the correlation of every two of: parameters that are numbers, and what is measured.
 
@@ -58,7 +58,7 @@ def correlate_results(
 
 def _numeric_parameters(results: Results) -> dict[str, FloatArray]:
     """Returns kernel sizes, then strides, dilations, and whatever else varies, by layer."""
-    depth = max(block.depth for block in results.space.blocks)
+    depth = results.space.depth
     wanted = [Parameter(field, layer) for field in CORRELATED_FIELDS for layer in range(depth)]
     varied = [one for one in results.parameters if one.field != "activation"]
     rest = sorted(set(varied) - set(wanted))
@@ -75,7 +75,7 @@ class ParetoFront:
     jobs: list[Job]
 
 
-def find_pareto_front(session: Session, sweep_id: int, selection: Selection) -> ParetoFront:
+def find_pareto_front(session: Session, sweep_id: int, selection: ResultSelection) -> ParetoFront:
     """Returns the Pareto front of accuracy and throughput; of equal networks all are on it.
 
     Raises:
@@ -124,7 +124,7 @@ class Interactions:
 
 
 def estimate_main_effects(
-    session: Session, sweep_id: int, selection: Selection, target: Target
+    session: Session, sweep_id: int, selection: ResultSelection, target: Target
 ) -> MainEffects:
     """Returns the mean of a target at every level of every parameter that the space varies.
 
@@ -145,7 +145,7 @@ def estimate_main_effects(
 def estimate_interactions(
     session: Session,
     sweep_id: int,
-    selection: Selection,
+    selection: ResultSelection,
     target: Target,
     parameters: Sequence[str] = (),
 ) -> Interactions:
@@ -215,7 +215,7 @@ class ImportanceShares:
 
 
 def estimate_importance(
-    session: Session, sweep_id: int, selection: Selection, target: Target
+    session: Session, sweep_id: int, selection: ResultSelection, target: Target
 ) -> ImportanceShares:
     """Returns which share of a target's variance each parameter and each two explain, most first.
 

@@ -10,9 +10,8 @@ from services.leasing.group_leases import architecture_of
 from services.sweeps.sweeps import get_sweep
 from shared.db.models import Job
 from shared.db.queries.analysis import arrays as array_queries
-from shared.db.queries.analysis.arrays import Parameter
 from shared.domain.architecture import Architecture, LayerConfig
-from shared.domain.space import SearchSpace
+from shared.domain.space import Parameter, SearchSpace
 
 MAX_NEIGHBOURS = 500
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 from sqlalchemy.orm import Session
 
-from services.analysis.result_table import Selection
-from services.analysis.statistics import FloatArray
+from services.analysis.result_table import ResultSelection
 from services.leaderboard.device_choice import choose_devices
 from shared.db.queries.analysis import arrays as array_queries
 from shared.db.queries.leaderboard.leaders import select_fitness_scale
+from shared.domain.arrays import FloatArray
 from shared.domain.errors import InvalidInputError
 from shared.domain.status import JobStatus
 
@@ -34,7 +34,7 @@ class Points:
 
 
 def load_points(
-    session: Session, sweep_id: int, selection: Selection, fields: Sequence[str]
+    session: Session, sweep_id: int, selection: ResultSelection, fields: Sequence[str]
 ) -> Points:
     """Returns fields of all networks that pass the filters, rounded to seven significant digits.
 

@@ -11,7 +11,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 
 from services.analysis.analyses import Correlations, MainEffects, ParameterEffects
 from services.analysis.result_table import Coverage, Level
-from services.analysis.statistics import FloatArray, IntArray
+from shared.domain.arrays import FloatArray, IntArray
 from shared.domain.choices import Target
 
 SEQUENTIAL, DIVERGING = "viridis", "RdBu_r"

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from sqlalchemy.orm import Session
 
 from services.analysis.analyses import Correlations, correlate_results, estimate_main_effects
-from services.analysis.result_table import Selection, load_results
+from services.analysis.result_table import ResultSelection, load_results
 from services.analysis.statistics.pareto import pareto_front
 from services.plotting.figures import (
     Axis,
@@ -38,7 +38,7 @@ def draw_plot(
     sweep_id: int,
     kind: PlotKind,
     file_format: PlotFormat,
-    selection: Selection,
+    selection: ResultSelection,
     *,
     target: Target = Target.ACCURACY,
     method: CorrelationMethod = CorrelationMethod.PEARSON,
@@ -93,7 +93,7 @@ def _check_variety(found: Correlations) -> None:
         )
 
 
-def _scatter(session: Session, sweep_id: int, selection: Selection) -> Figure:
+def _scatter(session: Session, sweep_id: int, selection: ResultSelection) -> Figure:
     results = load_results(session, sweep_id, selection).where(*_BOTH)
     throughput, accuracy = (results.measures[name] for name in _BOTH)
     return draw_scatter(
@@ -106,7 +106,7 @@ def _scatter(session: Session, sweep_id: int, selection: Selection) -> Figure:
     )
 
 
-def _parallel(session: Session, sweep_id: int, selection: Selection) -> Figure:
+def _parallel(session: Session, sweep_id: int, selection: ResultSelection) -> Figure:
     results = load_results(session, sweep_id, selection).where(Target.ACCURACY)
     axes = [
         Axis(str(one), results.factor(one).codes.astype(float), results.levels(one))

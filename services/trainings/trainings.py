@@ -11,15 +11,14 @@ from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
 from services.analysis.analyses import find_pareto_front
-from services.analysis.result_table import Selection as ResultSelection
-from services.analysis.result_table import load_results
-from services.analysis.statistics import FloatArray
+from services.analysis.result_table import ResultSelection, load_results
 from services.leaderboard.filters import parse_filters
 from services.leaderboard.leaders import rank_jobs
 from services.leaderboard.page_tokens import AfterId, make_page_token, read_page_token
 from services.sweeps.sweeps import get_sweep
 from shared.db.queries.analysis import arrays as array_queries
 from shared.db.queries.trainings import trainings as training_queries
+from shared.domain.arrays import FloatArray
 from shared.domain.choices import Target
 from shared.domain.errors import (
     IllegalTransitionError,

@@ -8,16 +8,15 @@ import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal, NamedTuple, TypeVar
+from typing import Annotated, Literal, NamedTuple, TypeVar, get_args
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
+from shared.domain.arrays import IntArray
 from shared.domain.errors import InvalidInputError
 
 Activation = Literal["relu", "gelu", "silu", "tanh", "none"]
-IntArray = NDArray[np.int64]
+ACTIVATIONS: tuple[str, ...] = get_args(Activation)
 IntOrArray = TypeVar("IntOrArray", int, IntArray)
 PositiveCount = Annotated[int, Field(gt=0, strict=True)]  # neither true nor "3"
 InputShape = tuple[PositiveCount, PositiveCount, PositiveCount]  # (C, H, W)

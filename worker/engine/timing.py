@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from shared.domain.architecture import Architecture, LayerConfig
+from shared.domain.architecture import Architecture, InputShape, LayerConfig
 from shared.domain.measurements import Throughput, ThroughputSource
 from shared.domain.protocol import MemoryFormat, Precision, Timing
 from worker.engine.layers import activation_module, make_conv, network_shapes
@@ -27,7 +27,6 @@ _LOCK_POLL_S = 0.02
 _GIVE_WAY_S = 0.5
 
 Progress = Callable[[], None]
-InputShape = tuple[int, int, int]
 
 
 class DeviceLock:

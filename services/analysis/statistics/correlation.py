@@ -6,8 +6,8 @@ from itertools import combinations_with_replacement
 
 import numpy as np
 
-from services.analysis.statistics import BoolArray, FloatArray, IntArray
 from services.analysis.statistics.intervals import Interval, mean_interval
+from shared.domain.arrays import BoolArray, FloatArray, IntArray
 from shared.domain.choices import CorrelationMethod
 
 

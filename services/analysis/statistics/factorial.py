@@ -8,8 +8,8 @@ from itertools import combinations
 
 import numpy as np
 
-from services.analysis.statistics import FloatArray, IntArray
 from services.analysis.statistics.intervals import mean_intervals
+from shared.domain.arrays import FloatArray, IntArray
 
 MAX_COLUMNS = 400  # of a least-squares model with pairwise terms; its cost grows with their square
 BLOCK_ROWS = 16_384

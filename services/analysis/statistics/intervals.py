@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from services.analysis.statistics import FloatArray, IntArray
+from shared.domain.arrays import FloatArray, IntArray
 from shared.domain.protocol import MAX_TRIALS
 
 CONFIDENCE = 0.95

@@ -5,8 +5,8 @@ from enum import StrEnum
 
 import numpy as np
 
-from services.analysis.statistics import BoolArray, IntArray
 from services.analysis.statistics.intervals import CONFIDENCE, Interval
+from shared.domain.arrays import BoolArray, IntArray
 from shared.domain.errors import NotComparableError
 
 EXACT_BELOW = 25  # images on which the two differ

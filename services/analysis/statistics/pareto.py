@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from services.analysis.statistics import FloatArray, IntArray
+from shared.domain.arrays import FloatArray, IntArray
 
 
 def pareto_front(first: FloatArray, second: FloatArray) -> IntArray:

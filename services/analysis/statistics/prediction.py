@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from services.analysis.statistics import FloatArray, IntArray
 from services.analysis.statistics.correlation import correlate
 from services.analysis.statistics.intervals import CONFIDENCE
+from shared.domain.arrays import FloatArray, IntArray
 from shared.domain.choices import CorrelationMethod
 
 Figure = Callable[[FloatArray, FloatArray], float]

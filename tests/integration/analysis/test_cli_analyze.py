@@ -80,5 +80,5 @@ def test_wrong_plots_are_refused_and_leave_no_file(
         done = convsweep(url, "plot", sweep_id, kind, "-o", str(tmp_path / name))
         assert done.exit_code == 1
     done = convsweep(url, "plot", sweep_id, "scatter", "-o", str(tmp_path / "x.png"))
-    assert "this needs two" in str(done.exception)
+    assert "at least two are needed" in str(done.exception)
     assert list(tmp_path.iterdir()) == []

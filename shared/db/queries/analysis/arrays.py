@@ -1,10 +1,9 @@
 """SQL about results as columns: a whole sweep as numpy arrays, and what comparisons need."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, get_args
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from sqlalchemy import (
     ARRAY,
     BigInteger,
@@ -29,12 +28,12 @@ from shared.db.queries.leaderboard.conditions import (
     scale_values,
 )
 from shared.db.queries.statements import BINARY, copy_out
-from shared.domain.architecture import Activation
+from shared.domain.architecture import ACTIVATIONS
+from shared.domain.arrays import FloatArray
 from shared.domain.ranking import Condition, FitnessScale
+from shared.domain.space import Parameter
 from shared.domain.status import JobStatus
 
-FloatArray = NDArray[np.float64]
-ACTIVATIONS: tuple[str, ...] = get_args(Activation)
 _HEADER_BYTES, _TRAILER_BYTES = 19, 2  # of the binary format
 _COMPLETED = JobStatus.COMPLETED.value
 _MEASURES: dict[str, SQLColumnExpression[Any]] = {
@@ -50,16 +49,6 @@ _MEASURES: dict[str, SQLColumnExpression[Any]] = {
     "flops": Job.flops,
     "trials": Job.trials_done,
 }
-
-
-class Parameter(NamedTuple):
-    """One thing that a search space may vary: a field of a layer, layers counted from 0."""
-
-    field: str
-    layer: int
-
-    def __str__(self) -> str:
-        return f"{self.field}[{self.layer}]"
 
 
 def select_columns(
