@@ -15,7 +15,7 @@ from api.errors import DATABASE_AWAY, database_problem, domain_problem, problem
 from api.middleware.guard import READING
 from api.middleware.rate_limits import Budget, RateLimits, Verdict
 from services.access.keys import authenticate
-from shared.domain import access
+from shared.domain.access import KeyScope
 from shared.domain.errors import (
     ConvsweepError,
     KeyInvalidError,
@@ -31,13 +31,13 @@ KEY_PATHS = ("/v1/keys", "/v1/keys/")
 ASKING = frozenset({("POST", "/v1/sweeps/preview")})  # a body, but nothing changes
 
 
-def needed_scope(method: str, path: str) -> access.Scope:
+def needed_scope(method: str, path: str) -> KeyScope:
     """Returns what a key must be for. A route that nobody thought of here is not open."""
     if path == KEY_PATHS[0] or path.startswith(KEY_PATHS[1]):
-        return access.Scope.ADMIN
+        return KeyScope.ADMIN
     if method in READING or (method, path) in ASKING:
-        return access.Scope.READ
-    return access.Scope.WRITE
+        return KeyScope.READ
+    return KeyScope.WRITE
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,7 @@ class Admission:
             return _too_often(verdict)
         return _Admitted(prefix, verdict.headers if verdict else {})
 
-    def _key_for(self, needed: access.Scope, scope: Scope) -> str:
+    def _key_for(self, needed: KeyScope, scope: Scope) -> str:
         """Returns the prefix of the request's key.
 
         Raises:

@@ -17,7 +17,7 @@ from api.schemas.analysis import (
     SweepComparisonOut,
 )
 from services.analysis import analyses, comparison
-from services.analysis.columns import Selection
+from services.analysis.result_table import Selection
 from services.leaderboard.page_tokens import MAX_ID
 from services.plotting import plots
 from shared.domain.choices import CorrelationMethod, PlotFormat, PlotKind, Target

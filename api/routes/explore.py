@@ -11,9 +11,9 @@ from api.openapi.document import raises
 from api.openapi.filter_parameters import FILTER_PARAMETERS
 from api.schemas.explore import AnswersByImageOut, NeighbourOut, PointsOut
 from services.analysis.answers import tally_answers
-from services.analysis.columns import Selection
 from services.analysis.neighbours import find_neighbours
 from services.analysis.points import POINT_FIELDS, load_points
+from services.analysis.result_table import Selection
 from shared.domain.errors import NoResultsError, NotComparableError
 from shared.domain.ranking import FITNESS_WEIGHT
 

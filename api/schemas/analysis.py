@@ -14,8 +14,8 @@ from services.analysis.analyses import (
     ParameterEffects,
     ParetoFront,
 )
-from services.analysis.columns import Coverage, Level
 from services.analysis.comparison import JobComparison, SweepComparison
+from services.analysis.result_table import Coverage, Level
 from services.analysis.statistics.factorial import Effects, Estimator
 from services.analysis.statistics.intervals import CONFIDENCE
 from services.analysis.statistics.paired import RESAMPLES, PairedTest

@@ -7,7 +7,7 @@ from itertools import combinations
 import numpy as np
 from sqlalchemy.orm import Session
 
-from services.analysis.columns import Coverage, Level, Results, Selection, load_results
+from services.analysis.result_table import Coverage, Level, Results, Selection, load_results
 from services.analysis.statistics import FloatArray, IntArray
 from services.analysis.statistics.correlation import correlate
 from services.analysis.statistics.factorial import (
@@ -19,8 +19,8 @@ from services.analysis.statistics.factorial import (
 )
 from services.analysis.statistics.pareto import pareto_front
 from shared.db.models import Job
-from shared.db.queries.analysis import columns as analysis_queries
-from shared.db.queries.analysis.columns import Parameter
+from shared.db.queries.analysis import arrays as array_queries
+from shared.db.queries.analysis.arrays import Parameter
 from shared.domain.choices import CorrelationMethod, Target
 from shared.domain.errors import InvalidInputError, NoResultsError
 
@@ -87,7 +87,7 @@ def find_pareto_front(session: Session, sweep_id: int, selection: Selection) -> 
     results = load_results(session, sweep_id, selection).where(*both)
     front = pareto_front(*(results.measures[name] for name in both))
     ids = results.measures["job_id"][front].astype(np.int64).tolist()
-    jobs = analysis_queries.select_jobs_by_id(session, ids)
+    jobs = array_queries.select_jobs_by_id(session, ids)
     return ParetoFront(results.coverage, [jobs[job_id] for job_id in ids])
 
 

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from services.analysis.statistics.paired import unpack_bits
 from services.leaderboard.leaders import get_job
 from services.sweeps.sweeps import get_sweep
-from shared.db.queries.analysis import columns as analysis_queries
+from shared.db.queries.analysis import arrays as array_queries
 from shared.domain.errors import NoResultsError
 
 
@@ -45,12 +45,12 @@ def tally_answers(session: Session, job_id: int) -> JobAnswers:
     job = get_job(session, job_id)
     sweep = get_sweep(session, job.sweep_id).sweep
     images = int(sweep.protocol["validation_images"])
-    answers = analysis_queries.select_answers(session, job_id)
+    answers = array_queries.select_answers(session, job_id)
     if not answers:
         raise NoResultsError(f"Job {job_id} has no trials yet, so there are no answers.")
     bits = np.stack([unpack_bits(row.correct_bits, images) for row in answers])
     right = bits.sum(axis=0)
-    labels = sweep.dataset_hash and analysis_queries.select_labels(session, sweep.dataset_hash)
+    labels = sweep.dataset_hash and array_queries.select_labels(session, sweep.dataset_hash)
     if not labels or len(labels) != images:
         return JobAnswers(len(bits), right.tolist(), None, [])
     known = np.asarray(labels)

@@ -9,8 +9,8 @@ from services.leaderboard.leaders import get_job
 from services.leasing.group_leases import architecture_of
 from services.sweeps.sweeps import get_sweep
 from shared.db.models import Job
-from shared.db.queries.analysis import columns as analysis_queries
-from shared.db.queries.analysis.columns import Parameter
+from shared.db.queries.analysis import arrays as array_queries
+from shared.db.queries.analysis.arrays import Parameter
 from shared.domain.architecture import Architecture, LayerConfig
 from shared.domain.space import SearchSpace
 
@@ -38,7 +38,7 @@ def find_neighbours(session: Session, job_id: int) -> list[Neighbour]:
     job = get_job(session, job_id)
     space = SearchSpace.model_validate(get_sweep(session, job.sweep_id).sweep.space)
     steps = list(_steps(architecture_of(job), space))[:MAX_NEIGHBOURS]
-    jobs = analysis_queries.select_jobs_by_hash(
+    jobs = array_queries.select_jobs_by_hash(
         session, job.sweep_id, [architecture.hash for architecture, *_ in steps]
     )
     return [

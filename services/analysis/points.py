@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from sqlalchemy.orm import Session
 
-from services.analysis.columns import Selection
+from services.analysis.result_table import Selection
 from services.analysis.statistics import FloatArray
 from services.leaderboard.device_choice import choose_devices
-from shared.db.queries.analysis import columns as analysis_queries
+from shared.db.queries.analysis import arrays as array_queries
 from shared.db.queries.leaderboard.leaders import select_fitness_scale
 from shared.domain.errors import InvalidInputError
 from shared.domain.status import JobStatus
@@ -57,7 +57,7 @@ def load_points(
         session, sweep_id, choice.environment_ids, selection.fitness_weight
     )
     wanted = [*_PLACES, *dict.fromkeys(fields)]
-    measures, _ = analysis_queries.select_columns(
+    measures, _ = array_queries.select_columns(
         session, sweep_id, wanted, (), conditions=filters.conditions, scale=scale
     )
     job_ids, space_indices = (column.astype(np.int64).tolist() for column in measures[:2])

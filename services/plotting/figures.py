@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from services.analysis.analyses import Correlations, MainEffects, ParameterEffects
-from services.analysis.columns import Coverage, Level
+from services.analysis.result_table import Coverage, Level
 from services.analysis.statistics import FloatArray, IntArray
 from shared.domain.choices import Target
 

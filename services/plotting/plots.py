@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from sqlalchemy.orm import Session
 
 from services.analysis.analyses import Correlations, correlate_results, estimate_main_effects
-from services.analysis.columns import Selection, load_results
+from services.analysis.result_table import Selection, load_results
 from services.analysis.statistics.pareto import pareto_front
 from services.plotting.figures import (
     Axis,

@@ -11,14 +11,14 @@ from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
 from services.analysis.analyses import find_pareto_front
-from services.analysis.columns import Selection as ResultSelection
-from services.analysis.columns import load_results
+from services.analysis.result_table import Selection as ResultSelection
+from services.analysis.result_table import load_results
 from services.analysis.statistics import FloatArray
 from services.leaderboard.filters import parse_filters
 from services.leaderboard.leaders import rank_jobs
 from services.leaderboard.page_tokens import AfterId, make_page_token, read_page_token
 from services.sweeps.sweeps import get_sweep
-from shared.db.queries.analysis import columns as analysis_queries
+from shared.db.queries.analysis import arrays as array_queries
 from shared.db.queries.trainings import trainings as training_queries
 from shared.domain.choices import Target
 from shared.domain.errors import (
@@ -27,7 +27,8 @@ from shared.domain.errors import (
     NoResultsError,
     TrainingNotFoundError,
 )
-from shared.domain.recipe import ByIds, ByPareto, ByRank, BySample, Recipe, Selection
+from shared.domain.recipe import Recipe
+from shared.domain.selection import ByIds, ByPareto, ByRank, BySample, Selection
 from shared.domain.status import TRAINING_TRANSITIONS, JobStatus, TrainingStatus
 
 MAX_TRAININGS = 10_000  # of one request
@@ -126,7 +127,7 @@ def choose_jobs(session: Session, sweep_id: int, selection: Selection) -> list[i
 def _named(session: Session, sweep_id: int, selection: ByIds) -> list[int]:
     get_sweep(session, sweep_id)
     wanted = list(dict.fromkeys(selection.job_ids))
-    jobs = analysis_queries.select_jobs_by_id(session, wanted)
+    jobs = array_queries.select_jobs_by_id(session, wanted)
     for job_id in wanted:
         job = jobs.get(job_id)
         if job is None or job.sweep_id != sweep_id:

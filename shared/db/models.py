@@ -22,7 +22,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
 from shared.db.base import Base as Base  # noqa: PLC0414 - with all tables in it
-from shared.domain.access import Scope
+from shared.domain.access import KeyScope
 from shared.domain.status import JobStatus, SweepStatus, TrainingStatus
 
 
@@ -316,7 +316,7 @@ class ApiKey(Base):
 
     __tablename__ = "api_keys"
     __table_args__ = (
-        CheckConstraint(_one_of("scope", Scope), name="api_keys_scope"),
+        CheckConstraint(_one_of("scope", KeyScope), name="api_keys_scope"),
         CheckConstraint("octet_length(secret_hash) = 32", name="api_keys_secret_hash"),
     )
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from shared.domain.architecture import Architecture, LayerConfig
-from shared.domain.protocol import Protocol, Scope
+from shared.domain.protocol import Protocol, WeightSharing
 
 Weights = tuple[Tensor, Tensor]
 
@@ -22,17 +22,19 @@ _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 }
 
 
-def shared_layers(scope: Scope, layers: Sequence[LayerConfig], index: int) -> Sequence[LayerConfig]:
+def shared_layers(
+    scope: WeightSharing, layers: Sequence[LayerConfig], index: int
+) -> Sequence[LayerConfig]:
     """Returns the layers that decide the draw of layer ``index``: equal ones share its weights."""
-    if scope is Scope.PREFIX:
+    if scope is WeightSharing.PREFIX:
         return layers[: index + 1]
-    if scope is Scope.SIBLINGS and index < len(layers) - 1:
+    if scope is WeightSharing.SIBLINGS and index < len(layers) - 1:
         return layers[:-1]
     return layers
 
 
 def layer_seed(
-    seed: int, trial: int, scope: Scope, layers: Sequence[LayerConfig], index: int
+    seed: int, trial: int, scope: WeightSharing, layers: Sequence[LayerConfig], index: int
 ) -> int:
     """Returns the 63-bit seed of the weights of layer ``index`` of the network ``layers``.
 

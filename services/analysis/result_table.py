@@ -11,8 +11,8 @@ from services.leaderboard.device_choice import choose_devices
 from services.leaderboard.filters import Filters
 from services.sweeps.sweeps import get_sweep
 from shared.db.models import Sweep
-from shared.db.queries.analysis import columns as analysis_queries
-from shared.db.queries.analysis.columns import ACTIVATIONS, Parameter
+from shared.db.queries.analysis import arrays as array_queries
+from shared.db.queries.analysis.arrays import ACTIVATIONS, Parameter
 from shared.db.queries.leaderboard.leaders import select_fitness_scale
 from shared.domain.architecture import LayerConfig
 from shared.domain.choices import Target
@@ -142,7 +142,7 @@ def load_results(session: Session, sweep_id: int, selection: Selection) -> Resul
         session, sweep_id, choice.environment_ids, selection.fitness_weight
     )
     parameters = varied_parameters(space)
-    measures, levels = analysis_queries.select_columns(
+    measures, levels = array_queries.select_columns(
         session, sweep_id, _MEASURES, parameters, conditions=filters.conditions, scale=scale
     )
     return Results(
