@@ -15,7 +15,8 @@ from api.deps import (
     SweepId,
 )
 from api.openapi.filter_parameters import FILTER_PARAMETERS
-from api.schemas.results import JobDetailOut, JobOut, JobPage, LeaderboardOut, leaderboard_fields
+from api.schemas.jobs import JobDetailOut, JobOut, JobPageOut
+from api.schemas.leaderboard import LeaderboardOut, leaderboard_fields
 from services.leaderboard import leaders
 from services.leaderboard.filters import DEFAULT_SORT
 from services.sweeps.sweeps import get_sweep
@@ -69,13 +70,13 @@ def list_jobs(
     status: Annotated[JobStatus | None, Query(description="Only jobs in this state.")] = None,
     page_size: PageSize = 100,
     page_token: PageToken = None,
-) -> JobPage:
+) -> JobPageOut:
     """Lists a sweep's jobs by id, of one state or all."""
     page = leaders.list_jobs(
         session, sweep_id, status=status, page_size=page_size, page_token=page_token
     )
     jobs = [JobOut.of(job) for job in page.jobs]
-    return JobPage(jobs=jobs, next_page_token=page.next_page_token)
+    return JobPageOut(jobs=jobs, next_page_token=page.next_page_token)
 
 
 @router.get("/jobs/{job_id}")

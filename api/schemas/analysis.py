@@ -4,7 +4,7 @@ import math
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.schemas.results import JobOut
+from api.schemas.jobs import JobOut
 from services.analysis.analyses import (
     Correlations,
     ImportanceShares,

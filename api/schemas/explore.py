@@ -2,7 +2,7 @@
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.schemas.results import JobOut
+from api.schemas.jobs import JobOut
 from services.analysis.answers import JobAnswers
 from services.analysis.neighbours import Neighbour
 from services.analysis.points import Points

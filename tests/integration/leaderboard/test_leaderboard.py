@@ -231,7 +231,7 @@ def test_networks_that_are_all_alike_have_fitness_zero(session: Session) -> None
 
 @pytest.mark.parametrize("trials", [2, 3, 10])
 def test_interval_is_students_over_the_trials(trials: int, session: Session) -> None:
-    from api.schemas.results import LeaderOut, leader_fields
+    from api.schemas.leaderboard import LeaderOut, leader_fields
 
     sweep_id = add_sweep(session, trials=trials)
     held = claimed(session, sweep_id)
@@ -247,7 +247,7 @@ def test_interval_is_students_over_the_trials(trials: int, session: Session) -> 
 
 
 def test_one_trial_has_no_interval(session: Session) -> None:
-    from api.schemas.results import LeaderOut, leader_fields
+    from api.schemas.leaderboard import LeaderOut, leader_fields
 
     sweep_id = add_sweep(session, trials=1)
     complete(session, claimed(session, sweep_id))
