@@ -12,8 +12,9 @@ from api.openapi.filter_parameters import FILTER_PARAMETERS
 from api.schemas.explore import AnswersByImageOut, NeighbourOut, PointsOut
 from services.analysis.answers import tally_answers
 from services.analysis.neighbours import find_neighbours
-from services.analysis.points import POINT_FIELDS, load_points
+from services.analysis.points import load_points
 from services.analysis.result_table import ResultSelection
+from shared.domain.columns import PLOTTABLE
 from shared.domain.errors import NoResultsError, NotComparableError
 from shared.domain.ranking import FITNESS_WEIGHT
 
@@ -21,7 +22,7 @@ router = APIRouter(prefix="/v1", tags=["results"])
 
 PointFields = Annotated[
     str,
-    Query(max_length=200, description="Comma-separated, of: " + ", ".join(POINT_FIELDS)),
+    Query(max_length=200, description="Comma-separated, of: " + ", ".join(PLOTTABLE)),
 ]
 
 

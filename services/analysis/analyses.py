@@ -86,7 +86,7 @@ def find_pareto_front(session: Session, sweep_id: int, selection: ResultSelectio
     both = (Target.THROUGHPUT, Target.ACCURACY)
     results = load_results(session, sweep_id, selection).where(*both)
     front = pareto_front(*(results.measures[name] for name in both))
-    ids = results.measures["job_id"][front].astype(np.int64).tolist()
+    ids = results.measures["id"][front].astype(np.int64).tolist()
     jobs = array_queries.select_jobs_by_id(session, ids)
     return ParetoFront(results.coverage, [jobs[job_id] for job_id in ids])
 

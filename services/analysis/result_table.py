@@ -21,7 +21,7 @@ from shared.domain.space import Parameter, SearchSpace
 from shared.domain.status import JobStatus
 
 Level = int | str | None  # of a parameter; None where a network is too shallow to have the layer
-_MEASURES = ("job_id", "ratio", *Target)
+_MEASURES = ("id", "ratio", *Target)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class Results:
     parameters: dict[Parameter, FloatArray]
 
     def __len__(self) -> int:
-        return len(self.measures["job_id"])
+        return len(self.measures["id"])
 
     def where(self, *names: str) -> "Results":
         """Returns the networks that have a value in each of the columns ``names``.

@@ -12,19 +12,11 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from services.analysis.analyses import Correlations, MainEffects, ParameterEffects
 from services.analysis.result_table import Coverage, Level
 from shared.domain.arrays import FloatArray, IntArray
-from shared.domain.choices import Target
+from shared.domain.columns import COLUMN
 
 SEQUENTIAL, DIVERGING = "viridis", "RdBu_r"
 INK, QUIET, PALE = "#222222", "#6b6b6b", "#d9d9d9"
 HIGHLIGHT = "#d55e00"  # vermilion of Okabe and Ito's palette
-LABELS = {
-    "accuracy": "validation accuracy (%)",
-    "train_accuracy": "training accuracy (%)",
-    "throughput": "throughput (images/s)",
-    "fit_seconds": "time of the fit (s)",
-    "fitness": "fitness",
-    "ratio": "ratio (output / input elements)",
-}
 MAX_NUMBERED = 24  # names of a heat map with its numbers written in
 MAX_BACKGROUND_LINES = 1500
 BEST_SHARE, MAX_BEST = 0.05, 300
@@ -33,10 +25,6 @@ BEST_SHARE, MAX_BEST = 0.05, 300
 def _where(coverage: Coverage) -> str:
     networks = f"{coverage.used:,} of {coverage.total:,} networks"
     return f"{networks}, measured on {', '.join(coverage.device)}"
-
-
-def _scale(target: str) -> float:
-    return 100.0 if target in (Target.ACCURACY, Target.TRAIN_ACCURACY) else 1.0
 
 
 def _head(figure: Figure, title: str, subtitle: str) -> None:
@@ -84,10 +72,10 @@ def draw_scatter(
     )  # fmt: skip
     axes.set_xscale("log")
     _log_ticks(axes)
-    axes.set(xlabel=LABELS["throughput"], ylabel=LABELS["accuracy"])
+    axes.set(xlabel=COLUMN["throughput"].label, ylabel=COLUMN["accuracy"].label)
     axes.legend(frameon=False, fontsize=9, loc="best")
     _plain(axes)
-    bar = figure.colorbar(dots, label=LABELS["ratio"], pad=0.015, aspect=30)
+    bar = figure.colorbar(dots, label=COLUMN["ratio"].label, pad=0.015, aspect=30)
     bar.solids.set_alpha(1)  # type: ignore[union-attr]
     bar.outline.set_visible(False)
     _head(figure, title, _where(coverage))
@@ -158,8 +146,8 @@ def draw_effects(found: MainEffects, title: str) -> Figure:
         axes.set_visible(False)
     for one in shown:
         place = grid[fields.index(one.parameter.field), layers.index(one.parameter.layer)]
-        _draw_effect(place, one, found.mean, _scale(found.target))
-    figure.supylabel(LABELS[found.target], fontsize=10, color=INK)
+        _draw_effect(place, one, found.mean, COLUMN[found.target].shown_factor)
+    figure.supylabel(COLUMN[found.target].label, fontsize=10, color=INK)
     note = "means with 95 % intervals, networks per level below; dashed: mean of all"
     _head(figure, title, f"{note}; {_where(found.coverage)}")
     return figure
@@ -226,7 +214,7 @@ def draw_parallel(
         _draw_axis(axes, place, axis)
     axes.set(xlim=(-0.35, len(axes_data) - 0.55), ylim=(-0.03, 1.06))
     axes.axis("off")
-    bar = figure.colorbar(lines, label=LABELS["accuracy"], pad=0.01, aspect=30)
+    bar = figure.colorbar(lines, label=COLUMN["accuracy"].label, pad=0.01, aspect=30)
     bar.solids.set_alpha(1)  # type: ignore[union-attr]
     bar.outline.set_visible(False)
     others = f"{len(behind):,} of the others" if len(behind) < len(rest) else "the others"
@@ -268,6 +256,6 @@ def _ticks(axis: Axis, low: float, high: float) -> list[tuple[float, str]]:
     if axis.logarithmic:
         values = LogLocator(subs=(1, 2, 5)).tick_values(10**low, 10**high)
         return [(np.log10(v), f"{v:,.10g}") for v in values if low <= np.log10(v) <= high]
-    scale = _scale(axis.name)
+    scale = COLUMN[axis.name].shown_factor
     values = MaxNLocator(6).tick_values(scale * low, scale * high)
     return [(v / scale, f"{v:.3g}") for v in values if low <= v / scale <= high]

@@ -115,7 +115,7 @@ def choose_jobs(session: Session, sweep_id: int, selection: Selection) -> list[i
         chosen = [job.id for job in find_pareto_front(session, sweep_id, results).jobs]
     else:
         measures = load_results(session, sweep_id, results).where(Target.ACCURACY).measures
-        chosen = stratified_sample(measures["job_id"], measures[Target.ACCURACY], selection)
+        chosen = stratified_sample(measures["id"], measures[Target.ACCURACY], selection)
     if not chosen:
         raise NoResultsError(
             f"No completed job of sweep {sweep_id} matches. Wait for results, or widen the filters."

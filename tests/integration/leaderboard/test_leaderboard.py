@@ -14,8 +14,9 @@ from services.leaderboard.filters import parse_filters
 from services.leaderboard.leaders import LeaderPage, list_jobs, rank_jobs
 from services.leaderboard.page_tokens import PlaceInListing, make_page_token
 from services.sweeps.sweeps import list_sweeps
+from shared.domain.columns import SORTABLE
 from shared.domain.errors import InvalidFilterError, InvalidInputError, InvalidPageTokenError
-from shared.domain.ranking import SORT_FIELDS, Range
+from shared.domain.ranking import Range
 from tests.conftest import SessionFactory
 from tests.integration.listings import DEVICES, STATUSES, Reference, add_results, as_text
 from tests.integration.scenario import add_sweep, claimed, complete, success, trial
@@ -60,7 +61,7 @@ FILTERS: dict[str, st.SearchStrategy[list[Any]]] = {
     "stride[2]": some(st.integers(1, 2)),  # of a layer that is not there
 }
 SORTS = st.lists(
-    st.tuples(st.sampled_from(["", "-"]), st.sampled_from(SORT_FIELDS)),
+    st.tuples(st.sampled_from(["", "-"]), st.sampled_from(list(SORTABLE))),
     min_size=1, max_size=3, unique_by=lambda key: key[1],
 )  # fmt: skip
 
