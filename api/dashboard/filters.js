@@ -3,7 +3,7 @@
 import { h } from "./dom.js"
 import { setParams } from "./route.js"
 
-const NAMES = ["accuracy=", "throughput=", "ratio=", "parameters=", "flops=", "fit_seconds=", "trials=", "fitness=", "status=", "reason=", "device=", "kernel_size[0]=", "stride[0]=", "dilation[0]=", "channels[0]=", "activation[0]="]
+const NAMES = ["accuracy=", "throughput=", "ratio=", "parameters=", "flops=", "fit_seconds=", "trials_done=", "fitness=", "status=", "reason=", "device=", "kernel_size[0]=", "stride[0]=", "dilation[0]=", "channels[0]=", "activation[0]="]
 
 /** The filters in the URL (`where`), and the bar that changes them. */
 export class Filters {

@@ -53,7 +53,7 @@ function layers(job) {
 function trials(job) {
   const body = job.trials.length ? table("Trials", [
     ["Trial", true, (one) => one.trial], ["Accuracy", true, (one) => percent(one.accuracy)], ["Training", true, (one) => percent(one.train_accuracy)],
-    ["Images/s", true, (one) => significant(one.images_per_s)], ["Fit, s", true, (one) => significant(one.fit_seconds)],
+    ["Images/s", true, (one) => significant(one.throughput)], ["Fit, s", true, (one) => significant(one.fit_seconds)],
     ["Measured", true, (one) => moment(one.finished_at)], ["Weights seed", true, (one) => h("code", {}, one.weights_seed)],
   ], job.trials) : emptyState("No trials", "Nothing has been measured for this network.")
   const places = [...new Map(job.trials.map((one) => [JSON.stringify(one.environment), one.environment])).values()]

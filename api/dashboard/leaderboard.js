@@ -6,7 +6,7 @@ import { here, link, setParams } from "./route.js"
 
 const PAGE_ROWS = 25
 const COLUMNS = [
-  ["accuracy", "Accuracy"], ["throughput", "Images/s"], ["ratio", "Ratio"], ["parameters", "Parameters"], ["flops", "FLOPs"], ["trials", "Trials"], ["fit_seconds", "Fit, s"], ["fitness", "Fitness"],
+  ["accuracy", "Accuracy"], ["throughput", "Images/s"], ["ratio", "Ratio"], ["parameters", "Parameters"], ["flops", "FLOPs"], ["trials_done", "Trials"], ["fit_seconds", "Fit, s"], ["fitness", "Fitness"],
 ]
 
 export class Leaderboard {

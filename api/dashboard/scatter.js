@@ -5,7 +5,7 @@ import { Chart } from "./chart.js"
 import { announce, count, decimal, emptyState, fieldName, h, network, percent, short, significant } from "./dom.js"
 import { here, link, setParams } from "./route.js"
 
-export const POINT_FIELDS = ["accuracy", "accuracy_sd", "train_accuracy", "throughput", "ratio", "parameters", "flops", "fit_seconds", "trials", "fitness"]
+export const POINT_FIELDS = ["accuracy", "accuracy_sd", "train_accuracy", "throughput", "ratio", "parameters", "flops", "fit_seconds", "trials_done", "fitness"]
 // which way is better, for the front that no other network beats
 const BETTER = { accuracy: 1, train_accuracy: 1, throughput: 1, fitness: 1, parameters: -1, flops: -1, fit_seconds: -1, ratio: -1 }
 const FRACTIONS = new Set(["accuracy", "accuracy_sd", "train_accuracy"])

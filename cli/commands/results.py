@@ -118,8 +118,8 @@ def _print_trials(trials: list[Json]) -> None:
         [
             (
                 t["trial"], output.percent(t["accuracy"]), output.percent(t["train_accuracy"]),
-                t["images_per_s"] and round(t["images_per_s"]),
-                output.percent(t["images_per_s_spread"]), t["throughput_source"],
+                t["throughput"] and round(t["throughput"]),
+                output.percent(t["throughput_spread"]), t["throughput_source"],
                 f"{t['fit_seconds']:.4f}", t["environment"]["device"],
             )
             for t in trials

@@ -40,7 +40,7 @@ def test_columns_are_those_of_the_leaderboard(api_url: str, session: Session) ->
     for name in PLOTTABLE:
         for job_id, value in zip(points["id"], points["columns"][name], strict=True):
             assert value == pytest.approx(by_id[job_id][name], rel=1e-6), name
-    assert points["columns"]["trials"] == [2] * len(by_id)
+    assert points["columns"]["trials_done"] == [2] * len(by_id)
     assert points["device"] == ["a processor"]
 
 

@@ -47,7 +47,7 @@ FILTERS: dict[str, st.SearchStrategy[list[Any]]] = {
     "parameters": some(st.integers(0, 500)),
     "flops": some(st.integers(0, 10**6)),
     "fit_seconds": some(st.integers(1, 9).map(lambda ms: ms / 1000)),
-    "trials": some(st.integers(0, 3)),
+    "trials_done": some(st.integers(0, 3)),
     "fitness": some(st.floats(-0.5, 1.5)),
     "status": some(st.sampled_from(STATUSES), ranged=False),
     "reason": some(st.sampled_from(["accuracy_below_minimum", "non_finite"]), ranged=False),
@@ -139,10 +139,10 @@ def test_every_filter_takes_some_rows_and_leaves_others(name: str, session: Sess
     texts = {
         "status": "failed", "reason": "non_finite", "activation[0]": "tanh", "ratio": "..0.6",
         "parameters": "..90", "flops": "..100000", "throughput": "1000..", "fit_seconds": "0.004..",
-        "trials": "1..2", "stride[1]": "1|2", "channels[0]": "2", "padding[1]": "1",
+        "trials_done": "1..2", "stride[1]": "1|2", "channels[0]": "2", "padding[1]": "1",
     }  # fmt: skip
     wanted = [(name, texts.get(name, "0.2..0.7" if "[" not in name else "3")), ("device", "any")]
-    if name in ("reason", "trials"):
+    if name in ("reason", "trials_done"):
         wanted.append(("status", "failed|rejected|completed"))
     found = ids(walk(session, sweep_id, filters=parse_filters(wanted)))
     if name in ("dilation[1]", "stride[2]"):
