@@ -18,6 +18,7 @@ from pydantic.json_schema import models_json_schema
 
 from api.errors import STATUS_BY_ERROR, problem
 from api.middleware.admission import OPEN_PATHS
+from api.middleware.guard import READING_METHODS
 from services.leaderboard.filters import DEVICE
 from shared.domain import errors
 from shared.domain.events import EVENTS
@@ -25,7 +26,6 @@ from shared.domain.events import EVENTS
 Json = dict[str, Any]
 PROBLEM = "application/problem+json"
 EXAMPLES = Path(__file__).with_name("examples.json")
-READING = frozenset({"get", "head", "options"})
 UNCOUNTED = frozenset({"401", "413", "421"})  # refused before anything is counted
 
 TAGS = {
@@ -98,7 +98,7 @@ WITH_A_KEY = (
     Outside(401, "key_invalid", "This is no key of this service."),
     Outside(401, "key_expired", "This key has expired."),
     Outside(401, "key_revoked", "This key was revoked."),
-    Outside(403, "scope_missing", "This key is for read; this needs write."),
+    Outside(403, "scope_missing", "Key 8c1f has the scope read; this needs write."),
 )
 WITH_PARAMETER = {
     "sweep_id": (Outside(404, "sweep_not_found", "There is no sweep 404.", "sweep_id"),),
@@ -190,7 +190,7 @@ def _add_outside_errors(path: str, method: str, operation: Json) -> None:
     responses.get("422", {}).get("content", {}).pop("application/json", None)
     found = [*EVERYWHERE]
     found += WITH_A_BODY if "requestBody" in operation else ()
-    found += WITH_CHANGES if method not in READING else ()
+    found += WITH_CHANGES if method.upper() not in READING_METHODS else ()
     found += WITH_LIMITS if path not in OPEN_PATHS else ()
     found += WITH_A_KEY if "security" in operation else ()
     for parameter in operation.get("parameters", []):

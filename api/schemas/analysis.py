@@ -5,16 +5,10 @@ import math
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.schemas.jobs import JobOut
-from services.analysis.analyses import (
-    Correlations,
-    ImportanceShares,
-    Interactions,
-    MainEffects,
-    PairEffects,
-    ParameterEffects,
-    ParetoFront,
-)
 from services.analysis.comparison import JobComparison, SweepComparison
+from services.analysis.correlations import Correlations, ParetoFront
+from services.analysis.effects import Interactions, MainEffects, PairEffects, ParameterEffects
+from services.analysis.importance import ImportanceShares
 from services.analysis.result_table import Coverage, Level
 from services.analysis.statistics.factorial import Effects, Estimator
 from services.analysis.statistics.intervals import CONFIDENCE

@@ -123,7 +123,7 @@ def load_results(session: Session, sweep_id: int, selection: ResultSelection) ->
 
     Raises:
         SweepNotFoundError: there is no such sweep.
-        InvalidInputError: nothing was measured on a device that is asked for.
+        InvalidInputError: nothing was measured on a device of the filters.
     """
     state = get_sweep(session, sweep_id)
     space = SearchSpace.model_validate(state.sweep.space)

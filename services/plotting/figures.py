@@ -9,7 +9,8 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from services.analysis.analyses import Correlations, MainEffects, ParameterEffects
+from services.analysis.correlations import Correlations
+from services.analysis.effects import MainEffects, ParameterEffects
 from services.analysis.result_table import Coverage, Level
 from shared.domain.arrays import FloatArray, IntArray
 from shared.domain.columns import COLUMN

@@ -8,7 +8,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from sqlalchemy.orm import Session
 
-from services.analysis.analyses import Correlations, correlate_results, estimate_main_effects
+from services.analysis.correlations import Correlations, correlate_results
+from services.analysis.effects import estimate_main_effects
 from services.analysis.result_table import ResultSelection, load_results
 from services.analysis.statistics.pareto import pareto_front
 from services.plotting.figures import (

@@ -10,7 +10,7 @@ import numpy as np
 from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
-from services.analysis.analyses import find_pareto_front
+from services.analysis.correlations import find_pareto_front
 from services.analysis.result_table import ResultSelection, load_results
 from services.leaderboard.filters import parse_filters
 from services.leaderboard.leaders import rank_jobs
