@@ -24,15 +24,17 @@ RUN python -m venv --without-pip /opt/libraries
 FROM build AS code
 COPY . .
 RUN --mount=type=cache,target=/root/.cache/pip \
-    pip install --no-deps --target /opt/convsweep .
+    pip install --no-deps --target /opt/convsweep ./client .
 
 FROM build AS api-libraries
 RUN --mount=type=cache,target=/root/.cache/pip \
     --mount=type=bind,source=pyproject.toml,target=pyproject.toml \
+    --mount=type=bind,source=client/pyproject.toml,target=client/pyproject.toml \
     --mount=type=bind,source=constraints.txt,target=constraints.txt \
-    touch README.md; \
-    pip install --no-compile -c constraints.txt '.[api]'; \
-    pip uninstall --yes convsweep
+    mkdir --parents client/src; \
+    touch README.md client/README.md; \
+    pip install --no-compile -c constraints.txt ./client '.[api]'; \
+    pip uninstall --yes convsweep convsweep-client
 COPY deploy/slim-environment /usr/local/bin/
 # hadolint ignore=DL3008
 RUN apt-get update; \
@@ -43,23 +45,29 @@ RUN apt-get update; \
 FROM build AS flower-libraries
 RUN --mount=type=cache,target=/root/.cache/pip \
     --mount=type=bind,source=pyproject.toml,target=pyproject.toml \
+    --mount=type=bind,source=client/pyproject.toml,target=client/pyproject.toml \
     --mount=type=bind,source=constraints.txt,target=constraints.txt \
-    touch README.md; \
-    pip install -c constraints.txt '.[flower]'; \
-    pip uninstall --yes convsweep
+    mkdir --parents client/src; \
+    touch README.md client/README.md; \
+    pip install -c constraints.txt ./client '.[flower]'; \
+    pip uninstall --yes convsweep convsweep-client
 
 FROM build AS worker-libraries
-# Empty: PyPI's build for CUDA. https://download.pytorch.org/whl/cpu: a tenth of its size, no GPU.
+# Default: PyPI's build for CUDA. https://download.pytorch.org/whl/cpu: a tenth of its size, no GPU.
+# The other packages come from PyPI, since PyTorch's index has few versions of them.
 ARG TORCH_INDEX_URL=
 RUN --mount=type=cache,target=/root/.cache/pip \
     --mount=type=bind,source=constraints.txt,target=constraints.txt \
-    pip install ${TORCH_INDEX_URL:+--index-url "$TORCH_INDEX_URL"} -c constraints.txt torch torchvision
+    pip install ${TORCH_INDEX_URL:+--no-deps --index-url "$TORCH_INDEX_URL"} -c constraints.txt \
+        torch torchvision
 RUN --mount=type=cache,target=/root/.cache/pip \
     --mount=type=bind,source=pyproject.toml,target=pyproject.toml \
+    --mount=type=bind,source=client/pyproject.toml,target=client/pyproject.toml \
     --mount=type=bind,source=constraints.txt,target=constraints.txt \
-    touch README.md; \
-    pip install -c constraints.txt '.[worker]'; \
-    pip uninstall --yes convsweep
+    mkdir --parents client/src; \
+    touch README.md client/README.md; \
+    pip install -c constraints.txt ./client '.[worker]'; \
+    pip uninstall --yes convsweep convsweep-client
 
 FROM base AS api
 COPY --from=api-libraries /opt/libraries /opt/libraries

@@ -11,7 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from api.app import create_app
-from cli.leaderboard import Leader
+from convsweep.answers import RankedNetwork
 from shared.domain.choices import Target
 from shared.domain.columns import (
     COLUMN,
@@ -83,7 +83,7 @@ def test_every_column_is_in_the_schema_with_its_type_and_meaning(document: dict[
 
 
 def test_the_client_declares_every_column() -> None:
-    assert sorted(get_type_hints(Leader)) == sorted([*names(COLUMNS), "layers", "rank"])
+    assert sorted(get_type_hints(RankedNetwork)) == sorted([*names(COLUMNS), "layers", "rank"])
 
 
 def test_targets_of_analyses_are_the_analysable_columns() -> None:

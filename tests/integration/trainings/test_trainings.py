@@ -22,7 +22,7 @@ from safetensors.torch import load_file
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from cli.client import ApiError, Client
+from convsweep import ApiError, Client
 from services.dispatching.dispatch import reap_expired_leases, send_hints
 from services.leasing.training_leases import claim_training
 from services.sweeps.sweeps import cancel_sweep, create_sweep
@@ -336,7 +336,7 @@ def test_checkpoints_of_cancelled_trainings_and_old_leftovers_are_deleted_and_no
     for partial in (new, old):
         partial.write_bytes(b"")
     os.utime(old, (time.time() - 2 * LEFTOVER_S,) * 2)
-    site.client.steer_training(1, "cancel")
+    site.client.control_training(1, "cancel")
     site.worker().train(3)
     left = {path.name.rpartition("-")[0] for path in folder.glob("*.checkpoint")}
     assert left == {"training-1", "training-2"}
@@ -406,7 +406,7 @@ def test_a_training_whose_worker_vanishes_is_handed_out_again_and_fails_after_it
         found = site.client.get_training(training_id)
         assert found["status"] == ("pending" if attempt == 1 else "failed")
         assert "vanished" in found["error"]
-    assert site.client.steer_trainings(sweep_id, "retry") == 1
+    assert site.client.control_trainings(sweep_id, "retry") == 1
     site.worker().train(training_id)
     assert site.client.get_training(training_id)["status"] == "completed"
 
@@ -468,16 +468,16 @@ def test_trainings_are_paused_resumed_and_cancelled(site: Site) -> None:
         worker_id, token = add_worker(session), uuid.uuid4()
         claim_training(session, 1, worker_id=worker_id, token=token, lease_s=60)
         session.commit()
-    assert site.client.steer_trainings(sweep_id, "pause") == 2
+    assert site.client.control_trainings(sweep_id, "pause") == 2
     assert site.scalar("SELECT count(*) FROM leases WHERE ended_at IS NULL") == 0
     site.worker().train(1)
     assert site.client.get_training(1)["epochs_done"] == 0
     with site.factory.begin() as session:
         cancel_sweep(session, create_other(session))  # another sweep's end concerns no training
-    assert site.client.steer_training(1, "resume")["status"] == "pending"
-    assert site.client.steer_trainings(sweep_id, "cancel") == 2
+    assert site.client.control_training(1, "resume")["status"] == "pending"
+    assert site.client.control_trainings(sweep_id, "cancel") == 2
     with pytest.raises(ApiError, match="it cannot resume") as refused:
-        site.client.steer_training(1, "resume")
+        site.client.control_training(1, "resume")
     assert refused.value.code == "illegal_transition"
 
 
