@@ -76,7 +76,7 @@ def list_jobs(
     page = leaders.list_jobs(
         session, sweep_id, status=status, page_size=page_size, page_token=page_token
     )
-    jobs = [JobOut.of(job) for job in page.jobs]
+    jobs = [JobOut.of(job) for job in page.items]
     return JobPageOut(jobs=jobs, next_page_token=page.next_page_token)
 
 

@@ -9,10 +9,11 @@ from sqlalchemy.orm import Session
 from services.leaderboard.device_choice import DeviceChoice, choose_devices
 from services.leaderboard.filters import DEFAULT_SORT, Filters, parse_sort
 from services.leaderboard.page_tokens import (
-    AfterId,
     Id,
+    Page,
     PlaceInListing,
     make_page_token,
+    read_page_by_id,
     read_page_token,
 )
 from services.sweeps.sweeps import get_sweep
@@ -126,14 +127,6 @@ def _scale(
     )
 
 
-@dataclass(frozen=True, slots=True)
-class JobPage:
-    """A page of jobs by id."""
-
-    jobs: list[Job]
-    next_page_token: str | None
-
-
 def list_jobs(
     session: Session,
     sweep_id: int,
@@ -141,7 +134,7 @@ def list_jobs(
     status: JobStatus | None = None,
     page_size: int = 100,
     page_token: str | None = None,
-) -> JobPage:
+) -> Page[Job]:
     """Returns a page of a sweep's jobs by id, of one state or all.
 
     Raises:
@@ -149,13 +142,14 @@ def list_jobs(
         InvalidPageTokenError: the token is damaged or comes from another listing.
     """
     get_sweep(session, sweep_id)
-    identity = ["jobs", sweep_id, status]
-    after_id = read_page_token(AfterId, identity, page_token).id if page_token is not None else 0
-    jobs = job_queries.select_jobs(
-        session, sweep_id, status=status, after_id=after_id, limit=page_size + 1
+    return read_page_by_id(
+        ["jobs", sweep_id, status],
+        page_token,
+        page_size,
+        lambda after_id, limit: job_queries.select_jobs(
+            session, sweep_id, status=status, after_id=after_id or 0, limit=limit
+        ),
     )
-    more, jobs = len(jobs) > page_size, jobs[:page_size]
-    return JobPage(jobs, make_page_token(identity, AfterId(id=jobs[-1].id)) if more else None)
 
 
 def get_job(session: Session, job_id: int) -> Job:
