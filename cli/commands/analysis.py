@@ -1,4 +1,4 @@
-"""``convsweep analyze ...`` and ``convsweep plot``: what the results say."""
+"""``convsweep analyze ...`` and ``convsweep plot``: statistics and plots of results."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,44 +8,30 @@ import typer
 from rich.text import Text
 
 from cli import output
-from cli.context import (
-    DeviceOption,
-    JsonOption,
-    SweepArgument,
-    UrlOption,
-    WeightOption,
-    WhereOption,
-    make_client,
-    resolve_sweep,
-)
+from cli.context import JsonOption, SweepArgument, UrlOption, make_client, resolve_sweep
+from cli.result_options import ResultQuery, reads_results
+from convsweep import Client
 from shared.domain.choices import CorrelationMethod, PlotFormat, PlotKind, Target
+from shared.domain.columns import COLUMN, Kind
 
 Json = dict[str, Any]
 MAX_ROWS = 20  # of a table of pairs
-app = typer.Typer(no_args_is_help=True, help="What the results of a sweep say.")
+app = typer.Typer(no_args_is_help=True, help="Statistics of a sweep's results.")
 
 
 TargetOption = Annotated[Target, typer.Option(help="The result to explain.")]
 MethodOption = Annotated[CorrelationMethod, typer.Option(help="How to correlate.")]
-PERCENTAGES = (Target.ACCURACY, Target.TRAIN_ACCURACY)
 
 
 @app.command()
+@reads_results
 def correlations(
-    sweep: SweepArgument,
+    query: ResultQuery,
     method: MethodOption = CorrelationMethod.PEARSON,
-    where: WhereOption = [],  # noqa: B006
-    device: DeviceOption = [],  # noqa: B006
-    fitness_weight: WeightOption = None,
-    url: UrlOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Correlates parameters, ratio, accuracies, throughput, times and fitness."""
-    with make_client(url) as client:
-        found = client.correlations(
-            resolve_sweep(client, sweep),
-            method=method.value, where=_filters(where, device), fitness_weight=fitness_weight,
-        )  # fmt: skip
+    found = query.fetch(Client.correlations, method=method.value)
     if as_json:
         return output.print_json(found)
     _print_coverage(found["coverage"])
@@ -53,7 +39,7 @@ def correlations(
 
 
 def _print_matrix(names: Sequence[str], coefficients: Sequence[Sequence[float | None]]) -> None:
-    """Prints the half of a matrix that says everything; columns go by the numbers of its rows."""
+    """Prints the lower half of a symmetric matrix; columns are named by the numbers of rows."""
     last = len(names) - 1
     rows = [
         [f"{place + 1} {names[place]}", *map(_coefficient, coefficients[place][:place])]
@@ -74,21 +60,13 @@ def _coefficient(value: float | None) -> Text | None:
 
 
 @app.command()
+@reads_results
 def pareto(
-    sweep: SweepArgument,
-    where: WhereOption = [],  # noqa: B006
-    device: DeviceOption = [],  # noqa: B006
-    fitness_weight: WeightOption = None,
-    url: UrlOption = None,
+    query: ResultQuery,
     as_json: JsonOption = False,
 ) -> None:
-    """Lists the networks that no other one beats in accuracy and throughput."""
-    with make_client(url) as client:
-        found = client.pareto(
-            resolve_sweep(client, sweep),
-            where=_filters(where, device),
-            fitness_weight=fitness_weight,
-        )
+    """Lists the networks that no other network beats in both accuracy and throughput."""
+    found = query.fetch(Client.pareto)
     if as_json:
         return output.print_json(found)
     _print_coverage(found["coverage"])
@@ -105,21 +83,14 @@ def pareto(
 
 
 @app.command()
+@reads_results
 def effects(
-    sweep: SweepArgument,
+    query: ResultQuery,
     target: TargetOption = Target.ACCURACY,
-    where: WhereOption = [],  # noqa: B006
-    device: DeviceOption = [],  # noqa: B006
-    fitness_weight: WeightOption = None,
-    url: UrlOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Shows the mean of a result at every level of every parameter."""
-    with make_client(url) as client:
-        found = client.effects(
-            resolve_sweep(client, sweep),
-            target=target.value, where=_filters(where, device), fitness_weight=fitness_weight,
-        )  # fmt: skip
+    found = query.fetch(Client.effects, target=target.value)
     if as_json:
         return output.print_json(found)
     _print_coverage(found["coverage"])
@@ -133,7 +104,7 @@ def effects(
 
 
 def _effect_headers(target: Target) -> list[str]:
-    unit = f"{target} %" if target in PERCENTAGES else target.value
+    unit = f"{target} %" if COLUMN[target].kind is Kind.FRACTION else target.value
     return ["networks", f"mean {unit}", "95 % interval", "effect"]
 
 
@@ -148,31 +119,24 @@ def _effect_cells(effect: Json, target: Target) -> list[object]:
 def _value(value: float | None, target: Target, sign: str = "") -> str | None:
     if value is None:
         return None
-    if target in PERCENTAGES:
+    if COLUMN[target].kind is Kind.FRACTION:
         return f"{100 * value:{sign}.2f}"
     return f"{value:{sign},.0f}" if target is Target.THROUGHPUT else f"{value:{sign}.4g}"
 
 
 @app.command()
+@reads_results
 def interactions(
-    sweep: SweepArgument,
+    query: ResultQuery,
     target: TargetOption = Target.ACCURACY,
     parameter: Annotated[
         list[str] | None,
-        typer.Option("--parameter", help="Those to pair, e.g. 'stride[0]'; all if left out."),
+        typer.Option("--parameter", help="A parameter to pair, e.g. 'stride[0]'; default: all."),
     ] = None,
-    where: WhereOption = [],  # noqa: B006
-    device: DeviceOption = [],  # noqa: B006
-    fitness_weight: WeightOption = None,
-    url: UrlOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Shows which pairs of levels do better or worse than their parameters apart, most first."""
-    with make_client(url) as client:
-        found = client.interactions(
-            resolve_sweep(client, sweep), target=target.value, parameter=parameter,
-            where=_filters(where, device), fitness_weight=fitness_weight,
-        )  # fmt: skip
+    """Shows the pairs of levels with the largest interactions."""
+    found = query.fetch(Client.interactions, target=target.value, parameter=parameter)
     if as_json:
         return output.print_json(found)
     _print_coverage(found["coverage"])
@@ -193,21 +157,14 @@ def interactions(
 
 
 @app.command()
+@reads_results
 def importance(
-    sweep: SweepArgument,
+    query: ResultQuery,
     target: TargetOption = Target.ACCURACY,
-    where: WhereOption = [],  # noqa: B006
-    device: DeviceOption = [],  # noqa: B006
-    fitness_weight: WeightOption = None,
-    url: UrlOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Shows which share of a result's variance each parameter and each two of them explain."""
-    with make_client(url) as client:
-        found = client.importance(
-            resolve_sweep(client, sweep),
-            target=target.value, where=_filters(where, device), fitness_weight=fitness_weight,
-        )  # fmt: skip
+    """Shows the share of a result's variance that parameters and pairs of them explain."""
+    found = query.fetch(Client.importance, target=target.value)
     if as_json:
         return output.print_json(found)
     _print_coverage(found["coverage"])
@@ -219,11 +176,11 @@ def importance(
         (one["parameter"], output.percent(one["main"]), output.percent(one["total"]))
         for one in found["parameters"]
     ]
-    output.print_table(None, ["parameter", "alone", "in all"], rows)
+    output.print_table(None, ["parameter", "main %", "total %"], rows)
     pairs = [
         (" × ".join(one["parameters"]), output.percent(one["share"])) for one in found["pairs"]
     ]
-    output.print_table("\npairs", ["pair", "together"], pairs[:MAX_ROWS])
+    output.print_table("\npairs", ["pair", "interaction %"], pairs[:MAX_ROWS])
     return _say_rest(len(pairs))
 
 
@@ -248,7 +205,7 @@ def compare_jobs(
     jobs = [(str(first), found["first"]), (str(second), found["second"])]
     output.print_table(
         None,
-        ["job", "accuracy %", "alone right", output.LAYERS_TITLE],
+        ["job", "accuracy %", "only it right", output.LAYERS_TITLE],
         [
             (name, output.percent(accuracy), alone, output.layers(job["layers"]))
             for (name, job), accuracy, alone in zip(
@@ -259,7 +216,7 @@ def compare_jobs(
     )  # fmt: skip
     trials = len(found["trials"])
     output.say(
-        f"\n{found['images']:,} images in {trials} trial{'s' * (trials > 1)} that both have. "
+        f"\n{found['images']:,} images in {trials} common trial{'s' * (trials > 1)}. "
         f"Both right {answers['both']:,} times, neither {answers['neither']:,} times.\n"
         f"Difference {_points(found['difference'])} "
         f"({found['resamples']:,} bootstrap resamples of images).\n"
@@ -288,7 +245,7 @@ def compare_sweeps(
         return output.print_json(found)
     output.print_table(
         None,
-        ["sweep", "name", "completed in both", "in this one alone"],
+        ["sweep", "name", "completed in both", "only in this one"],
         [
             (one["id"], one["name"], found["shared"], alone)
             for one, alone in (
@@ -306,10 +263,6 @@ def compare_sweeps(
     return None
 
 
-def _filters(where: Sequence[str], device: Sequence[str]) -> list[str]:
-    return [*where, *(f"device={name}" for name in device)]
-
-
 def _print_coverage(coverage: Json) -> None:
     missing = ", ".join(
         f"{count:,} {name.replace('_', ' ')}" for name, count in coverage["missing"].items()
@@ -321,27 +274,20 @@ def _print_coverage(coverage: Json) -> None:
     )
 
 
+@reads_results
 def plot(
-    sweep: SweepArgument,
+    query: ResultQuery,
     kind: Annotated[str, typer.Argument(metavar="KIND", help=" | ".join(PlotKind))],
     file: Annotated[Path, typer.Option("--output", "-o", help="FILE.png or FILE.svg.")],
     target: TargetOption = Target.ACCURACY,
     method: MethodOption = CorrelationMethod.PEARSON,
-    where: WhereOption = [],  # noqa: B006
-    device: DeviceOption = [],  # noqa: B006
-    fitness_weight: WeightOption = None,
-    url: UrlOption = None,
 ) -> None:
-    """Draws a sweep's results as PNG or SVG."""
+    """Plots the results of a sweep as PNG or SVG."""
     if kind not in list(PlotKind):
         raise output.fail(f"There is no plot {kind!r}; known are: {', '.join(PlotKind)}.")
     if file.suffix.removeprefix(".") not in list(PlotFormat):
         raise output.fail(f"{file}: end it in {' or '.join(f'.{one}' for one in PlotFormat)}")
     if not file.parent.is_dir():
         raise output.fail(f"{file}: the folder {file.parent} does not exist.")
-    with make_client(url) as client:
-        client.plot(
-            resolve_sweep(client, sweep), kind, file, target=target.value,
-            method=method.value, where=_filters(where, device), fitness_weight=fitness_weight,
-        )  # fmt: skip
+    query.fetch(Client.plot, kind, file, target=target.value, method=method.value)
     output.say(f"Wrote {file}")

@@ -11,44 +11,27 @@ from typing import Annotated, Any
 import typer
 
 from cli import output
-from cli.context import (
-    DeviceOption,
-    JsonOption,
-    SweepArgument,
-    UrlOption,
-    WeightOption,
-    WhereOption,
-    make_client,
-    resolve_sweep,
-)
-from convsweep.filters import parse_assignments
+from cli.context import JsonOption, UrlOption, make_client
+from cli.result_options import ResultQuery, reads_results
+from convsweep.filters import to_parameters
 from shared.domain.choices import ExportFormat
 
 Json = dict[str, Any]
 EXPORTS = tuple(f".{form}" for form in ExportFormat)
 
 
+@reads_results
 def top(
-    sweep: SweepArgument,
+    query: ResultQuery,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1)] = 10,
     sort: Annotated[
-        str, typer.Option(help="Fields, comma-separated; a minus puts the largest first.")
+        str, typer.Option(help="Columns, comma-separated; a minus sorts in descending order.")
     ] = "-accuracy",
-    where: WhereOption = [],  # noqa: B006
-    device: DeviceOption = [],  # noqa: B006
-    fitness_weight: WeightOption = None,
-    url: UrlOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Shows the best architectures of a sweep."""
-    with make_client(url) as client:
-        board = client.leaderboard(
-            resolve_sweep(client, sweep),
-            where=[*where, *(f"device={name}" for name in device)],
-            sort=sort,
-            limit=limit,
-            fitness_weight=fitness_weight,
-        )
+    with query.open() as (client, sweep_id):
+        board = client.leaderboard(sweep_id, sort=sort, limit=limit, **query.options)
         rows = list(board)
     if as_json:
         return output.print_json(rows)
@@ -152,34 +135,27 @@ def _seconds(attempt: Json) -> str | None:
 OutputOption = Annotated[Path, typer.Option("--output", "-o", help="The file to write.")]
 
 
+@reads_results
 def export(
-    sweep: SweepArgument,
+    query: ResultQuery,
     file: OutputOption,
     trials: Annotated[bool, typer.Option("--trials", help="A row per trial.")] = False,
-    where: WhereOption = [],  # noqa: B006
-    device: DeviceOption = [],  # noqa: B006
-    fitness_weight: WeightOption = None,
-    url: UrlOption = None,
 ) -> None:
     """Writes one row per architecture, or per trial, as .csv, .jsonl or .parquet."""
     _check_target(file, EXPORTS)
-    filters = [*where, *(f"device={name}" for name in device)]
-    params = [*parse_assignments(filters), ("rows", "trials" if trials else "architectures")]
-    if fitness_weight is not None:
-        params.append(("fitness_weight", str(fitness_weight)))
-    with make_client(url) as client:
-        found = client.get_sweep(resolve_sweep(client, sweep))
-        counted = file.suffix != ".parquet" and not trials and not filters
-        with output.download_progress(found["total"] if counted else None) as on_bytes:
-            path = f"/v1/sweeps/{found['id']}/export{file.suffix}"
+    rows = "trials" if trials else "architectures"
+    params = to_parameters(query.where, {"rows": rows, "fitness_weight": query.fitness_weight})
+    with query.open() as (client, sweep_id):
+        counted = file.suffix != ".parquet" and not trials and not query.where
+        total = client.get_sweep(sweep_id)["total"] if counted else None
+        with output.download_progress(total) as on_bytes:
+            path = f"/v1/sweeps/{sweep_id}/export{file.suffix}"
             client.download(path, file, params=params, on_bytes=on_bytes)
     output.say(f"Wrote {file}")
 
 
 def _check_target(file: Path, suffixes: Sequence[str]) -> None:
     if file.suffix not in suffixes:
-        raise output.fail(
-            f"{file}: the format is told by the name; end it in {' or '.join(suffixes)}"
-        )
+        raise output.fail(f"{file}: the ending is the format; use {' or '.join(suffixes)}")
     if not file.parent.is_dir():
         raise output.fail(f"{file}: the folder {file.parent} does not exist.")

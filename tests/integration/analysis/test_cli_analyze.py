@@ -53,7 +53,7 @@ def test_jobs_and_sweeps_are_compared(url: str, session: Session) -> None:
     done = convsweep(url, "analyze", "compare-jobs", "1", "2")
     assert done.exit_code == 0, done.output
     assert "McNemar's test (exact)" in done.output
-    assert "16 images in 2 trials" in done.output
+    assert "16 images in 2 common trials" in done.output
     found = answer(url, "analyze", "compare-sweeps", str(first), str(second))
     assert found["spearman"] == pytest.approx(1)
     done = convsweep(url, "analyze", "compare-sweeps", str(first), str(second))
