@@ -11,10 +11,11 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.deps import transaction
-from api.errors import DATABASE_AWAY, database_problem, domain_problem, problem
+from api.errors import database_problem, domain_problem, problem
 from api.middleware.guard import READING_METHODS
 from api.middleware.rate_limits import Budget, RateLimits, Verdict
 from services.access.keys import authenticate
+from shared.db.availability import DATABASE_UNAVAILABLE
 from shared.domain.access import KeyScope
 from shared.domain.errors import (
     ConvsweepError,
@@ -93,7 +94,7 @@ class Admission:
             return domain_problem(error) if _allows(verdict) else _rate_limited(verdict)
         except ConvsweepError as error:
             return domain_problem(error)
-        except DATABASE_AWAY as error:
+        except DATABASE_UNAVAILABLE as error:
             return database_problem(error)
         reads = (
             scope["method"] in READING_METHODS

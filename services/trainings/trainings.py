@@ -28,19 +28,10 @@ from shared.domain.errors import (
 )
 from shared.domain.recipe import Recipe
 from shared.domain.selection import ByIds, ByPareto, ByRank, BySample, Selection
-from shared.domain.status import TRAINING_TRANSITIONS, JobStatus, TrainingStatus
+from shared.domain.status import TRAINING_ACTIONS, JobStatus, TrainingStatus
 
 MAX_TRAININGS = 10_000  # of one request
 PAGE = 1000
-STEERING = {
-    "pause": ((TrainingStatus.PENDING, TrainingStatus.RUNNING), TrainingStatus.PAUSED),
-    "resume": ((TrainingStatus.PAUSED,), TrainingStatus.PENDING),
-    "cancel": (
-        (TrainingStatus.PENDING, TrainingStatus.RUNNING, TrainingStatus.PAUSED),
-        TrainingStatus.CANCELLED,
-    ),
-    "retry": ((TrainingStatus.FAILED,), TrainingStatus.PENDING),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,7 +244,7 @@ def steer_trainings(session: Session, sweep_id: int, action: str) -> int:
         SweepNotFoundError: there is no such sweep.
     """
     get_sweep(session, sweep_id)
-    sources, target = STEERING[action]
+    sources, target = TRAINING_ACTIONS[action]
     return training_queries.move_trainings(session, sweep_id, None, sources=sources, target=target)
 
 
@@ -265,13 +256,13 @@ def steer_training(session: Session, training_id: int, action: str) -> None:
         IllegalTransitionError: it cannot go there from where it is.
     """
     found, _ = get_training(session, training_id)
-    sources, target = STEERING[action]
+    sources, target = TRAINING_ACTIONS[action]
     moved = training_queries.move_trainings(
         session, found.sweep_id, training_id, sources=sources, target=target
     )
     if not moved and found.status != target:
-        allowed = ", ".join(TRAINING_TRANSITIONS[TrainingStatus(found.status)]) or "nothing"
+        allowed = [name for name, (states, _) in TRAINING_ACTIONS.items() if found.status in states]
         raise IllegalTransitionError(
-            f"Training {training_id} is {found.status}: it cannot {action}; it can become "
-            f"{allowed}."
+            f"Training {training_id} is {found.status}: it cannot {action}; "
+            f"possible actions: {', '.join(allowed) or 'none'}."
         )

@@ -17,6 +17,9 @@ from shared.domain.errors import InvalidInputError
 
 Activation = Literal["relu", "gelu", "silu", "tanh", "none"]
 ACTIVATIONS: tuple[str, ...] = get_args(Activation)
+TORCH_ACTIVATIONS: dict[str, str] = {  # names of the modules in torch.nn
+    "relu": "ReLU", "gelu": "GELU", "silu": "SiLU", "tanh": "Tanh", "none": "Identity",
+}  # fmt: skip
 IntOrArray = TypeVar("IntOrArray", int, IntArray)
 PositiveCount = Annotated[int, Field(gt=0, strict=True)]  # neither true nor "3"
 InputShape = tuple[PositiveCount, PositiveCount, PositiveCount]  # (C, H, W)
