@@ -28,6 +28,7 @@ from shared.db.queries.leaderboard.conditions import (
     scale_values,
 )
 from shared.db.queries.result_columns import layer_sql
+from shared.db.queries.rows import read_rows
 from shared.db.queries.statements import BINARY, copy_out
 from shared.domain.architecture import ACTIVATIONS
 from shared.domain.arrays import FloatArray
@@ -133,7 +134,7 @@ class TrialAnswers:
 def select_answers(session: Session, job_id: int) -> list[TrialAnswers]:
     """Returns the answers of a job's trials, in order."""
     statement = select(Trial.trial, Trial.correct_bits).where(Trial.job_id == job_id)
-    return [TrialAnswers(*row) for row in session.execute(statement.order_by(Trial.trial))]
+    return read_rows(TrialAnswers, session.execute(statement.order_by(Trial.trial)))
 
 
 def select_jobs_by_id(session: Session, job_ids: Sequence[int]) -> dict[int, Job]:

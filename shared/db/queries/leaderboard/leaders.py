@@ -23,8 +23,9 @@ from shared.db.queries.leaderboard.conditions import (
     scale_values,
 )
 from shared.db.queries.result_columns import stored_sql
+from shared.db.queries.rows import LayerColumns
 from shared.db.queries.statements import Prepared
-from shared.domain.architecture import Architecture, LayerConfig
+from shared.domain.architecture import LayerConfig
 from shared.domain.columns import COLUMNS
 from shared.domain.ranking import Condition, FitnessScale, Place, SortKey
 from shared.domain.status import JobStatus
@@ -32,19 +33,13 @@ from shared.domain.status import JobStatus
 SAMPLE = 256  # jobs beyond a page that bound the fitness of its last one from below
 
 
-@dataclass(frozen=True, slots=True)
-class LeaderRow:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaderRow(LayerColumns):
     """A ranked job: the columns of the registry by their names in the database, and its layers."""
 
     id: int
     sweep_id: int
     architecture_hash: bytes
-    channels: list[int]
-    kernel_size: list[int]
-    stride: list[int]
-    dilation: list[int]
-    padding: list[int]
-    activation: list[str]
     status: str
     reason: str | None
     attempt: int
@@ -69,13 +64,6 @@ class LeaderRow:
     fitness: float | None
     sort_values: tuple[float | int | None, ...]  # of the listing's sort keys
 
-    @property
-    def architecture(self) -> Architecture:
-        return Architecture.of_columns(
-            self.channels, self.kernel_size, self.stride, self.dilation, self.padding,
-            self.activation,
-        )  # fmt: skip
-
 
 _STORED: dict[str, Any] = {
     **{field: getattr(Job, field) for field in LayerConfig._fields},
@@ -83,6 +71,7 @@ _STORED: dict[str, Any] = {
 }
 _COMPUTED = ("fitness", "sort_values")
 _SELECTED = [_STORED[field.name] for field in fields(LeaderRow) if field.name not in _COMPUTED]
+_NAMES = [field.name for field in fields(LeaderRow) if field.name != "sort_values"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,9 +171,9 @@ def _select_page(
 
 
 def _leader_row(row: Sequence[Any]) -> LeaderRow:
-    width = len(_SELECTED) + 1  # and the fitness
-    values: list[Any] = [*row[:width], tuple(row[width:])]
-    return LeaderRow(*values)
+    width = len(_NAMES)
+    values = dict(zip(_NAMES, row[:width], strict=True))
+    return LeaderRow(**values, sort_values=tuple(row[width:]))
 
 
 def _is_by_fitness(listing: Listing) -> bool:
