@@ -31,11 +31,11 @@ def correlations(
     as_json: JsonOption = False,
 ) -> None:
     """Correlates parameters, ratio, accuracies, throughput, times and fitness."""
-    found = query.fetch(Client.correlations, method=method.value)
+    answer = query.fetch(Client.correlations, method=method.value)
     if as_json:
-        return output.print_json(found)
-    _print_coverage(found["coverage"])
-    return _print_matrix(found["names"], found["coefficients"])
+        return output.print_json(answer)
+    _print_coverage(answer["coverage"])
+    return _print_matrix(answer["names"], answer["coefficients"])
 
 
 def _print_matrix(names: Sequence[str], coefficients: Sequence[Sequence[float | None]]) -> None:
@@ -66,20 +66,19 @@ def pareto(
     as_json: JsonOption = False,
 ) -> None:
     """Lists the networks that no other network beats in both accuracy and throughput."""
-    found = query.fetch(Client.pareto)
+    answer = query.fetch(Client.pareto)
     if as_json:
-        return output.print_json(found)
-    _print_coverage(found["coverage"])
+        return output.print_json(answer)
+    _print_coverage(answer["coverage"])
+    names = ("accuracy", "throughput", "ratio", "parameters", "trials_done")
     return output.print_table(
         None,
-        ["job", "accuracy %", "images/s", "ratio", "parameters", "trials", output.LAYERS_TITLE],
+        ["job", *map(output.heading, names), output.LAYERS_TITLE],
         [
-            (job["id"], output.percent(job["accuracy"]), f"{job['throughput']:,.0f}",
-             f"{job['ratio']:.3f}", f"{job['parameters']:,}", job["trials_done"],
-             output.layers(job["layers"]))
-            for job in found["front"]
+            (job["id"], *output.figures(job, names), output.layers(job["layers"]))
+            for job in answer["front"]
         ],
-    )  # fmt: skip
+    )
 
 
 @app.command()
@@ -90,15 +89,15 @@ def effects(
     as_json: JsonOption = False,
 ) -> None:
     """Shows the mean of a result at every level of every parameter."""
-    found = query.fetch(Client.effects, target=target.value)
+    answer = query.fetch(Client.effects, target=target.value)
     if as_json:
-        return output.print_json(found)
-    _print_coverage(found["coverage"])
-    output.say(f"Mean of all: {_value(found['mean'], target)}")
+        return output.print_json(answer)
+    _print_coverage(answer["coverage"])
+    output.say(f"Mean of all: {_value(answer['mean'], target)}")
     rows = [
-        (one["parameter"], "none" if level["level"] is None else level["level"],
+        (entry["parameter"], "none" if level["level"] is None else level["level"],
          *_effect_cells(level, target))
-        for one in found["parameters"] for level in one["levels"]
+        for entry in answer["parameters"] for level in entry["levels"]
     ]  # fmt: skip
     return output.print_table(None, ["parameter", "level", *_effect_headers(target)], rows)
 
@@ -136,23 +135,23 @@ def interactions(
     as_json: JsonOption = False,
 ) -> None:
     """Shows the pairs of levels with the largest interactions."""
-    found = query.fetch(Client.interactions, target=target.value, parameter=parameter)
+    answer = query.fetch(Client.interactions, target=target.value, parameter=parameter)
     if as_json:
-        return output.print_json(found)
-    _print_coverage(found["coverage"])
+        return output.print_json(answer)
+    _print_coverage(answer["coverage"])
     cells = [
         (pair["parameters"], cell)
-        for pair in found["pairs"]
+        for pair in answer["pairs"]
         for cell in pair["cells"]
         if cell["effect"] is not None
     ]
-    cells.sort(key=lambda one: -abs(one[1]["effect"]))
+    cells.sort(key=lambda cell: -abs(cell[1]["effect"]))
     rows = [
         (*(f"{name}={level}" for name, level in zip(names, cell["levels"], strict=True)),
          *_effect_cells(cell, target))
         for names, cell in cells[:MAX_ROWS]
     ]  # fmt: skip
-    output.print_table(None, ["one", "other", *_effect_headers(target)], rows)
+    output.print_table(None, ["level", "other level", *_effect_headers(target)], rows)
     return _say_rest(len(cells))
 
 
@@ -164,21 +163,21 @@ def importance(
     as_json: JsonOption = False,
 ) -> None:
     """Shows the share of a result's variance that parameters and pairs of them explain."""
-    found = query.fetch(Client.importance, target=target.value)
+    answer = query.fetch(Client.importance, target=target.value)
     if as_json:
-        return output.print_json(found)
-    _print_coverage(found["coverage"])
+        return output.print_json(answer)
+    _print_coverage(answer["coverage"])
     output.say(
-        f"Shares of the variance of {target} in percent, {found['estimator']}; all together "
-        f"explain {output.percent(found['explained'])}."
+        f"Shares of the variance of {target} in percent, {answer['estimator']}; all together "
+        f"explain {output.percent(answer['explained'])}."
     )
     rows = [
-        (one["parameter"], output.percent(one["main"]), output.percent(one["total"]))
-        for one in found["parameters"]
+        (share["parameter"], output.percent(share["main"]), output.percent(share["total"]))
+        for share in answer["parameters"]
     ]
     output.print_table(None, ["parameter", "main %", "total %"], rows)
     pairs = [
-        (" × ".join(one["parameters"]), output.percent(one["share"])) for one in found["pairs"]
+        (" × ".join(pair["parameters"]), output.percent(pair["share"])) for pair in answer["pairs"]
     ]
     output.print_table("\npairs", ["pair", "interaction %"], pairs[:MAX_ROWS])
     return _say_rest(len(pairs))
@@ -198,28 +197,28 @@ def compare_jobs(
 ) -> None:
     """Compares two networks image by image: McNemar's test and a bootstrap interval."""
     with make_client(url) as client:
-        found = client.compare_jobs(first, second)
+        answer = client.compare_jobs(first, second)
     if as_json:
-        return output.print_json(found)
-    answers, test = found["answers"], found["mcnemar"]
-    jobs = [(str(first), found["first"]), (str(second), found["second"])]
+        return output.print_json(answer)
+    answers, test = answer["answers"], answer["mcnemar"]
+    jobs = [(str(first), answer["first"]), (str(second), answer["second"])]
     output.print_table(
         None,
         ["job", "accuracy %", "only it right", output.LAYERS_TITLE],
         [
-            (name, output.percent(accuracy), alone, output.layers(job["layers"]))
-            for (name, job), accuracy, alone in zip(
-                jobs, found["accuracies"], (answers["only_first"], answers["only_second"]),
+            (name, output.percent(accuracy), only, output.layers(job["layers"]))
+            for (name, job), accuracy, only in zip(
+                jobs, answer["accuracies"], (answers["only_first"], answers["only_second"]),
                 strict=True,
             )
         ],
     )  # fmt: skip
-    trials = len(found["trials"])
+    trials = len(answer["trials"])
     output.say(
-        f"\n{found['images']:,} images in {trials} common trial{'s' * (trials > 1)}. "
+        f"\n{answer['images']:,} images in {trials} common trial{'s' * (trials > 1)}. "
         f"Both right {answers['both']:,} times, neither {answers['neither']:,} times.\n"
-        f"Difference {_points(found['difference'])} "
-        f"({found['resamples']:,} bootstrap resamples of images).\n"
+        f"Difference {_points(answer['difference'])} "
+        f"({answer['resamples']:,} bootstrap resamples of images).\n"
         f"McNemar's test ({test['test'].replace('_', ' ')}): p = {test['p_value']:.4g}; "
         f"{test['images_for_first']:,} images speak for {first}, "
         f"{test['images_for_second']:,} for {second}."
@@ -240,21 +239,21 @@ def compare_sweeps(
 ) -> None:
     """Compares two sweeps by the architectures that completed in both."""
     with make_client(url) as client:
-        found = client.compare_sweeps(resolve_sweep(client, first), resolve_sweep(client, second))
+        answer = client.compare_sweeps(resolve_sweep(client, first), resolve_sweep(client, second))
     if as_json:
-        return output.print_json(found)
+        return output.print_json(answer)
     output.print_table(
         None,
         ["sweep", "name", "completed in both", "only in this one"],
         [
-            (one["id"], one["name"], found["shared"], alone)
-            for one, alone in (
-                (found["first"], found["only_first"]), (found["second"], found["only_second"]),
+            (sweep["id"], sweep["name"], answer["shared"], only)
+            for sweep, only in (
+                (answer["first"], answer["only_first"]), (answer["second"], answer["only_second"]),
             )
         ],
     )  # fmt: skip
-    difference = found["difference"]
-    ranks = [(name, found[name.lower()]) for name in ("Spearman", "Kendall")]
+    difference = answer["difference"]
+    ranks = [(name, answer[name.lower()]) for name in ("Spearman", "Kendall")]
     output.say(
         "\nAccuracies of the shared ones: "
         + ", ".join(f"{name} {value:+.3f}" for name, value in ranks if value is not None)
@@ -286,7 +285,7 @@ def plot(
     if kind not in list(PlotKind):
         raise output.fail(f"There is no plot {kind!r}; known are: {', '.join(PlotKind)}.")
     if file.suffix.removeprefix(".") not in list(PlotFormat):
-        raise output.fail(f"{file}: end it in {' or '.join(f'.{one}' for one in PlotFormat)}")
+        raise output.fail(f"{file}: end it in {' or '.join(f'.{form}' for form in PlotFormat)}")
     if not file.parent.is_dir():
         raise output.fail(f"{file}: the folder {file.parent} does not exist.")
     query.fetch(Client.plot, kind, file, target=target.value, method=method.value)

@@ -17,6 +17,7 @@ from convsweep.filters import to_parameters
 from shared.domain.choices import ExportFormat
 
 Json = dict[str, Any]
+FIGURES = ("ratio", "parameters", "flops", "accuracy", "throughput")
 EXPORTS = tuple(f".{form}" for form in ExportFormat)
 
 
@@ -53,45 +54,41 @@ def job(
 ) -> None:
     """Shows one architecture with its trials and attempts, or writes its weights."""
     with make_client(url) as client:
-        found = client.get_job(job_id)
+        job = client.get_job(job_id)
     if weights is not None:
-        _write_weights(found, trial, weights)
+        _write_weights(job, trial, weights)
     if as_json:
-        return output.print_json(found)
-    return _print_job(found)
+        return output.print_json(job)
+    return _print_job(job)
 
 
-def _write_weights(found: Json, trial: int, path: Path) -> None:
+def _write_weights(job: Json, trial: int, path: Path) -> None:
     command = [sys.executable, "-m", "worker", "weights", "--trial", str(trial)]
     done = subprocess.run(
-        [*command, "--output", str(path)], input=json.dumps(found).encode(), check=False
+        [*command, "--output", str(path)], input=json.dumps(job).encode(), check=False
     )
     if done.returncode:
         raise typer.Exit(done.returncode)
     output.error_console.print(f"Weights of trial {trial}: {path}")
 
 
-def _print_job(found: Json) -> None:
+def _print_job(job: Json) -> None:
     facts = [
-        ("sweep", found["sweep_id"]),
-        ("status", found["status"]),
-        ("reason", found["reason"]),
-        ("error", found["error"]),
-        (output.LAYERS_TITLE, output.layers(found["layers"])),
-        ("ratio", found["ratio"]),
-        ("parameters", found["parameters"]),
-        ("FLOPs per image", found["flops"]),
-        ("accuracy %", output.percent(found["accuracy"])),
-        ("images/s", found["throughput"] and round(found["throughput"])),
-        ("hash", found["architecture_hash"]),
+        ("sweep", job["sweep_id"]),
+        ("status", job["status"]),
+        ("reason", job["reason"]),
+        ("error", job["error"]),
+        (output.LAYERS_TITLE, output.layers(job["layers"])),
+        *zip(map(output.heading, FIGURES), output.figures(job, FIGURES), strict=True),
+        ("hash", job["architecture_hash"]),
     ]
     output.print_table(
-        None, [f"job {found['id']}", ""], [fact for fact in facts if fact[1] is not None]
+        None, [f"job {job['id']}", ""], [fact for fact in facts if fact[1] is not None]
     )
-    if found["trials"]:
-        _print_trials(found["trials"])
-    if found["attempts"]:
-        _print_attempts(found["attempts"])
+    if job["trials"]:
+        _print_trials(job["trials"])
+    if job["attempts"]:
+        _print_attempts(job["attempts"])
 
 
 def _print_trials(trials: list[Json]) -> None:
