@@ -15,7 +15,7 @@ READING_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 class Guard:
-    """Keeps other web pages from using the API through a visitor's browser, and bodies small.
+    """Keeps other web pages from using the API through a visitor's browser; limits bodies.
 
     An API without keys answers only to loopback names, so that no foreign name can be pointed at
     it (DNS rebinding). Starlette's ``TrustedHostMiddleware`` would answer 400 in plain text; this
@@ -54,7 +54,7 @@ class Guard:
             return problem(
                 HTTPStatus.FORBIDDEN,
                 "foreign_origin",
-                "Other origins change nothing here, unless CONVSWEEP_CORS_ORIGINS lists them.",
+                "Other origins may only read, unless CONVSWEEP_CORS_ORIGINS lists them.",
             )
         length = headers.get("content-length", "0")
         return _too_large() if length.isdigit() and int(length) > MAX_BODY_BYTES else None
@@ -88,7 +88,7 @@ def _too_large() -> JSONResponse:
 
 
 class _BoundedBody:
-    """A request body that ends at the limit; the refusal then replaces the answer."""
+    """A request body that ends at the size limit; the answer is then the refusal."""
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive

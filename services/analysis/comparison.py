@@ -27,7 +27,7 @@ from shared.domain.status import JobStatus
 
 @dataclass(frozen=True, slots=True)
 class JobComparison:
-    """Two jobs over the trials that both have; accuracies and difference are over these alone."""
+    """Two jobs over the trials that both have; accuracies and difference use only these."""
 
     jobs: tuple[Job, Job]
     trials: list[int]

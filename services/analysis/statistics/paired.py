@@ -44,7 +44,7 @@ def unpack_bits(bits: bytes, images: int) -> BoolArray:
     """Returns per image whether the answer was right, from bits, most significant first.
 
     Raises:
-        NotComparableError: these are not the answers to so many images.
+        NotComparableError: the bits are not the answers to this number of images.
     """
     if len(bits) != -(-images // 8):
         raise NotComparableError(f"{len(bits)} bytes are not the answers to {images} images.")

@@ -1,4 +1,4 @@
-"""The networks that no other one beats in everything."""
+"""The networks that no other network beats in both measures."""
 
 import numpy as np
 

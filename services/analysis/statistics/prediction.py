@@ -1,4 +1,4 @@
-"""How well one measurement of things predicts another: rank correlations and precision at k."""
+"""How well one measurement predicts another: rank correlations and precision at k."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
