@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional
 
 from shared.domain.architecture import Architecture, LayerConfig
-from shared.domain.protocol import Scope, Weights
+from shared.domain.protocol import Weights, WeightSharing
 from tests.engine.networks import CPU, SLOWDOWNS, digits_protocol, evaluate, layer, tuned
 from tests.engine.test_tree import share_differing
 from worker.engine import forward
@@ -99,9 +99,9 @@ def test_equal_layers_of_other_draws_are_all_convolved_alike(slowdown: float) ->
 
 
 @pytest.mark.parametrize("slowdown", SLOWDOWNS)
-@pytest.mark.parametrize("scope", list(Scope))
+@pytest.mark.parametrize("scope", list(WeightSharing))
 def test_networks_answer_the_same_in_either_domain(
-    scope: Scope, slowdown: float, monkeypatch: pytest.MonkeyPatch
+    scope: WeightSharing, slowdown: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Except for at most 0.1 % of images, on siblings of the published space and of all depths."""
     protocol = digits_protocol(input_shape=(3, 72, 72), weights=Weights(scope=scope))

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from shared.domain.architecture import Architecture
 from shared.domain.measurements import JobOutcome, Reason, ThroughputSource
-from shared.domain.protocol import Gates, Scope, Timing, Weights
+from shared.domain.protocol import Gates, Timing, Weights, WeightSharing
 from shared.domain.status import JobStatus
 from tests.engine.networks import (
     CPU,
@@ -51,8 +51,10 @@ def share_differing(first: list[JobOutcome], second: list[JobOutcome]) -> float:
     return sum(differing(one, two) for one, two in pairs) / (len(pairs) * 2 * IMAGES)
 
 
-@pytest.mark.parametrize("scope", list(Scope))
-def test_alone_in_a_group_reordered_or_in_chunks_a_trial_answers_the_same(scope: Scope) -> None:
+@pytest.mark.parametrize("scope", list(WeightSharing))
+def test_alone_in_a_group_reordered_or_in_chunks_a_trial_answers_the_same(
+    scope: WeightSharing,
+) -> None:
     """But for at most 0.1 % of images."""
     protocol = digits_protocol(weights=Weights(scope=scope))
     group, trials = mixed_group(), range(2)
@@ -85,7 +87,7 @@ def test_every_layer_is_computed_once_per_trial_and_image(
 
     monkeypatch.setattr(functional, "conv2d", counting)
     monkeypatch.setattr(forward, "convolve", counting_spectra)
-    protocol = digits_protocol(weights=Weights(scope=Scope.PREFIX))
+    protocol = digits_protocol(weights=Weights(scope=WeightSharing.PREFIX))
     group = mixed_group()
     evaluate(group, protocol, tuning=tuned(slowdown))
     prefixes = {a.layers[:depth] for a in group for depth in range(1, len(a.layers) + 1)}

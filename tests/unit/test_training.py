@@ -7,7 +7,8 @@ from pydantic import ValidationError
 from api.schemas.trainings import TrainingsIn
 from services.trainings.trainings import stratified_sample
 from shared.domain.architecture import Architecture, LayerConfig
-from shared.domain.recipe import BySample, Recipe
+from shared.domain.recipe import Recipe
+from shared.domain.selection import BySample
 
 
 def test_defaults_are_the_published_ones() -> None:

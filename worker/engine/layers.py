@@ -9,24 +9,26 @@ import torch
 from torch import Tensor, nn
 
 from shared.domain.architecture import TORCH_ACTIVATIONS, Architecture, LayerConfig
-from shared.domain.protocol import MemoryFormat, Protocol, Scope
+from shared.domain.protocol import MemoryFormat, Protocol, WeightSharing
 
 Weights = tuple[Tensor, Tensor]
 
 _OVERWRITING: dict[str, Callable[[Tensor], Tensor]] = {"relu": torch.relu_, "tanh": torch.tanh_}
 
 
-def shared_layers(scope: Scope, layers: Sequence[LayerConfig], index: int) -> Sequence[LayerConfig]:
+def shared_layers(
+    scope: WeightSharing, layers: Sequence[LayerConfig], index: int
+) -> Sequence[LayerConfig]:
     """Returns the layers that decide the draw of layer ``index``: equal ones share its weights."""
-    if scope is Scope.PREFIX:
+    if scope is WeightSharing.PREFIX:
         return layers[: index + 1]
-    if scope is Scope.SIBLINGS and index < len(layers) - 1:
+    if scope is WeightSharing.SIBLINGS and index < len(layers) - 1:
         return layers[:-1]
     return layers
 
 
 def layer_seed(
-    seed: int, trial: int, scope: Scope, layers: Sequence[LayerConfig], index: int
+    seed: int, trial: int, scope: WeightSharing, layers: Sequence[LayerConfig], index: int
 ) -> int:
     """Returns the 63-bit seed of the weights of layer ``index`` of the network ``layers``.
 

@@ -156,7 +156,7 @@ function trials(job) {
           ["Trial", true, (one) => one.trial],
           ["Accuracy", true, (one) => percent(one.accuracy)],
           ["Training", true, (one) => percent(one.train_accuracy)],
-          ["Images/s", true, (one) => significant(one.images_per_s)],
+          ["Images/s", true, (one) => significant(one.throughput)],
           ["Fit, s", true, (one) => significant(one.fit_seconds)],
           ["Measured", true, (one) => moment(one.finished_at)],
           ["Weights seed", true, (one) => h("code", {}, one.weights_seed)],

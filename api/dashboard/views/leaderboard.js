@@ -11,7 +11,7 @@ const COLUMNS = [
   ["ratio", "Ratio"],
   ["parameters", "Parameters"],
   ["flops", "FLOPs"],
-  ["trials", "Trials"],
+  ["trials_done", "Trials"],
   ["fit_seconds", "Fit, s"],
   ["fitness", "Fitness"],
 ]

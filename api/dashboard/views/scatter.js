@@ -14,7 +14,7 @@ export const POINT_FIELDS = [
   "parameters",
   "flops",
   "fit_seconds",
-  "trials",
+  "trials_done",
   "fitness",
 ]
 // which way is better, for the front that no other network beats

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy.orm import Session
 
 from api.middleware import rate_limits
-from shared.domain.access import Scope
+from shared.domain.access import KeyScope
 from shared.messaging.broker import client_url
 from shared.settings import Settings
 from tests.acceptance.faults.site import Broker
@@ -42,7 +42,7 @@ def api(limited: Settings, session: Session) -> Iterator[httpx.Client]:
 def test_one_request_more_than_the_budget_is_told_when_to_come_back(
     api: httpx.Client, session: Session
 ) -> None:
-    key = bearer(make_key(session, Scope.WRITE))
+    key = bearer(make_key(session, KeyScope.WRITE))
     left = []
     for _ in range(READS):
         answer = api.get("/v1/sweeps", headers=key)
@@ -60,7 +60,7 @@ def test_one_request_more_than_the_budget_is_told_when_to_come_back(
 def test_reads_writes_and_other_keys_have_budgets_of_their_own(
     api: httpx.Client, session: Session
 ) -> None:
-    key, other = (bearer(make_key(session, Scope.WRITE)) for _ in range(2))
+    key, other = (bearer(make_key(session, KeyScope.WRITE)) for _ in range(2))
     for _ in range(WRITES):
         assert_problem(api.post("/v1/sweeps/1/pause", headers=key), 404, "sweep_not_found")
     assert_problem(api.post("/v1/sweeps/1/pause", headers=key), 429, "rate_limited")
@@ -71,7 +71,7 @@ def test_reads_writes_and_other_keys_have_budgets_of_their_own(
 def test_failed_authentications_are_limited_and_cost_a_good_key_nothing(
     api: httpx.Client, session: Session
 ) -> None:
-    key = bearer(make_key(session, Scope.READ))
+    key = bearer(make_key(session, KeyScope.READ))
     for _ in range(FAILURES):
         assert_problem(api.get("/v1/sweeps", headers=bearer("csw_no")), 401, "key_invalid")
     assert_problem(api.get("/v1/sweeps"), 429, "rate_limited")
@@ -81,7 +81,7 @@ def test_failed_authentications_are_limited_and_cost_a_good_key_nothing(
 def test_two_api_processes_share_a_budget(
     limited: Settings, api: httpx.Client, session: Session
 ) -> None:
-    key = bearer(make_key(session, Scope.READ))
+    key = bearer(make_key(session, KeyScope.READ))
     for _ in range(READS):
         assert api.get("/v1/sweeps", headers=key).status_code == 200
     with serving(limited) as url:
@@ -98,7 +98,7 @@ def test_a_redis_that_says_nothing_delays_one_request_and_limits_go_on(
     limited: Settings, session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rate_limits, "AWAY_S", 3600)
-    key = bearer(make_key(session, Scope.READ))
+    key = bearer(make_key(session, KeyScope.READ))
     codes, connections = [], []
     with socket.create_server(("127.0.0.1", 0), backlog=64) as silent:
         broker_url = f"redis://127.0.0.1:{silent.getsockname()[1]}/0"
@@ -129,7 +129,7 @@ def test_a_redis_that_comes_back_is_used_again(
     limited: Settings, session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rate_limits, "AWAY_S", 0.2)
-    key = bearer(make_key(session, Scope.READ))
+    key = bearer(make_key(session, KeyScope.READ))
     broker = Broker(tmp_path / "valkey")
     settings = limited.model_copy(update={"broker_url": broker.url(), "reads_per_minute": 1000})
     try:
