@@ -8,7 +8,7 @@ TORCH_INDEX_URL ?=
 INSTALL_TORCH := $(if $(TORCH_INDEX_URL),$(INSTALL) --no-deps --index-url "$(TORCH_INDEX_URL)" torch torchvision)
 PACKAGES := pyproject.toml client/pyproject.toml constraints.txt
 
-.PHONY: demo test test-faults test-compose fuzz examples screenshots env certificates check format bench clean
+.PHONY: demo test test-engine test-faults test-compose fuzz examples screenshots env certificates check format bench clean
 
 demo: .venv/installed-demo
 	$(BIN)/convsweep demo
@@ -17,6 +17,11 @@ demo: .venv/installed-demo
 test: .venv/installed-dev
 	@$(BIN)/python -m tests.browser.chromium > /dev/null
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+# The engine's tests on the instructions of other processors; avx2 or default.
+CAPABILITY ?= avx2
+test-engine: .venv/installed-dev
+	ATEN_CPU_CAPABILITY=$(CAPABILITY) $(BIN)/python -m pytest -n 2 -q tests/engine
 
 test-faults: .venv/installed-dev
 	$(BIN)/python -m pytest -m '' -s tests/acceptance/faults
@@ -51,15 +56,23 @@ bench: .venv/installed-bench
 	$(BIN)/python -m bench.queue --json
 	$(BIN)/python -m bench.engine --dataset digits --groups 2 --published 2 --json
 
-check: .venv/installed-dev
+check: .venv/installed-dev node_modules/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	npm run --silent check
 
-format: .venv/installed-dev
+format: .venv/installed-dev node_modules/installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+	npm run --silent format
+
+# Biome and TypeScript check the dashboard's sources; the page itself needs no build.
+node_modules/installed: package.json package-lock.json
+	@command -v npm > /dev/null || { echo "make check needs Node.js 20 or newer with npm, for the dashboard's sources."; exit 1; }
+	npm ci --silent
+	@touch $@
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and f"convsweep needs Python 3.11 or newer; {sys.executable} is {v[0]}.{v[1]}. Try: make PYTHON=python3.13 ...")'
@@ -82,4 +95,4 @@ format: .venv/installed-dev
 	@touch $@
 
 clean:
-	rm -rf .venv demo .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv node_modules demo .mypy_cache .ruff_cache .pytest_cache

@@ -30,7 +30,7 @@ from bench.workload import (
     widest_group,
 )
 from shared.domain.architecture import Architecture, LayerConfig
-from shared.domain.protocol import Gates, Precision, Protocol, Scope, Timing, Weights
+from shared.domain.protocol import Gates, Precision, Protocol, Timing, Weights, WeightSharing
 from shared.domain.space import random_cnn_2025
 from shared.domain.status import JobStatus
 from worker.device import open_device, use_device
@@ -200,7 +200,7 @@ def _valid_groups(numbers: list[int]) -> list[Group]:
 
 
 def _protocol(arguments: argparse.Namespace, timing: Timing | None, gates: Gates) -> Protocol:
-    weights = Weights(scope=Scope(arguments.scope))
+    weights = Weights(scope=WeightSharing(arguments.scope))
     return Protocol(dataset=arguments.dataset, timing=timing, gates=gates, weights=weights)
 
 
@@ -217,7 +217,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--dataset", default="digits", help="digits needs no file")
     parser.add_argument("--data-dir", type=Path, default=Path("data"))
     parser.add_argument("--groups", type=int, help="random groups; 12, or all with --full")
-    parser.add_argument("--scope", default="siblings", choices=[scope.value for scope in Scope])
+    parser.add_argument(
+        "--scope", default="siblings", choices=[scope.value for scope in WeightSharing]
+    )
     parser.add_argument("--device", default="cpu")
     parser.add_argument(
         "--published",

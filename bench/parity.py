@@ -16,7 +16,7 @@ from sklearn.linear_model import RidgeClassifier
 
 from bench.workload import Group, sample_groups
 from shared.domain.architecture import Architecture
-from shared.domain.protocol import Protocol, Scope, Weights
+from shared.domain.protocol import Protocol, Weights, WeightSharing
 from worker.engine.data.datasets import Dataset, load_dataset
 from worker.engine.evaluate import predict_trial
 from worker.engine.layers import build_network
@@ -32,9 +32,11 @@ def main() -> None:
     parser.add_argument("--dataset", default="digits", help="digits needs no file")
     parser.add_argument("--data-dir", type=Path, default=Path("data"))
     parser.add_argument("--architectures", type=int, default=200)
-    parser.add_argument("--scope", default="siblings", choices=[scope.value for scope in Scope])
+    parser.add_argument(
+        "--scope", default="siblings", choices=[scope.value for scope in WeightSharing]
+    )
     arguments = parser.parse_args()
-    weights = Weights(scope=Scope(arguments.scope))
+    weights = Weights(scope=WeightSharing(arguments.scope))
     protocol = Protocol(dataset=arguments.dataset, timing=None, weights=weights)
     dataset = load_dataset(arguments.data_dir, protocol)
     print(json.dumps(measure_parity(arguments.architectures, dataset, protocol)))

@@ -3,7 +3,7 @@
 from fastapi import APIRouter
 
 from api.deps import ReadingSession
-from api.schemas.results import Health
+from api.schemas.workers import Health
 from services.monitoring.workers import check_database
 
 router = APIRouter(tags=["system"])

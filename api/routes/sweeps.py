@@ -6,7 +6,7 @@ from pydantic import ValidationError
 
 from api.deps import DbSession, IdempotencyKey, PageSize, PageToken, ReadingSession, SweepId
 from api.openapi.document import raises
-from api.schemas.results import ExtensionIn, PreviewOut, SweepIn, SweepOut, SweepPage
+from api.schemas.sweeps import ExtensionIn, PreviewOut, SweepIn, SweepOut, SweepPageOut
 from services.sweeps import sweeps as sweep_services
 from shared.domain.errors import (
     ConflictError,
@@ -56,11 +56,11 @@ def create(
 @router.get("")
 def list_sweeps(
     session: ReadingSession, page_size: PageSize = 50, page_token: PageToken = None
-) -> SweepPage:
+) -> SweepPageOut:
     """Lists sweeps, newest first."""
     page = sweep_services.list_sweeps(session, page_size=page_size, page_token=page_token)
-    sweeps = [SweepOut.of(state) for state in page.sweeps]
-    return SweepPage(sweeps=sweeps, next_page_token=page.next_page_token)
+    sweeps = [SweepOut.of(state) for state in page.items]
+    return SweepPageOut(sweeps=sweeps, next_page_token=page.next_page_token)
 
 
 @router.get("/{sweep_id}")

@@ -5,7 +5,8 @@ from fastapi import APIRouter, Request, Response
 from api.deps import ReadingSession
 from api.metrics import CONTENT_TYPE, render
 from api.openapi.document import sends
-from api.schemas.results import PresetOut, WorkerOut
+from api.schemas.sweeps import PresetOut
+from api.schemas.workers import WorkerOut
 from services.monitoring.workers import list_workers, rate_workers
 from shared.domain.space import SPACE_PRESETS
 

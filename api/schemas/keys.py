@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from services.access.keys import MAX_LIFETIME_DAYS, MAX_NAME
-from shared.domain.access import Scope
+from shared.domain.access import KeyScope
 
 
 class KeyIn(BaseModel):
@@ -23,7 +23,7 @@ class KeyIn(BaseModel):
     )
 
     name: Annotated[str, Field(min_length=1, max_length=MAX_NAME)]
-    scope: Scope
+    scope: KeyScope
     lifetime_days: (
         Annotated[float, Field(gt=0, le=MAX_LIFETIME_DAYS, allow_inf_nan=False)] | None
     ) = Field(default=None, description="Until it is revoked when left out.")
@@ -32,7 +32,7 @@ class KeyIn(BaseModel):
 class KeyOut(BaseModel):
     prefix: str = Field(description="The middle part of the key; logs name it by this.")
     name: str
-    scope: Scope
+    scope: KeyScope
     created_at: dt.datetime
     expires_at: dt.datetime | None
     revoked_at: dt.datetime | None

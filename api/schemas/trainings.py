@@ -6,11 +6,12 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from sqlalchemy import Row
 
-from api.schemas.results import NEXT_PAGE
+from api.schemas.paging import NEXT_PAGE
 from services.trainings.probe_vs_trained import ProbeVsTrained
 from services.trainings.tables import network_of, write_snippet
 from services.trainings.trainings import TrainingPage
-from shared.domain.recipe import MAX_REPEATS, Recipe, Selection
+from shared.domain.recipe import MAX_REPEATS, Recipe
+from shared.domain.selection import Selection
 from shared.domain.status import TrainingStatus
 
 Seed = Annotated[int, Field(strict=True, ge=0, lt=2**63)]

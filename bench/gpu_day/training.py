@@ -7,7 +7,7 @@ from bench.gpu_day.day import Day, Figures
 from shared.domain.architecture import Architecture, LayerConfig
 from shared.domain.protocol import Precision
 from shared.domain.recipe import Recipe
-from worker.engine.data.datasets import TrainingImages
+from worker.engine.data.datasets import Dataset
 from worker.engine.training.loop import Training
 
 EPOCHS = 2
@@ -24,7 +24,7 @@ def check_training(day: Day) -> Figures:
     return figures | {"ok": all(figure["same_losses"] for figure in figures.values())}
 
 
-def _train_twice(day: Day, images: TrainingImages, precision: Precision) -> Figures:
+def _train_twice(day: Day, images: Dataset, precision: Precision) -> Figures:
     losses, rates = [], []
     for _ in range(2):
         recipe = Recipe(epochs=EPOCHS, precision=precision, seed=1)
@@ -36,7 +36,7 @@ def _train_twice(day: Day, images: TrainingImages, precision: Precision) -> Figu
     return {"images_per_s": rates[-1], "losses": losses[0], "same_losses": losses[0] == losses[1]}
 
 
-def _noise(train: int, validation: int) -> TrainingImages:
+def _noise(train: int, validation: int) -> Dataset:
     generator = torch.Generator().manual_seed(0)
 
     def draw(count: int) -> tuple[Tensor, Tensor]:
@@ -44,4 +44,4 @@ def _noise(train: int, validation: int) -> TrainingImages:
         pixels = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
         return pixels, torch.randint(10, (count,), generator=generator)
 
-    return TrainingImages("noise", *draw(train), *draw(validation), classes=10, content_hash="")
+    return Dataset("noise", *draw(train), *draw(validation), classes=10, content_hash="")

@@ -12,7 +12,7 @@ import typer
 
 from cli import output
 from cli.context import JsonOption
-from shared.domain.access import Scope
+from shared.domain.access import KeyScope
 from shared.domain.errors import UnavailableError
 from shared.process import database_away
 from shared.settings import get_settings
@@ -56,8 +56,8 @@ def _database() -> Iterator["Session"]:
 def create_key(
     name: Annotated[str, typer.Argument(help="Who or what the key is for.")],
     scope: Annotated[
-        Scope, typer.Option(help="read; write: sweeps too; admin: keys too.")
-    ] = Scope.READ,
+        KeyScope, typer.Option(help="read; write: sweeps too; admin: keys too.")
+    ] = KeyScope.READ,
     days: Annotated[
         float | None, typer.Option(help="Good for so long; without it until it is revoked.")
     ] = None,

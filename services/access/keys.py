@@ -10,7 +10,7 @@ from sqlalchemy import RowMapping
 from sqlalchemy.orm import Session
 
 from shared.db.queries.access import keys as key_queries
-from shared.domain.access import Scope
+from shared.domain.access import KeyScope
 from shared.domain.errors import (
     InvalidInputError,
     KeyExpiredError,
@@ -32,11 +32,11 @@ class Holder:
     """Whose key a request carries: what may be logged of it, and what it may do."""
 
     prefix: str
-    scope: Scope
+    scope: KeyScope
 
 
 def create_key(
-    session: Session, name: str, scope: Scope, *, lifetime_days: float | None = None
+    session: Session, name: str, scope: KeyScope, *, lifetime_days: float | None = None
 ) -> tuple[str, RowMapping]:
     """Adds a key and returns it whole, this one time, beside what is kept of it.
 
@@ -107,7 +107,7 @@ def authenticate(session: Session, text: str) -> Holder:
         raise KeyExpiredError(f"Key {prefix} has expired.")
     if found.note_use:
         key_queries.update_key_used(session, prefix)
-    return Holder(prefix, Scope(found.scope))
+    return Holder(prefix, KeyScope(found.scope))
 
 
 def _hash(secret: str) -> bytes:

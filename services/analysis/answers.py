@@ -1,4 +1,4 @@
-"""What a network answers image by image, from the bits that its trials keep."""
+"""A network's predictions image by image, from the bits that its trials store."""
 
 from dataclasses import dataclass
 
@@ -8,13 +8,13 @@ from sqlalchemy.orm import Session
 from services.analysis.statistics.paired import unpack_bits
 from services.leaderboard.leaders import get_job
 from services.sweeps.sweeps import get_sweep
-from shared.db.queries.analysis import columns as analysis_queries
+from shared.db.queries.analysis import arrays as array_queries
 from shared.domain.errors import NoResultsError
 
 
 @dataclass(frozen=True, slots=True)
 class ClassAccuracy:
-    """How well the images of one class are told, over all trials."""
+    """Accuracy on the images of one class, over all trials."""
 
     label: int
     images: int
@@ -23,19 +23,18 @@ class ClassAccuracy:
 
 @dataclass(frozen=True, slots=True)
 class JobAnswers:
-    """Per validation image, in order: in how many of the trials it was told rightly."""
+    """Number of trials that classified each validation image correctly, in order."""
 
     trials: int
     right: list[int]
-    labels: list[int] | None  # None where no worker has told them
+    labels: list[int] | None  # None where no worker has reported them
     classes: list[ClassAccuracy]
 
 
 def tally_answers(session: Session, job_id: int) -> JobAnswers:
     """Returns a job's answers by image and by class.
 
-    Labels come from the workers that loaded the images. Of images that no worker of this version
-    has loaded there are none, and then no classes.
+    Labels come from the workers that loaded the images. Without them there are no classes.
 
     Raises:
         JobNotFoundError: there is no such job.
@@ -45,12 +44,12 @@ def tally_answers(session: Session, job_id: int) -> JobAnswers:
     job = get_job(session, job_id)
     sweep = get_sweep(session, job.sweep_id).sweep
     images = int(sweep.protocol["validation_images"])
-    answers = analysis_queries.select_answers(session, job_id)
+    answers = array_queries.select_answers(session, job_id)
     if not answers:
         raise NoResultsError(f"Job {job_id} has no trials yet, so there are no answers.")
     bits = np.stack([unpack_bits(row.correct_bits, images) for row in answers])
     right = bits.sum(axis=0)
-    labels = sweep.dataset_hash and analysis_queries.select_labels(session, sweep.dataset_hash)
+    labels = sweep.dataset_hash and array_queries.select_labels(session, sweep.dataset_hash)
     if not labels or len(labels) != images:
         return JobAnswers(len(bits), right.tolist(), None, [])
     known = np.asarray(labels)

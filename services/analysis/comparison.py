@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import numpy as np
 from sqlalchemy.orm import Session
 
-from services.analysis.statistics import BoolArray
 from services.analysis.statistics.correlation import Agreement, compare_rankings
 from services.analysis.statistics.intervals import Interval
 from services.analysis.statistics.paired import (
@@ -20,14 +19,15 @@ from services.analysis.statistics.paired import (
 from services.leaderboard.leaders import get_job
 from services.sweeps.sweeps import get_sweep
 from shared.db.models import Job, Sweep
-from shared.db.queries.analysis import columns as analysis_queries
+from shared.db.queries.analysis import arrays as array_queries
+from shared.domain.arrays import BoolArray
 from shared.domain.errors import NoResultsError, NotComparableError
 from shared.domain.status import JobStatus
 
 
 @dataclass(frozen=True, slots=True)
 class JobComparison:
-    """Two jobs over the trials that both have; accuracies and difference are over these alone."""
+    """Two jobs over the trials that both have; accuracies and difference use only these."""
 
     jobs: tuple[Job, Job]
     trials: list[int]
@@ -85,7 +85,7 @@ def _paired_answers(
     session: Session, first_id: int, second_id: int, images: int
 ) -> tuple[list[int], BoolArray, BoolArray]:
     first, second = (
-        {row.trial: row.correct_bits for row in analysis_queries.select_answers(session, job_id)}
+        {row.trial: row.correct_bits for row in array_queries.select_answers(session, job_id)}
         for job_id in (first_id, second_id)
     )
     trials = sorted(first.keys() & second.keys())
@@ -120,7 +120,7 @@ def compare_sweeps(session: Session, first_id: int, second_id: int) -> SweepComp
     for state in (first, second):
         if not state.counts[JobStatus.COMPLETED]:
             raise NoResultsError(f"Sweep {state.sweep.id} has no completed architecture yet.")
-    accuracies = analysis_queries.select_shared_accuracies(session, first_id, second_id)
+    accuracies = array_queries.select_shared_accuracies(session, first_id, second_id)
     shared = len(accuracies[0])
     return SweepComparison(
         sweeps=(first.sweep, second.sweep),

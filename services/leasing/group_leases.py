@@ -43,14 +43,14 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
-    """What a sweep demands of whoever works for it."""
+class Requirements:
+    """What a worker needs for the groups of a sweep."""
 
     protocol: Protocol
     dataset_hash: str | None  # of the images that its trials use; None before the first of them
 
 
-def get_terms(session: Session, sweep_id: int) -> Terms:
+def get_requirements(session: Session, sweep_id: int) -> Requirements:
     """Returns what a worker must be able to do for a sweep.
 
     Raises:
@@ -59,7 +59,7 @@ def get_terms(session: Session, sweep_id: int) -> Terms:
     found = sweep_queries.find_terms(session, sweep_id)
     if found is None:
         raise SweepNotFoundError(f"There is no sweep {sweep_id}.", field="sweep_id")
-    return Terms(Protocol.model_validate(found.protocol), found.dataset_hash)
+    return Requirements(Protocol.model_validate(found.protocol), found.dataset_hash)
 
 
 def architecture_of(job: Job | Row[Any]) -> Architecture:

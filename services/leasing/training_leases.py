@@ -19,8 +19,8 @@ from shared.domain.status import TrainingStatus
 
 
 @dataclass(frozen=True, slots=True)
-class TrainingTerms:
-    """What a training demands of whoever works on it."""
+class TrainingRequirements:
+    """What a worker needs for a training."""
 
     training_id: int
     sweep_id: int
@@ -31,7 +31,7 @@ class TrainingTerms:
     dataset_hash: str | None  # of the images of its earlier epochs
 
 
-def get_training_terms(session: Session, training_id: int) -> TrainingTerms:
+def get_training_requirements(session: Session, training_id: int) -> TrainingRequirements:
     """Returns what a worker must be able to do for a training.
 
     Raises:
@@ -41,7 +41,7 @@ def get_training_terms(session: Session, training_id: int) -> TrainingTerms:
     if found is None:
         raise TrainingNotFoundError(f"There is no training {training_id}.", field="training_id")
     recipe = Recipe.model_validate(found.recipe)
-    return TrainingTerms(
+    return TrainingRequirements(
         training_id=training_id,
         sweep_id=found.sweep_id,
         status=TrainingStatus(found.status),
@@ -59,6 +59,15 @@ def claim_training(
     return training_queries.claim_training(
         session, training_id, worker_id=worker_id, token=token, lease_s=lease_s
     )
+
+
+def decline_training(session: Session, training_id: int) -> None:
+    """Defers the hint of a training that its reader cannot serve.
+
+    The training is hinted again when a hint without a claim would be, but after trainings that had
+    no hint yet: one that no worker can serve does not keep others waiting.
+    """
+    training_queries.defer_training_hint(session, training_id)
 
 
 def begin_training(

@@ -246,7 +246,7 @@ def _leader(row: Row[Any], sweep_id: int, rank: int) -> Leader:
         layers=[layer._asdict() for layer in architecture_of(row).layers],
         accuracy=row.accuracy,
         throughput=row.throughput,
-        trials=row.trials_done,
+        trials_done=row.trials_done,
         finished_at=row.finished_at,
     )
 

@@ -9,7 +9,7 @@ from operator import add
 import numpy as np
 from sqlalchemy.orm import Session
 
-from services.leaderboard.page_tokens import AfterId, make_page_token, read_page_token
+from services.leaderboard.page_tokens import Page, read_page_by_id
 from services.sweeps.rate import SAMPLE, Span, estimate_rate
 from shared.db.models import Sweep
 from shared.db.queries.dispatching import groups as group_queries
@@ -193,30 +193,20 @@ def _rate(session: Session, sweep_id: int) -> float | None:
     return estimate_rate(spans, now)
 
 
-@dataclass(frozen=True, slots=True)
-class SweepPage:
-    """A page of sweeps, newest first; rates are for single sweeps."""
-
-    sweeps: list[SweepState]
-    next_page_token: str | None
-
-
 def list_sweeps(
     session: Session, *, page_size: int = 50, page_token: str | None = None
-) -> SweepPage:
-    """Returns a page of sweeps with their jobs by state, newest first.
+) -> Page[SweepState]:
+    """Returns a page of sweeps with their jobs by state, newest first; without their rates.
 
     Raises:
         InvalidPageTokenError: the token is damaged or comes from another listing.
     """
-    before_id = None
-    if page_token is not None:
-        before_id = read_page_token(AfterId, ["sweeps"], page_token).id
-    found = sweep_queries.select_sweeps(session, before_id=before_id, limit=page_size + 1)
-    states = [SweepState(sweep, counts, None, None) for sweep, counts in found[:page_size]]
-    more = len(found) > page_size
-    token = make_page_token(["sweeps"], AfterId(id=states[-1].sweep.id)) if more else None
-    return SweepPage(states, token)
+
+    def select(before_id: int | None, limit: int) -> list[SweepState]:
+        rows = sweep_queries.select_sweeps(session, before_id=before_id, limit=limit)
+        return [SweepState(sweep, counts, None, None) for sweep, counts in rows]
+
+    return read_page_by_id(["sweeps"], page_token, page_size, select, lambda state: state.sweep.id)
 
 
 def pause_sweep(session: Session, sweep_id: int) -> None:

@@ -9,10 +9,8 @@ from typing import Any
 from sqlalchemy import Row
 
 from services.leasing.group_leases import architecture_of
-from shared.domain.architecture import Architecture
+from shared.domain.architecture import TORCH_ACTIVATIONS, Architecture
 from shared.domain.recipe import Recipe
-
-_MODULES = {"relu": "ReLU", "gelu": "GELU", "silu": "SiLU", "tanh": "Tanh", "none": "Identity"}
 
 
 class TableFormat(StrEnum):
@@ -93,7 +91,7 @@ def write_snippet(training: Row[Any], input_channels: int) -> str | None:
         lines += [
             f"    torch.nn.Conv2d({before}, {layer.channels}, {layer.kernel_size}, "
             f"stride={layer.stride}, padding={layer.padding}, dilation={layer.dilation}),",
-            f"    torch.nn.{_MODULES[layer.activation]}(),",
+            f"    torch.nn.{TORCH_ACTIVATIONS[layer.activation]}(),",
         ]
         before = layer.channels
     file = f"training-{training.id}.safetensors"

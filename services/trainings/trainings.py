@@ -10,16 +10,15 @@ import numpy as np
 from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
-from services.analysis.analyses import find_pareto_front
-from services.analysis.columns import Selection as ResultSelection
-from services.analysis.columns import load_results
-from services.analysis.statistics import FloatArray
+from services.analysis.correlations import find_pareto_front
+from services.analysis.result_table import ResultSelection, load_results
 from services.leaderboard.filters import parse_filters
 from services.leaderboard.leaders import rank_jobs
-from services.leaderboard.page_tokens import AfterId, make_page_token, read_page_token
+from services.leaderboard.page_tokens import read_page_by_id
 from services.sweeps.sweeps import get_sweep
-from shared.db.queries.analysis import columns as analysis_queries
+from shared.db.queries.analysis import arrays as array_queries
 from shared.db.queries.trainings import trainings as training_queries
+from shared.domain.arrays import FloatArray
 from shared.domain.choices import Target
 from shared.domain.errors import (
     IllegalTransitionError,
@@ -27,20 +26,12 @@ from shared.domain.errors import (
     NoResultsError,
     TrainingNotFoundError,
 )
-from shared.domain.recipe import ByIds, ByPareto, ByRank, BySample, Recipe, Selection
-from shared.domain.status import TRAINING_TRANSITIONS, JobStatus, TrainingStatus
+from shared.domain.recipe import Recipe
+from shared.domain.selection import ByIds, ByPareto, ByRank, BySample, Selection
+from shared.domain.status import TRAINING_ACTIONS, JobStatus, TrainingStatus
 
 MAX_TRAININGS = 10_000  # of one request
 PAGE = 1000
-STEERING = {
-    "pause": ((TrainingStatus.PENDING, TrainingStatus.RUNNING), TrainingStatus.PAUSED),
-    "resume": ((TrainingStatus.PAUSED,), TrainingStatus.PENDING),
-    "cancel": (
-        (TrainingStatus.PENDING, TrainingStatus.RUNNING, TrainingStatus.PAUSED),
-        TrainingStatus.CANCELLED,
-    ),
-    "retry": ((TrainingStatus.FAILED,), TrainingStatus.PENDING),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +106,7 @@ def choose_jobs(session: Session, sweep_id: int, selection: Selection) -> list[i
         chosen = [job.id for job in find_pareto_front(session, sweep_id, results).jobs]
     else:
         measures = load_results(session, sweep_id, results).where(Target.ACCURACY).measures
-        chosen = stratified_sample(measures["job_id"], measures[Target.ACCURACY], selection)
+        chosen = stratified_sample(measures["id"], measures[Target.ACCURACY], selection)
     if not chosen:
         raise NoResultsError(
             f"No completed job of sweep {sweep_id} matches. Wait for results, or widen the filters."
@@ -126,7 +117,7 @@ def choose_jobs(session: Session, sweep_id: int, selection: Selection) -> list[i
 def _named(session: Session, sweep_id: int, selection: ByIds) -> list[int]:
     get_sweep(session, sweep_id)
     wanted = list(dict.fromkeys(selection.job_ids))
-    jobs = analysis_queries.select_jobs_by_id(session, wanted)
+    jobs = array_queries.select_jobs_by_id(session, wanted)
     for job_id in wanted:
         job = jobs.get(job_id)
         if job is None or job.sweep_id != sweep_id:
@@ -201,17 +192,19 @@ def list_trainings(
         InvalidPageTokenError: the token is damaged or comes from another listing.
     """
     get_sweep(session, sweep_id)
-    identity = ["trainings", sweep_id, status]
-    after_id = read_page_token(AfterId, identity, page_token).id if page_token is not None else 0
-    rows = training_queries.select_trainings(
-        session, sweep_id, status=status, after_id=after_id, limit=page_size + 1
+    page = read_page_by_id(
+        ["trainings", sweep_id, status],
+        page_token,
+        page_size,
+        lambda after_id, limit: training_queries.select_trainings(
+            session, sweep_id, status=status, after_id=after_id or 0, limit=limit
+        ),
     )
-    more, rows = len(rows) > page_size, rows[:page_size]
     counts = training_queries.count_trainings(session, sweep_id)
     return TrainingPage(
-        rows,
+        page.items,
         {state: counts.get(state, 0) for state in TrainingStatus},
-        make_page_token(identity, AfterId(id=rows[-1].id)) if more else None,
+        page.next_page_token,
     )
 
 
@@ -251,7 +244,7 @@ def steer_trainings(session: Session, sweep_id: int, action: str) -> int:
         SweepNotFoundError: there is no such sweep.
     """
     get_sweep(session, sweep_id)
-    sources, target = STEERING[action]
+    sources, target = TRAINING_ACTIONS[action]
     return training_queries.move_trainings(session, sweep_id, None, sources=sources, target=target)
 
 
@@ -263,13 +256,13 @@ def steer_training(session: Session, training_id: int, action: str) -> None:
         IllegalTransitionError: it cannot go there from where it is.
     """
     found, _ = get_training(session, training_id)
-    sources, target = STEERING[action]
+    sources, target = TRAINING_ACTIONS[action]
     moved = training_queries.move_trainings(
         session, found.sweep_id, training_id, sources=sources, target=target
     )
     if not moved and found.status != target:
-        allowed = ", ".join(TRAINING_TRANSITIONS[TrainingStatus(found.status)]) or "nothing"
+        allowed = [name for name, (states, _) in TRAINING_ACTIONS.items() if found.status in states]
         raise IllegalTransitionError(
-            f"Training {training_id} is {found.status}: it cannot {action}; it can become "
-            f"{allowed}."
+            f"Training {training_id} is {found.status}: it cannot {action}; "
+            f"possible actions: {', '.join(allowed) or 'none'}."
         )

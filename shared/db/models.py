@@ -22,7 +22,8 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
 from shared.db.base import Base as Base  # noqa: PLC0414 - with all tables in it
-from shared.domain.access import Scope
+from shared.domain.access import KeyScope
+from shared.domain.architecture import Architecture
 from shared.domain.status import JobStatus, SweepStatus, TrainingStatus
 
 
@@ -260,6 +261,13 @@ class Job(Base):
     environment_id: Mapped[int | None] = mapped_column(ForeignKey("environments.id"))
     finished_at: Mapped[dt.datetime | None]
 
+    @property
+    def architecture(self) -> Architecture:
+        return Architecture.of_columns(
+            self.channels, self.kernel_size, self.stride, self.dilation, self.padding,
+            self.activation,
+        )  # fmt: skip
+
 
 class Attempt(Base):
     """How one hand-out of one job ended. Rows are added and never changed."""
@@ -316,7 +324,7 @@ class ApiKey(Base):
 
     __tablename__ = "api_keys"
     __table_args__ = (
-        CheckConstraint(_one_of("scope", Scope), name="api_keys_scope"),
+        CheckConstraint(_one_of("scope", KeyScope), name="api_keys_scope"),
         CheckConstraint("octet_length(secret_hash) = 32", name="api_keys_secret_hash"),
     )
 

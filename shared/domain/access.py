@@ -1,16 +1,16 @@
-"""Who may do what: the scopes of API keys."""
+"""What an API key permits: its scope."""
 
 from enum import StrEnum
 
 
-class Scope(StrEnum):
-    """What a key is for. Each scope includes the ones before it."""
+class KeyScope(StrEnum):
+    """What a key permits. Each scope includes the ones before it."""
 
     READ = "read"  # sweeps, jobs, results, workers, metrics
-    WRITE = "write"  # creating and steering sweeps
-    ADMIN = "admin"  # making and revoking keys
+    WRITE = "write"  # creating and controlling sweeps
+    ADMIN = "admin"  # creating and revoking keys
 
-    def includes(self, needed: "Scope") -> bool:
-        """Says whether a key of this scope may do what ``needed`` is for."""
-        order = list(Scope)
+    def includes(self, needed: "KeyScope") -> bool:
+        """Says whether a key of this scope permits what needs the scope ``needed``."""
+        order = list(KeyScope)
         return order.index(self) >= order.index(needed)

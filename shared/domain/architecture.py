@@ -8,16 +8,18 @@ import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal, NamedTuple, TypeVar
+from typing import Annotated, Literal, NamedTuple, TypeVar, get_args
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
+from shared.domain.arrays import IntArray
 from shared.domain.errors import InvalidInputError
 
 Activation = Literal["relu", "gelu", "silu", "tanh", "none"]
-IntArray = NDArray[np.int64]
+ACTIVATIONS: tuple[str, ...] = get_args(Activation)
+TORCH_ACTIVATIONS: dict[str, str] = {  # names of the modules in torch.nn
+    "relu": "ReLU", "gelu": "GELU", "silu": "SiLU", "tanh": "Tanh", "none": "Identity",
+}  # fmt: skip
 IntOrArray = TypeVar("IntOrArray", int, IntArray)
 PositiveCount = Annotated[int, Field(gt=0, strict=True)]  # neither true nor "3"
 InputShape = tuple[PositiveCount, PositiveCount, PositiveCount]  # (C, H, W)
@@ -61,6 +63,20 @@ class Architecture:
     """A network: convolutions in sequence, each followed by its activation, then flattened."""
 
     layers: tuple[LayerConfig, ...]
+
+    @classmethod
+    def of_columns(
+        cls,
+        channels: Sequence[int],
+        kernel_size: Sequence[int],
+        stride: Sequence[int],
+        dilation: Sequence[int],
+        padding: Sequence[int],
+        activation: Sequence[str],
+    ) -> "Architecture":
+        """Returns the network whose layers have these settings; one entry per layer in each."""
+        columns = (channels, kernel_size, stride, dilation, padding, activation)
+        return cls(tuple(map(LayerConfig._make, zip(*columns, strict=True))))
 
     @property
     def hash(self) -> bytes:

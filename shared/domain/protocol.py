@@ -14,12 +14,12 @@ MAX_TRIALS = 1000
 MAX_IMAGE_BYTES = 64 * 2**30  # as float32
 
 
-class Scope(StrEnum):
-    """Who shares a layer's weights.
+class WeightSharing(StrEnum):
+    """Which networks share the random weights of a layer.
 
-    ``siblings``: networks that differ only in their last layer share all the others.
-    ``prefix``: networks share a layer whenever it and all layers before it are the same.
-    ``none``: nobody shares anything, as published.
+    ``siblings``: networks that differ only in their last layer share all other layers.
+    ``prefix``: networks share a layer when it and all layers before it are the same.
+    ``none``: every network has its own weights, as published.
     """
 
     SIBLINGS = "siblings"
@@ -102,7 +102,7 @@ class Timing(_Part):
 class Weights(_Part):
     """Where random weights come from: PyTorch's default initialisation under a derived seed."""
 
-    scope: Scope = Scope.SIBLINGS
+    scope: WeightSharing = WeightSharing.SIBLINGS
 
 
 class Protocol(_Part):

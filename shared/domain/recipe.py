@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -109,53 +109,3 @@ class EpochResult:
 def best_epoch(results: Sequence[EpochResult]) -> EpochResult:
     """Returns the epoch of the greatest validation accuracy, the first of several."""
     return max(results, key=lambda one: (one.validation_accuracy, -one.epoch))
-
-
-Count = Annotated[int, Field(strict=True, ge=1, le=10_000)]
-Where = Annotated[
-    dict[str, str],
-    Field(max_length=64, description='Filters as of the leaderboard, e.g. {"accuracy": "0.3.."}.'),
-]
-
-
-class _Selection(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ByIds(_Selection):
-    """These completed jobs."""
-
-    by: Literal["ids"]
-    job_ids: Annotated[
-        list[Annotated[int, Field(strict=True, ge=1, lt=2**63)]],
-        Field(min_length=1, max_length=10_000),
-    ]
-
-
-class ByRank(_Selection):
-    """The first so many of the leaderboard."""
-
-    by: Literal["rank"]
-    count: Count
-    where: Where = {}
-    sort: Annotated[str, Field(max_length=200)] = "-accuracy"
-
-
-class ByPareto(_Selection):
-    """Those that no other beats in both accuracy and throughput."""
-
-    by: Literal["pareto"]
-    where: Where = {}
-
-
-class BySample(_Selection):
-    """A random sample, stratified: so many in all, evenly over the range of probe accuracies."""
-
-    by: Literal["sample"]
-    count: Count
-    strata: Annotated[int, Field(strict=True, ge=1, le=1000)] = 10
-    seed: Annotated[int, Field(strict=True, ge=0, lt=2**63)] = 0
-    where: Where = {}
-
-
-Selection = Annotated[ByIds | ByRank | ByPareto | BySample, Field(discriminator="by")]

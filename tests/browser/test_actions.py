@@ -8,7 +8,7 @@ from playwright.sync_api import Browser, Page, expect
 from sqlalchemy.orm import Session
 
 from services.access.keys import create_key
-from shared.domain.access import Scope
+from shared.domain.access import KeyScope
 from shared.domain.measurements import JobOutcome, Reason
 from shared.domain.status import JobStatus
 from shared.settings import Settings
@@ -151,7 +151,7 @@ def test_a_key_is_asked_for_once_and_kept_for_the_tab(
     browser: Browser, migrated: Settings, sessions: SessionFactory
 ) -> None:
     with sessions.begin() as session:
-        key, _ = create_key(session, "page", Scope.WRITE)
+        key, _ = create_key(session, "page", KeyScope.WRITE)
     guarded = migrated.model_copy(update={"api_keys": "required"})
     with serving(guarded) as url, opened(browser, expected=("status of 401",)) as page:
         page.goto(f"{url}/#/sweeps")

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from shared.domain.protocol import Gates, Scope, Timing, Weights
+from shared.domain.protocol import Gates, Timing, Weights, WeightSharing
 from shared.domain.status import JobStatus
 from tests.engine.networks import digits, digits_protocol, evaluate, mixed_group, right_answers
 from worker.engine.evaluate import evaluate_group
@@ -14,8 +14,8 @@ pytestmark = [
 ]
 
 
-@pytest.mark.parametrize("scope", list(Scope))
-def test_cuda_answers_as_the_cpu_does(scope: Scope) -> None:
+@pytest.mark.parametrize("scope", list(WeightSharing))
+def test_cuda_answers_as_the_cpu_does(scope: WeightSharing) -> None:
     """But for at most 0.5 % of images: the same draws, another order of sums."""
     protocol = digits_protocol(weights=Weights(scope=scope))
     group = mixed_group()

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from shared.domain.architecture import Architecture, LayerConfig
-from shared.domain.protocol import Protocol, Scope, Weights
+from shared.domain.protocol import Protocol, Weights, WeightSharing
 from shared.domain.space import random_cnn_2025
 from tests.engine.networks import digits, digits_protocol, evaluate, layer, right_answers
 from worker.engine.layers import build_network, draw_layer, layer_seed, layer_seeds, network_shapes
@@ -35,29 +35,29 @@ def test_draws_leave_the_global_generator_alone() -> None:
     assert torch.equal(state, torch.get_rng_state())
 
 
-def seeds(scope: Scope, *layers: LayerConfig, trial: int = 0, seed: int = 0) -> list[int]:
+def seeds(scope: WeightSharing, *layers: LayerConfig, trial: int = 0, seed: int = 0) -> list[int]:
     return [layer_seed(seed, trial, scope, layers, index) for index in range(len(layers))]
 
 
 def test_prefix_shares_a_layer_whenever_all_before_it_are_the_same() -> None:
-    assert seeds(Scope.PREFIX, A, B, C)[:2] == seeds(Scope.PREFIX, A, B, D)[:2]
-    assert seeds(Scope.PREFIX, A, B, C)[:1] == seeds(Scope.PREFIX, A, C, D)[:1]
-    assert seeds(Scope.PREFIX, A, B)[1] != seeds(Scope.PREFIX, B, B)[1]
+    assert seeds(WeightSharing.PREFIX, A, B, C)[:2] == seeds(WeightSharing.PREFIX, A, B, D)[:2]
+    assert seeds(WeightSharing.PREFIX, A, B, C)[:1] == seeds(WeightSharing.PREFIX, A, C, D)[:1]
+    assert seeds(WeightSharing.PREFIX, A, B)[1] != seeds(WeightSharing.PREFIX, B, B)[1]
 
 
 def test_siblings_share_all_but_the_last_layer_and_nobody_else_shares() -> None:
-    first, second = seeds(Scope.SIBLINGS, A, B, C), seeds(Scope.SIBLINGS, A, B, D)
+    first, second = seeds(WeightSharing.SIBLINGS, A, B, C), seeds(WeightSharing.SIBLINGS, A, B, D)
     assert first[:2] == second[:2]
     assert first[2] != second[2]
-    assert not set(first) & set(seeds(Scope.SIBLINGS, A, C, C))
+    assert not set(first) & set(seeds(WeightSharing.SIBLINGS, A, C, C))
 
 
 def test_without_sharing_every_architecture_draws_alone() -> None:
-    assert not set(seeds(Scope.NONE, A, B, C)) & set(seeds(Scope.NONE, A, B, D))
+    assert not set(seeds(WeightSharing.NONE, A, B, C)) & set(seeds(WeightSharing.NONE, A, B, D))
 
 
-@pytest.mark.parametrize("scope", list(Scope))
-def test_trials_seeds_and_positions_draw_anew(scope: Scope) -> None:
+@pytest.mark.parametrize("scope", list(WeightSharing))
+def test_trials_seeds_and_positions_draw_anew(scope: WeightSharing) -> None:
     drawn = [*seeds(scope, A, A, A), *seeds(scope, A, A, A, trial=1)]
     drawn += seeds(scope, A, A, A, seed=1)
     assert len(set(drawn)) == 9
@@ -65,8 +65,8 @@ def test_trials_seeds_and_positions_draw_anew(scope: Scope) -> None:
 
 
 def test_seeds_never_change() -> None:
-    assert seeds(Scope.SIBLINGS, A, B, C, trial=3, seed=7) == SIBLING_SEEDS
-    assert seeds(Scope.PREFIX, A, B, C, trial=3, seed=7) == PREFIX_SEEDS
+    assert seeds(WeightSharing.SIBLINGS, A, B, C, trial=3, seed=7) == SIBLING_SEEDS
+    assert seeds(WeightSharing.PREFIX, A, B, C, trial=3, seed=7) == PREFIX_SEEDS
 
 
 def test_shapes_are_those_of_the_space_for_a_sample_of_the_published_one() -> None:
@@ -78,9 +78,9 @@ def test_shapes_are_those_of_the_space_for_a_sample_of_the_published_one() -> No
         assert shapes == (ours if len(ours) == 3 else None)
 
 
-@pytest.mark.parametrize("scope", list(Scope))
+@pytest.mark.parametrize("scope", list(WeightSharing))
 def test_a_network_rebuilt_from_its_saved_weights_gives_the_trials_answers(
-    scope: Scope, tmp_path: Path
+    scope: WeightSharing, tmp_path: Path
 ) -> None:
     protocol = digits_protocol(weights=Weights(scope=scope))
     group = [Architecture((A, B, C)), Architecture((A, B, layer(4, 3, 2, 1, 1, "gelu")))]

@@ -15,11 +15,11 @@ from torch import Tensor
 from shared.domain.architecture import Architecture
 from shared.domain.errors import DevicePoisonedError
 from shared.domain.measurements import JobOutcome
-from shared.domain.protocol import Gates, Protocol, Scope, Timing, Weights
+from shared.domain.protocol import Gates, Protocol, Timing, Weights, WeightSharing
 from shared.domain.recipe import Recipe
 from tests.engine.networks import digits, digits_protocol, evaluate, layer, mixed_group
 from tests.engine.simulated_cuda import CUDA_0, CUDA_1, Recorder, simulated_cuda
-from worker.engine.data.datasets import TrainingImages
+from worker.engine.data.datasets import Dataset
 from worker.engine.data.on_device import IMAGES
 from worker.engine.evaluate import MIN_MEMORY_BUDGET_BYTES, evaluate_group, predict_trial
 from worker.engine.layers import network_shapes
@@ -55,8 +55,10 @@ def evaluate_on(
 
 
 @pytest.mark.parametrize("budget", [AMPLE, 2 * MIB, MIB])
-@pytest.mark.parametrize("scope", list(Scope))
-def test_answers_equal_the_cpus_and_no_operation_mixes_devices(scope: Scope, budget: int) -> None:
+@pytest.mark.parametrize("scope", list(WeightSharing))
+def test_answers_equal_the_cpus_and_no_operation_mixes_devices(
+    scope: WeightSharing, budget: int
+) -> None:
     protocol = digits_protocol(weights=Weights(scope=scope))
     expected = answers(evaluate(mixed_group(), protocol))
     with simulated_cuda() as recorder:
@@ -65,8 +67,8 @@ def test_answers_equal_the_cpus_and_no_operation_mixes_devices(scope: Scope, bud
     assert not recorder.mixed
 
 
-@pytest.mark.parametrize("scope", list(Scope))
-def test_a_trial_of_a_group_waits_for_the_device_at_most_twice(scope: Scope) -> None:
+@pytest.mark.parametrize("scope", list(WeightSharing))
+def test_a_trial_of_a_group_waits_for_the_device_at_most_twice(scope: WeightSharing) -> None:
     protocol = digits_protocol(weights=Weights(scope=scope))
     dataset, group = digits(protocol), mixed_group()
     with simulated_cuda() as recorder:
@@ -76,8 +78,8 @@ def test_a_trial_of_a_group_waits_for_the_device_at_most_twice(scope: Scope) -> 
     assert 0 < recorder.waits.total() <= WAITS_PER_TRIAL * 3, recorder.waits
 
 
-@pytest.mark.parametrize("scope", list(Scope))
-def test_a_network_of_a_mixed_group_takes_at_most_25_launches(scope: Scope) -> None:
+@pytest.mark.parametrize("scope", list(WeightSharing))
+def test_a_network_of_a_mixed_group_takes_at_most_25_launches(scope: WeightSharing) -> None:
     protocol = digits_protocol(weights=Weights(scope=scope))
     with simulated_cuda() as recorder:
         predict_trial(mixed_group(), 0, digits(protocol), protocol, CUDA_0)
@@ -148,9 +150,7 @@ def epoch_images(training: Training) -> list[Tensor]:
 
 
 def test_training_batches_are_bit_equal_to_the_cpus() -> None:
-    images = TrainingImages(
-        "noise", *noise_images(80), *noise_images(40), classes=4, content_hash=""
-    )
+    images = Dataset("noise", *noise_images(80), *noise_images(40), classes=4, content_hash="")
     architecture, recipe = Architecture((layer(),)), Recipe(epochs=1, seed=3)
     expected = epoch_images(Training(architecture, recipe, images, torch.device("cpu")))
     with simulated_cuda() as recorder:
@@ -162,9 +162,7 @@ def test_training_batches_are_bit_equal_to_the_cpus() -> None:
 
 
 def test_a_training_on_a_gpu_hands_over_its_state_on_the_cpu() -> None:
-    images = TrainingImages(
-        "noise", *noise_images(40), *noise_images(20), classes=4, content_hash=""
-    )
+    images = Dataset("noise", *noise_images(40), *noise_images(20), classes=4, content_hash="")
     with simulated_cuda():
         training = Training(Architecture((layer(),)), Recipe(epochs=1), images, CUDA_0)
         tensors = list(training.state()["network"].values())
@@ -178,9 +176,7 @@ def test_an_error_of_the_device_while_a_state_is_taken_is_an_engine_error(
     def fail(_: Tensor) -> Tensor:
         raise RuntimeError("CUDA error: device-side assert triggered")
 
-    images = TrainingImages(
-        "noise", *noise_images(40), *noise_images(20), classes=4, content_hash=""
-    )
+    images = Dataset("noise", *noise_images(40), *noise_images(20), classes=4, content_hash="")
     with simulated_cuda():
         training = Training(Architecture((layer(),)), Recipe(epochs=1), images, CUDA_0)
         monkeypatch.setattr(Tensor, "cpu", fail)

@@ -15,7 +15,8 @@ from services.leasing.training_leases import (
 )
 from services.trainings.trainings import create_trainings
 from shared.domain.measurements import TrialResult
-from shared.domain.recipe import ByRank, EpochResult, Recipe
+from shared.domain.recipe import EpochResult, Recipe
+from shared.domain.selection import ByRank
 from tests.integration.scenario import (
     GROUPS,
     add_sweep,

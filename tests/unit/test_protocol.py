@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from shared.domain.protocol import PROTOCOL_PRESETS, Order, Protocol, Scope
+from shared.domain.protocol import PROTOCOL_PRESETS, Order, Protocol, WeightSharing
 from shared.domain.space import SPACE_PRESETS
 
 
@@ -37,7 +37,7 @@ def test_every_preset_has_a_space_and_a_protocol() -> None:
 def test_defaults_give_informative_early_results_and_paired_siblings() -> None:
     protocol = Protocol(dataset="digits")
     assert protocol.order is Order.RANDOM
-    assert protocol.weights.scope is Scope.SIBLINGS
+    assert protocol.weights.scope is WeightSharing.SIBLINGS
 
 
 @pytest.mark.parametrize("preset", PROTOCOL_PRESETS)

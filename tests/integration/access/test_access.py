@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from api import routes
 from convsweep import ApiError, Client
 from services.access.keys import create_key
-from shared.domain.access import Scope
+from shared.domain.access import KeyScope
 from shared.settings import Settings
 from tests.conftest import serving
 from tests.integration.api.test_api import SMALL, assert_problem
@@ -42,7 +42,7 @@ def api(locked_url: str, session: Session) -> Iterator[httpx.Client]:
         yield client
 
 
-def make_key(session: Session, scope: Scope, **options: Any) -> str:
+def make_key(session: Session, scope: KeyScope, **options: Any) -> str:
     key, _ = create_key(session, f"for {scope}", scope, **options)
     session.commit()
     return key
@@ -92,7 +92,7 @@ def test_a_path_that_leads_nowhere_is_closed_too(path: str, api: httpx.Client) -
 
 
 def test_a_read_key_reads_and_changes_nothing(api: httpx.Client, session: Session) -> None:
-    key = bearer(make_key(session, Scope.READ))
+    key = bearer(make_key(session, KeyScope.READ))
     sweep_id = add_sweep(session)
     for method, path, _ in operations(api):
         if (method, path) in OPEN:
@@ -113,7 +113,7 @@ def test_a_read_key_reads_and_changes_nothing(api: httpx.Client, session: Sessio
 def test_a_write_key_starts_and_steers_sweeps_but_makes_no_keys(
     api: httpx.Client, session: Session
 ) -> None:
-    key = bearer(make_key(session, Scope.WRITE))
+    key = bearer(make_key(session, KeyScope.WRITE))
     sweep = api.post("/v1/sweeps", json=SMALL, headers=key)
     assert sweep.status_code == 201
     paused = api.post(f"/v1/sweeps/{sweep.json()['id']}/pause", headers=key)
@@ -124,7 +124,7 @@ def test_a_write_key_starts_and_steers_sweeps_but_makes_no_keys(
 
 
 def test_an_admin_makes_lists_and_revokes_keys(api: httpx.Client, session: Session) -> None:
-    admin = bearer(make_key(session, Scope.ADMIN))
+    admin = bearer(make_key(session, KeyScope.ADMIN))
     made = api.post("/v1/keys", json={"name": "plots", "scope": "read"}, headers=admin)
     assert made.status_code == 201
     assert made.headers["cache-control"] == "no-store"
@@ -160,13 +160,13 @@ def test_an_admin_makes_lists_and_revokes_keys(api: httpx.Client, session: Sessi
 def test_a_key_without_a_scope_or_with_fields_of_its_own_is_refused_by_name(
     wanted: dict[str, Any], field: str, api: httpx.Client, session: Session
 ) -> None:
-    admin = bearer(make_key(session, Scope.ADMIN))
+    admin = bearer(make_key(session, KeyScope.ADMIN))
     body = assert_problem(api.post("/v1/keys", json=wanted, headers=admin), 422, "invalid_input")
     assert [error["field"] for error in body["errors"]] == [field]
 
 
 def test_an_expired_key_is_refused(api: httpx.Client, session: Session) -> None:
-    key = make_key(session, Scope.READ, lifetime_days=30)
+    key = make_key(session, KeyScope.READ, lifetime_days=30)
     assert api.get("/v1/sweeps", headers=bearer(key)).status_code == 200
     session.execute(text("UPDATE api_keys SET expires_at = clock_timestamp()"))
     session.commit()
@@ -174,7 +174,7 @@ def test_an_expired_key_is_refused(api: httpx.Client, session: Session) -> None:
 
 
 def test_a_wrong_secret_is_told_nothing_about_a_key(api: httpx.Client, session: Session) -> None:
-    key = make_key(session, Scope.READ)
+    key = make_key(session, KeyScope.READ)
     session.execute(text("UPDATE api_keys SET revoked_at = now()"))
     session.commit()
     wrong = key[:-1] + ("A" if key[-1] != "A" else "B")
@@ -186,12 +186,12 @@ def test_a_wrong_secret_is_told_nothing_about_a_key(api: httpx.Client, session: 
 
 @pytest.mark.parametrize("scheme", ["Basic", "Token", "", "Bearer:"])
 def test_another_scheme_is_no_bearer_key(scheme: str, api: httpx.Client, session: Session) -> None:
-    headers = {"Authorization": f"{scheme} {make_key(session, Scope.READ)}".strip()}
+    headers = {"Authorization": f"{scheme} {make_key(session, KeyScope.READ)}".strip()}
     assert_problem(api.get("/v1/sweeps", headers=headers), 401, "key_invalid")
 
 
 def test_two_keys_at_once_are_none(api: httpx.Client, session: Session) -> None:
-    key = f"Bearer {make_key(session, Scope.READ)}"
+    key = f"Bearer {make_key(session, KeyScope.READ)}"
     both = [("Authorization", key), ("Authorization", key)]
     assert_problem(api.get("/v1/sweeps", headers=both), 401, "key_invalid")
 
@@ -213,7 +213,7 @@ def test_no_authorization_header_is_a_server_error(header: str, locked_url: str)
 
 
 def test_of_a_key_nothing_but_its_hash_is_kept(session: Session) -> None:
-    key = make_key(session, Scope.READ)
+    key = make_key(session, KeyScope.READ)
     row = session.execute(text("SELECT * FROM api_keys")).mappings().one()
     secret = key.split("_", 2)[2]
     assert len(secret) == 43  # 256 bits in base64
@@ -228,7 +228,7 @@ def test_keys_are_found_by_their_prefix_through_an_index(session: Session) -> No
 
 
 def test_the_last_use_is_noted_at_most_once_a_minute(api: httpx.Client, session: Session) -> None:
-    key = bearer(make_key(session, Scope.READ))
+    key = bearer(make_key(session, KeyScope.READ))
     used = text("SELECT last_used_at, xmin::text FROM api_keys")
     api.get("/v1/sweeps", headers=key)
     first = session.execute(used).one()
@@ -243,7 +243,7 @@ def test_the_last_use_is_noted_at_most_once_a_minute(api: httpx.Client, session:
 
 
 def test_the_client_carries_its_key(locked_url: str, session: Session) -> None:
-    with Client(locked_url, make_key(session, Scope.READ)) as client:
+    with Client(locked_url, make_key(session, KeyScope.READ)) as client:
         assert client.list_sweeps() == []
         with pytest.raises(ApiError) as refused:
             client.create_sweep(SMALL)
@@ -253,7 +253,7 @@ def test_the_client_carries_its_key(locked_url: str, session: Session) -> None:
 def test_with_keys_the_api_answers_to_any_name_so_that_a_proxy_may_stand_before_it(
     api: httpx.Client, session: Session
 ) -> None:
-    headers = bearer(make_key(session, Scope.READ)) | {"Host": "sweeps.example.org"}
+    headers = bearer(make_key(session, KeyScope.READ)) | {"Host": "sweeps.example.org"}
     assert api.get("/v1/sweeps", headers=headers).status_code == 200
 
 

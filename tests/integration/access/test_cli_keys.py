@@ -10,7 +10,7 @@ from typer.testing import CliRunner, Result
 
 from cli.main import app
 from services.access.keys import create_key
-from shared.domain.access import Scope
+from shared.domain.access import KeyScope
 from shared.domain.errors import InvalidInputError, UnavailableError
 from shared.settings import Settings, get_settings
 from tests.conftest import free_port, serving
@@ -56,7 +56,7 @@ def test_the_first_key_is_made_before_there_is_any_and_works(
 def test_a_key_in_a_file_works_too(
     url: str, session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    key, _ = create_key(session, "file", Scope.READ)
+    key, _ = create_key(session, "file", KeyScope.READ)
     session.commit()
     (tmp_path / "key").write_text(key + "\n")
     monkeypatch.setenv("CONVSWEEP_API_KEY_FILE", str(tmp_path / "key"))

@@ -10,7 +10,9 @@ import pytest
 from pydantic import BaseModel
 from sqlalchemy.orm import Session
 
-from api.schemas import results
+from api.schemas.leaderboard import LeaderboardOut, LeaderOut
+from api.schemas.sweeps import PreviewOut, SweepOut
+from api.schemas.workers import WorkerOut
 from convsweep import (
     ApiError,
     ApiUnreachableError,
@@ -37,11 +39,11 @@ def client(api_url: str, session: Session) -> Iterator[Client]:
 
 
 ANSWERS: dict[type, type[BaseModel]] = {
-    LeaderboardPage: results.LeaderboardOut,
-    Preview: results.PreviewOut,
-    RankedNetwork: results.LeaderOut,
-    Sweep: results.SweepOut,
-    WorkerState: results.WorkerOut,
+    LeaderboardPage: LeaderboardOut,
+    Preview: PreviewOut,
+    RankedNetwork: LeaderOut,
+    Sweep: SweepOut,
+    WorkerState: WorkerOut,
 }
 
 
@@ -108,7 +110,7 @@ def test_a_download_that_fails_leaves_the_old_file_and_nothing_else(
     assert file.read_text() == "old"
     client.download(export, file)
     assert [path.name for path in tmp_path.iterdir()] == ["results.csv"]
-    assert file.read_text().startswith("job_id,")
+    assert file.read_text().startswith("id,")
 
 
 def test_an_address_without_an_api_is_named_in_the_error() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from sqlalchemy.orm import Session
 
 from tests.integration.listings import Reference, add_results
@@ -92,10 +93,13 @@ def test_the_client_reads_a_leaderboard_from_an_empty_environment(
     }  # fmt: skip
 
 
-def test_application_and_client_have_one_version() -> None:
+def test_application_client_and_citation_have_one_version() -> None:
     application, client = (
         tomllib.loads((folder / "pyproject.toml").read_text())["project"]
         for folder in (ROOT, ROOT / "client")
     )
     assert client["version"] == application["version"]
     assert f"convsweep-client=={client['version']}" in application["dependencies"]
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["version"] == application["version"]
+    assert citation["license"] == application["license"] == client["license"]

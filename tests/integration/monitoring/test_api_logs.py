@@ -13,7 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 from structlog.testing import capture_logs
 
-from shared.domain.access import Scope
+from shared.domain.access import KeyScope
 from shared.settings import Settings
 from tests.conftest import serving
 from tests.integration.access.test_access import LOCKED, bearer, make_key
@@ -55,7 +55,7 @@ def capture() -> Iterator[list[Any]]:
 def test_a_request_is_logged_with_its_route_its_ids_and_never_its_key(
     api: httpx.Client, session: Session
 ) -> None:
-    key, sweep_id = make_key(session, Scope.WRITE), add_sweep(session)
+    key, sweep_id = make_key(session, KeyScope.WRITE), add_sweep(session)
     with capture() as lines:
         answer = api.post(f"/v1/sweeps/{sweep_id}/pause", headers=bearer(key))
     line = logged(lines)
@@ -76,7 +76,7 @@ def test_a_request_is_logged_with_its_route_its_ids_and_never_its_key(
 def test_the_log_says_who_created_which_sweep_and_which_key(
     api: httpx.Client, session: Session
 ) -> None:
-    key = make_key(session, Scope.ADMIN)
+    key = make_key(session, KeyScope.ADMIN)
     with capture() as lines:
         sweep = api.post("/v1/sweeps", json={"preset": "quick"}, headers=bearer(key)).json()
         wanted = {"name": "new", "scope": "read"}
@@ -105,7 +105,7 @@ def test_any_other_request_id_is_replaced(given: str, api: httpx.Client) -> None
 def test_a_failure_of_our_own_shows_an_id_and_no_insides(
     api: httpx.Client, session: Session
 ) -> None:
-    key, sweep_id = make_key(session, Scope.READ), add_sweep(session)
+    key, sweep_id = make_key(session, KeyScope.READ), add_sweep(session)
     session.execute(text('UPDATE sweeps SET protocol = \'{"trials": "a secret"}\''))
     session.commit()
     with capture() as lines:
@@ -122,7 +122,7 @@ def test_a_failure_of_our_own_shows_an_id_and_no_insides(
 def test_a_log_line_of_a_request_carries_the_ids_of_its_path(
     api: httpx.Client, session: Session
 ) -> None:
-    key = bearer(make_key(session, Scope.READ))
+    key = bearer(make_key(session, KeyScope.READ))
     session.execute(text("ALTER TABLE trials RENAME TO trials_away"))
     session.commit()
     try:
@@ -140,7 +140,7 @@ def test_a_log_line_of_a_request_carries_the_ids_of_its_path(
 def test_only_the_pages_of_the_list_may_read_and_change_from_elsewhere(
     api: httpx.Client, session: Session
 ) -> None:
-    key = bearer(make_key(session, Scope.WRITE))
+    key = bearer(make_key(session, KeyScope.WRITE))
     asked = {
         "Access-Control-Request-Method": "POST",
         "Access-Control-Request-Headers": "authorization,content-type",

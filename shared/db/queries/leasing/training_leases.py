@@ -18,18 +18,31 @@ _EPOCH_COLUMNS = (
 
 
 def mark_trainings_hinted(session: Session, *, limit: int, resend_s: float) -> list[int]:
-    """Returns up to ``limit`` trainings that want a hint, oldest first, and notes they get one."""
+    """Returns up to ``limit`` trainings that need a hint, and records that they get one.
+
+    Trainings that never had a hint come first, then those whose last hint is the oldest, so that
+    trainings that no worker can serve do not keep others waiting.
+    """
     statement = sql("""
         WITH chosen AS (
             SELECT id FROM trainings
             WHERE status = 'pending' AND (hinted_at IS NULL
                 OR hinted_at < clock_timestamp() - make_interval(secs => :resend_s))
-            ORDER BY id LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED
+            ORDER BY hinted_at NULLS FIRST, id LIMIT :limit
+            FOR NO KEY UPDATE SKIP LOCKED
         )
         UPDATE trainings SET hinted_at = clock_timestamp()
         FROM chosen WHERE trainings.id = chosen.id RETURNING trainings.id
     """)
     return sorted(session.execute(statement, {"limit": limit, "resend_s": resend_s}).scalars())
+
+
+def defer_training_hint(session: Session, training_id: int) -> None:
+    """Starts the wait for a pending training's next hint anew."""
+    statement = sql("""
+        UPDATE trainings SET hinted_at = clock_timestamp() WHERE id = :id AND status = 'pending'
+    """)
+    session.execute(statement, {"id": training_id})
 
 
 def find_training_terms(session: Session, training_id: int) -> Row[Any] | None:

@@ -1,0 +1,166 @@
+"""What goes in and out about sweeps."""
+
+import datetime as dt
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from api.schemas.paging import NEXT_PAGE
+from services.sweeps.sweeps import Preview, SweepState
+from shared.domain.measurements import Reason
+from shared.domain.protocol import MAX_TRIALS, PROTOCOL_PRESETS, Protocol
+from shared.domain.space import MAX_ARCHITECTURES, SPACE_PRESETS, SearchSpace
+from shared.domain.status import JobStatus, SweepStatus
+
+
+def _known_preset(name: str) -> str:
+    if name not in SPACE_PRESETS:
+        raise ValueError(f"there is no {name!r}; known are {', '.join(SPACE_PRESETS)}")
+    return name
+
+
+Preset = Annotated[
+    str, AfterValidator(_known_preset), Field(json_schema_extra={"enum": list(SPACE_PRESETS)})
+]
+SweepName = Annotated[
+    str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")  # one line of text
+]
+
+
+class SweepIn(BaseModel):
+    """A sweep to preview or create: a preset, or a space and a protocol, or a preset with changes.
+
+    ``protocol`` beside a preset may name single fields; the rest stays as in the preset.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {"preset": "quick"},
+                {"preset": "random-cnn-2025", "protocol": {"dataset": "cifar10", "trials": 1}},
+            ]
+        },
+    )
+
+    name: SweepName | None = None
+    preset: Preset | None = None
+    space: SearchSpace | None = None
+    protocol: dict[str, Any] | None = None
+
+    @model_validator(mode="after")
+    def _complete(self) -> "SweepIn":
+        if self.preset is None and (self.space is None or self.protocol is None):
+            raise ValueError("preset: name one, or give both space and protocol")
+        return self
+
+    def resolved_space(self) -> SearchSpace:
+        """Returns the space that is asked for."""
+        return self.space or SPACE_PRESETS[self.preset or "quick"]()
+
+    def resolved_protocol(self) -> Protocol:
+        """Returns the protocol that is asked for.
+
+        Raises:
+            pydantic.ValidationError: a field of it does not fit.
+        """
+        changes = self.protocol or {}
+        if self.preset is None:
+            return Protocol.model_validate(changes)
+        preset = PROTOCOL_PRESETS[self.preset]().model_dump(mode="json")
+        return Protocol.model_validate(_merged(preset, changes))
+
+
+def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for name, value in changes.items():
+        inner = merged.get(name)
+        both = isinstance(inner, dict) and isinstance(value, dict)
+        merged[name] = _merged(inner, value) if both else value  # type: ignore[arg-type]
+    return merged
+
+
+class PresetSweep(BaseModel):
+    space: SearchSpace
+    protocol: Protocol
+
+
+class PresetOut(BaseModel):
+    about: str = Field(description="What it is for, in a sentence.")
+    sweep: PresetSweep = Field(description="A body for `POST /v1/sweeps`, to be changed at will.")
+
+    @classmethod
+    def named(cls, name: str) -> "PresetOut":
+        space, protocol = SPACE_PRESETS[name](), PROTOCOL_PRESETS[name]()
+        about = f"{len(space):,} architectures on {protocol.dataset}, {protocol.trials} trials each"
+        return cls(about=about, sweep=PresetSweep(space=space, protocol=protocol))
+
+
+class ExtensionIn(BaseModel):
+    """More trials for a sweep: in all, not in addition."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"trials": 10, "top": 50}, {"trials": 4}]}
+    )
+
+    trials: Annotated[
+        int, Field(strict=True, ge=1, le=MAX_TRIALS, description="Trials per job, in all.")
+    ]
+    top: Annotated[int, Field(strict=True, ge=1, le=MAX_ARCHITECTURES)] | None = Field(
+        default=None, description="Only the most accurate so many; all when left out."
+    )
+
+
+class PreviewOut(BaseModel):
+    total: int
+    valid: int
+    invalid: dict[Reason, int]
+    groups: int
+    flops: int = Field(description="One image through every valid network.")
+    flops_per_trial: int = Field(description="All images of the protocol through each of them.")
+
+    @classmethod
+    def of(cls, preview: Preview) -> "PreviewOut":
+        return cls.model_validate(preview, from_attributes=True)
+
+
+class SweepOut(BaseModel):
+    id: int
+    name: str
+    status: SweepStatus
+    total: int
+    counts: dict[JobStatus, int] = Field(description="Jobs by state; they add up to total.")
+    finished: int
+    jobs_per_s: float | None = Field(description="Over the latest leases; null when unknown.")
+    eta_s: float | None
+    created_at: dt.datetime
+    completed_at: dt.datetime | None
+    dataset_hash: str | None = Field(
+        description="Content of the images that every trial uses; null before the first result."
+    )
+    space: SearchSpace
+    protocol: Protocol
+
+    @classmethod
+    def of(cls, state: SweepState) -> "SweepOut":
+        counts, sweep = state.counts, state.sweep
+        return cls(
+            id=sweep.id,
+            name=sweep.name,
+            status=SweepStatus(sweep.status),
+            total=sweep.total,
+            counts=counts,
+            finished=sweep.total - counts[JobStatus.PENDING] - counts[JobStatus.RUNNING],
+            jobs_per_s=state.jobs_per_s,
+            eta_s=state.eta_s,
+            created_at=sweep.created_at,
+            completed_at=sweep.completed_at,
+            dataset_hash=sweep.dataset_hash,
+            space=SearchSpace.model_validate(sweep.space),
+            protocol=Protocol.model_validate(sweep.protocol),
+        )
+
+
+class SweepPageOut(BaseModel):
+    sweeps: list[SweepOut]
+    next_page_token: str | None = NEXT_PAGE

@@ -1,0 +1,152 @@
+"""The results of a sweep as a table of numpy columns: the input of analyses and plots."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from sqlalchemy.orm import Session
+
+from services.analysis.statistics.factorial import Factor
+from services.leaderboard.device_choice import choose_devices
+from services.leaderboard.filters import Filters
+from services.sweeps.sweeps import get_sweep
+from shared.db.models import Sweep
+from shared.db.queries.analysis import arrays as array_queries
+from shared.db.queries.leaderboard.leaders import select_fitness_scale
+from shared.domain.architecture import ACTIVATIONS
+from shared.domain.arrays import FloatArray
+from shared.domain.choices import Target
+from shared.domain.errors import NoResultsError
+from shared.domain.ranking import FITNESS_WEIGHT
+from shared.domain.space import Parameter, SearchSpace
+from shared.domain.status import JobStatus
+
+Level = int | str | None  # of a parameter; None where a network is too shallow to have the layer
+_MEASURES = ("id", "ratio", *Target)
+
+
+@dataclass(frozen=True, slots=True)
+class ResultSelection:
+    """The results that an analysis uses: those that pass the filters.
+
+    Without a filter on the status these are completed networks, and without a filter on the device
+    those of the device model with the most completed jobs.
+    """
+
+    filters: Filters
+    fitness_weight: float = FITNESS_WEIGHT
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """The part of a space that an analysis uses; ``used`` and ``missing`` add up to ``total``.
+
+    ``missing`` counts architectures by job state. Under ``left_out`` it counts those that have the
+    right state but do not pass the filters, were measured on another device or lack the value.
+    """
+
+    total: int
+    used: int
+    missing: dict[str, int]
+    device: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Results:
+    """Columns over the networks of a sweep that have results, in the order of the space.
+
+    ``measures`` and ``parameters`` hold one array (n,) per name; NaN where a network has no value.
+    """
+
+    sweep: Sweep
+    space: SearchSpace
+    counts: dict[JobStatus, int]
+    statuses: tuple[str, ...]  # of the jobs that the filters let in
+    device: tuple[str, ...]
+    measures: dict[str, FloatArray]
+    parameters: dict[Parameter, FloatArray]
+
+    def __len__(self) -> int:
+        return len(self.measures["id"])
+
+    def where(self, *names: str) -> "Results":
+        """Returns the networks that have a value in each of the columns ``names``.
+
+        Raises:
+            NoResultsError: fewer than two networks have all of them.
+        """
+        rows = np.all([np.isfinite(self.measures[name]) for name in names], axis=0)
+        if rows.sum() < 2:
+            raise NoResultsError(
+                f"Sweep {self.sweep.id} has {rows.sum()} such results with {' and '.join(names)}; "
+                "at least two are needed. Wait for more, or widen the filters."
+            )
+        measures = {name: values[rows] for name, values in self.measures.items()}
+        parameters = {name: values[rows] for name, values in self.parameters.items()}
+        return replace(self, measures=measures, parameters=parameters)
+
+    def levels(self, parameter: Parameter) -> list[Level]:
+        """Returns the choices of the space for a parameter, in order."""
+        choices = getattr(self.space.layers[parameter.layer], parameter.field)
+        levels: list[Level] = sorted(choices, key=ACTIVATIONS.index if _named(parameter) else None)
+        shallow = any(block.depth <= parameter.layer for block in self.space.blocks)
+        return [*levels, None] if shallow else levels
+
+    def factor(self, parameter: Parameter) -> Factor:
+        """Returns the index of each network's level among the ``levels`` of a parameter."""
+        levels = [level for level in self.levels(parameter) if level is not None]
+        numbers = [
+            ACTIVATIONS.index(level) if isinstance(level, str) else level for level in levels
+        ]
+        codes = np.searchsorted(numbers, self.parameters[parameter])  # NaN comes after all numbers
+        return Factor(codes, len(self.levels(parameter)))
+
+    @property
+    def coverage(self) -> Coverage:
+        """The part of the space that these results cover."""
+        missing = {
+            status.value: count
+            for status, count in self.counts.items()
+            if count and status not in self.statuses
+        }
+        without = self.sweep.total - len(self) - sum(missing.values())
+        if without > 0:
+            missing["left_out"] = without
+        return Coverage(self.sweep.total, len(self), missing, self.device)
+
+
+def _named(parameter: Parameter) -> bool:
+    return parameter.field == "activation"
+
+
+def load_results(session: Session, sweep_id: int, selection: ResultSelection) -> Results:
+    """Returns the results that pass ``selection``.
+
+    Raises:
+        SweepNotFoundError: there is no such sweep.
+        InvalidInputError: nothing was measured on a device of the filters.
+    """
+    state = get_sweep(session, sweep_id)
+    space = SearchSpace.model_validate(state.sweep.space)
+    filters = selection.filters.or_status(JobStatus.COMPLETED)
+    choice = choose_devices(session, sweep_id, filters.device)
+    scale = select_fitness_scale(
+        session, sweep_id, choice.environment_ids, selection.fitness_weight
+    )
+    parameters = space.varied_parameters
+    measures, levels = array_queries.select_columns(
+        session, sweep_id, _MEASURES, parameters, conditions=filters.conditions, scale=scale
+    )
+    return Results(
+        sweep=state.sweep,
+        space=space,
+        counts=state.counts,
+        statuses=_statuses(filters),
+        device=choice.device,
+        measures=dict(zip(_MEASURES, measures, strict=True)),
+        parameters=dict(zip(parameters, levels, strict=True)),
+    )
+
+
+def _statuses(filters: Filters) -> tuple[str, ...]:
+    named = (c.values for c in filters.conditions if c.field == "status")
+    return tuple(str(value) for values in named for value in values)
