@@ -12,8 +12,10 @@ from fastapi import Depends, Header, Path, Query, Request
 from sqlalchemy.orm import Session, sessionmaker
 
 from services.leaderboard.filters import Filters, parse_filters
-from services.leaderboard.page_tokens import MAX_ID, MAX_TOKEN_CHARACTERS
+from services.leaderboard.page_tokens import MAX_TOKEN_CHARACTERS
+from shared.domain.actions import Action
 from shared.domain.errors import InvalidInputError
+from shared.domain.ids import MAX_ID
 from shared.domain.ranking import MAX_FITNESS_WEIGHT
 
 MAX_PAGE_SIZE = 1000
@@ -96,6 +98,9 @@ FitnessWeight = Annotated[
         allow_inf_nan=False,
         description="What throughput counts beside accuracy in `fitness`; 0.3 as published.",
     ),
+]
+ActionName = Annotated[
+    Action, Path(description="`retry` repeats what has failed; `cancel` is permanent.")
 ]
 JobId = Annotated[int, Path(ge=1, le=MAX_ID, description="The number of a job.")]
 IdempotencyKey = Annotated[

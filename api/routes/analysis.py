@@ -18,10 +18,10 @@ from api.schemas.analysis import (
 )
 from services.analysis import analyses, comparison
 from services.analysis.result_table import Selection
-from services.leaderboard.page_tokens import MAX_ID
 from services.plotting import plots
 from shared.domain.choices import CorrelationMethod, PlotFormat, PlotKind, Target
 from shared.domain.errors import NoResultsError, NotComparableError
+from shared.domain.ids import MAX_ID
 from shared.domain.ranking import FITNESS_WEIGHT
 
 router = APIRouter(prefix="/v1", tags=["analysis"])

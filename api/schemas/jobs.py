@@ -13,7 +13,6 @@ from sqlalchemy import Row
 
 from api.schemas.paging import NEXT_PAGE
 from services.leaderboard.leaders import JobDetail
-from services.leasing.group_leases import architecture_of
 from shared.db.models import Environment, Job, Trial
 from shared.domain.measurements import Reason
 from shared.domain.protocol import Protocol
@@ -60,7 +59,7 @@ def job_fields(job: Job | Row[Any]) -> dict[str, Any]:
     """Returns what ``JobOut`` describes."""
     fields = dict(zip(_SAME_FIELDS, _same_values(job), strict=True))
     fields["architecture_hash"] = job.architecture_hash.hex()
-    fields["layers"] = [layer._asdict() for layer in architecture_of(job).layers]
+    fields["layers"] = [layer._asdict() for layer in job.architecture.layers]
     fields["fit_seconds"] = job.fit_s
     return fields
 
@@ -138,9 +137,9 @@ class JobDetailOut(JobOut):
     def detailed(cls, detail: JobDetail, protocol: dict[str, Any]) -> "JobDetailOut":
         shape = Protocol.model_validate(protocol).input_shape
         parts = {
-            "shapes": [cost._asdict() for cost in architecture_of(detail.job).layer_costs(shape)],
+            "shapes": [cost._asdict() for cost in detail.job.architecture.layer_costs(shape)],
             "trials": [TrialOut.of(trial, environment) for trial, environment in detail.trials],
-            "attempts": [AttemptOut.model_validate(dict(row)) for row in detail.attempts],
+            "attempts": [AttemptOut.model_validate(row) for row in detail.attempts],
             "protocol": protocol,
         }
         return cls.model_validate(job_fields(detail.job) | parts)

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from sqlalchemy.orm import Session
 
 from services.leaderboard.leaders import get_job
-from services.leasing.group_leases import architecture_of
-from services.sweeps.sweeps import get_sweep
+from services.sweeps.reading import get_sweep
 from shared.db.models import Job
 from shared.db.queries.analysis import arrays as array_queries
 from shared.db.queries.analysis.arrays import Parameter
@@ -37,7 +36,7 @@ def find_neighbours(session: Session, job_id: int) -> list[Neighbour]:
     """
     job = get_job(session, job_id)
     space = SearchSpace.model_validate(get_sweep(session, job.sweep_id).sweep.space)
-    steps = list(_steps(architecture_of(job), space))[:MAX_NEIGHBOURS]
+    steps = list(_steps(job.architecture, space))[:MAX_NEIGHBOURS]
     jobs = array_queries.select_jobs_by_hash(
         session, job.sweep_id, [architecture.hash for architecture, *_ in steps]
     )

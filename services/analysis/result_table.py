@@ -9,7 +9,7 @@ from services.analysis.statistics import FloatArray
 from services.analysis.statistics.factorial import Factor
 from services.leaderboard.device_choice import choose_devices
 from services.leaderboard.filters import Filters
-from services.sweeps.sweeps import get_sweep
+from services.sweeps.reading import get_sweep
 from shared.db.models import Sweep
 from shared.db.queries.analysis import arrays as array_queries
 from shared.db.queries.analysis.arrays import ACTIVATIONS, Parameter

@@ -6,10 +6,10 @@ from typing import Protocol
 import structlog
 from sqlalchemy.orm import Session
 
-from shared.db.queries.dispatching import groups as group_queries
+from shared.db.queries.dispatching import groups as hint_queries
+from shared.db.queries.leasing import group_leases as group_queries
 from shared.db.queries.leasing import leases as lease_queries
 from shared.db.queries.leasing import training_leases as training_queries
-from shared.db.queries.sweeps import jobs as job_queries
 from shared.db.queries.sweeps import sweeps as sweep_queries
 
 log = structlog.get_logger(__name__)
@@ -34,7 +34,7 @@ def send_hints(session: Session, hints: Hints, *, backlog: int, resend_s: float)
     but take no more than half of the room, so that they do not keep sweeps waiting; chance gives
     the odd place, which in a queue that stays full is the only one.
     """
-    if not group_queries.lock_dispatch(session):
+    if not hint_queries.lock_dispatch(session):
         return 0
     room = backlog - len(hints)
     if room <= 0:
@@ -44,7 +44,7 @@ def send_hints(session: Session, hints: Hints, *, backlog: int, resend_s: float)
     for training_id in trainings:
         hints.send_training(training_id)
     room -= len(trainings)
-    groups = group_queries.mark_groups_hinted(session, limit=room, resend_s=resend_s)
+    groups = hint_queries.mark_groups_hinted(session, limit=room, resend_s=resend_s)
     for group in groups:
         hints.send(group.sweep_id, group.group_index)
     return len(trainings) + len(groups)
@@ -74,12 +74,12 @@ def _take_back(session: Session, max_attempts: int) -> int:
     tokens = [lease.token for lease in expired]
     lease_queries.end_leases(session, tokens, "expired")
     error = "The worker vanished: its lease was not renewed in time."
-    jobs = job_queries.release_lost_jobs(
+    jobs = group_queries.release_lost_jobs(
         session, tokens, outcome="expired", max_attempts=max_attempts, error=error
     )
     trainings = training_queries.release_lost_trainings(
         session, tokens, max_attempts=max_attempts, error=error
     )
     groups = [(row.sweep_id, row.group_index) for row in expired if row.group_index is not None]
-    group_queries.clear_hints(session, groups)
+    hint_queries.clear_hints(session, groups)
     return jobs + trainings

@@ -6,10 +6,10 @@ from dataclasses import asdict, dataclass
 
 from sqlalchemy.orm import Session
 
-from services.leasing.group_leases import architecture_of, environment_row, storable
+from services.leasing.environments import environment_row, storable
+from shared.db.queries.leasing import environments as environment_queries
 from shared.db.queries.leasing import leases as lease_queries
 from shared.db.queries.leasing import training_leases as training_queries
-from shared.db.queries.monitoring import workers as worker_queries
 from shared.domain.architecture import Architecture
 from shared.domain.errors import StaleLeaseError, TrainingNotFoundError
 from shared.domain.measurements import Environment
@@ -19,7 +19,7 @@ from shared.domain.status import TrainingStatus
 
 
 @dataclass(frozen=True, slots=True)
-class TrainingTerms:
+class TrainingRequirements:
     """What a training demands of whoever works on it."""
 
     training_id: int
@@ -31,24 +31,24 @@ class TrainingTerms:
     dataset_hash: str | None  # of the images of its earlier epochs
 
 
-def get_training_terms(session: Session, training_id: int) -> TrainingTerms:
+def get_training_requirements(session: Session, training_id: int) -> TrainingRequirements:
     """Returns what a worker must be able to do for a training.
 
     Raises:
         TrainingNotFoundError: there is no such training.
     """
-    found = training_queries.find_training_terms(session, training_id)
-    if found is None:
+    row = training_queries.find_training_requirements(session, training_id)
+    if row is None:
         raise TrainingNotFoundError(f"There is no training {training_id}.", field="training_id")
-    recipe = Recipe.model_validate(found.recipe)
-    return TrainingTerms(
+    recipe = Recipe.model_validate(row.recipe)
+    return TrainingRequirements(
         training_id=training_id,
-        sweep_id=found.sweep_id,
-        status=TrainingStatus(found.status),
-        architecture=recipe.widen(architecture_of(found)),
+        sweep_id=row.sweep_id,
+        status=TrainingStatus(row.status),
+        architecture=recipe.widen(row.architecture),
         recipe=recipe,
-        protocol=Protocol.model_validate(found.protocol),
-        dataset_hash=found.dataset_hash,
+        protocol=Protocol.model_validate(row.protocol),
+        dataset_hash=row.dataset_hash,
     )
 
 
@@ -79,7 +79,7 @@ def begin_training(
     begun = training_queries.begin_training(
         session,
         token,
-        environment_id=worker_queries.upsert_environment(session, row),
+        environment_id=environment_queries.upsert_environment(session, row),
         parameters=parameters,
         note=note and storable(note),
         epochs=[asdict(result) for result in results],

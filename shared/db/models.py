@@ -23,6 +23,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from shared.db.base import Base as Base  # noqa: PLC0414 - with all tables in it
 from shared.domain.access import KeyScope
+from shared.domain.architecture import Architecture
 from shared.domain.status import JobStatus, SweepStatus, TrainingStatus
 
 
@@ -259,6 +260,13 @@ class Job(Base):
     fit_s: Mapped[float | None]
     environment_id: Mapped[int | None] = mapped_column(ForeignKey("environments.id"))
     finished_at: Mapped[dt.datetime | None]
+
+    @property
+    def architecture(self) -> Architecture:
+        return Architecture.of_columns(
+            self.channels, self.kernel_size, self.stride, self.dilation, self.padding,
+            self.activation,
+        )  # fmt: skip
 
 
 class Attempt(Base):

@@ -62,6 +62,20 @@ class Architecture:
 
     layers: tuple[LayerConfig, ...]
 
+    @classmethod
+    def of_columns(
+        cls,
+        channels: Sequence[int],
+        kernel_size: Sequence[int],
+        stride: Sequence[int],
+        dilation: Sequence[int],
+        padding: Sequence[int],
+        activation: Sequence[str],
+    ) -> "Architecture":
+        """Returns the network whose layers have these settings; one entry per layer in each."""
+        columns = (channels, kernel_size, stride, dilation, padding, activation)
+        return cls(tuple(map(LayerConfig._make, zip(*columns, strict=True))))
+
     @property
     def hash(self) -> bytes:
         """32 bytes that stand for this architecture everywhere and for ever (sha256)."""

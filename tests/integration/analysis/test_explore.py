@@ -6,8 +6,8 @@ import pytest
 from sqlalchemy.orm import Session
 
 from services.analysis.points import POINT_FIELDS
-from services.monitoring.workers import note_labels
-from services.sweeps.sweeps import create_sweep
+from services.leasing.datasets import note_labels
+from services.sweeps.creation import create_sweep
 from shared.domain.space import SearchSpace
 from tests.integration.scenario import (
     add_sweep,

@@ -25,7 +25,8 @@ from sqlalchemy.orm import Session
 from cli.client import ApiError, Client
 from services.dispatching.dispatch import reap_expired_leases, send_hints
 from services.leasing.training_leases import claim_training
-from services.sweeps.sweeps import cancel_sweep, create_sweep
+from services.sweeps.control import cancel_sweep
+from services.sweeps.creation import create_sweep
 from shared.domain.protocol import Order, Protocol
 from shared.domain.space import LayerSpace, SearchSpace
 from shared.settings import Settings
