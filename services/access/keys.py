@@ -6,10 +6,10 @@ import re
 import secrets
 from dataclasses import dataclass
 
-from sqlalchemy import RowMapping
 from sqlalchemy.orm import Session
 
 from shared.db.queries.access import keys as key_queries
+from shared.db.queries.access.keys import KeyRow
 from shared.domain.access import KeyScope
 from shared.domain.errors import (
     InvalidInputError,
@@ -37,7 +37,7 @@ class Holder:
 
 def create_key(
     session: Session, name: str, scope: KeyScope, *, lifetime_days: float | None = None
-) -> tuple[str, RowMapping]:
+) -> tuple[str, KeyRow]:
     """Adds a key and returns it whole, this one time, beside what is kept of it.
 
     The secret has 256 random bits; its SHA-256 is kept. Without ``lifetime_days`` the key is good
@@ -66,7 +66,7 @@ def create_key(
     return f"csw_{prefix}_{secret}", kept
 
 
-def revoke_key(session: Session, prefix: str) -> RowMapping:
+def revoke_key(session: Session, prefix: str) -> KeyRow:
     """Revokes a key for good: the next request with it is refused. Twice is once.
 
     Raises:
@@ -80,7 +80,7 @@ def revoke_key(session: Session, prefix: str) -> RowMapping:
     return key
 
 
-def list_keys(session: Session) -> list[RowMapping]:
+def list_keys(session: Session) -> list[KeyRow]:
     """Returns the newest thousand keys, revoked and expired ones too, never a secret."""
     return key_queries.select_keys(session, MAX_KEYS_SHOWN)
 

@@ -8,24 +8,24 @@ import base64
 import datetime as dt
 import uuid
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Annotated, Any
+from dataclasses import asdict, dataclass
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
-from sqlalchemy import Row, RowMapping
 from sqlalchemy.orm import Session
 
-from services.leasing.group_leases import architecture_of
 from services.monitoring.workers import SEEN_WITHIN_S
-from services.sweeps.sweeps import SweepState, get_sweep
+from services.sweeps.reading import SweepState, get_sweep
 from shared.db.queries.live import changes as live_queries
+from shared.db.queries.live.changes import BestRow
 from shared.db.queries.monitoring import workers as worker_queries
+from shared.db.queries.monitoring.workers import WorkerRow
 from shared.domain.errors import InvalidInputError
 from shared.domain.events import LEADERS, End, Event, Leader, Progress, Worker, WorkerChange
+from shared.domain.ids import MAX_ID
 from shared.domain.protocol import Fraction
-from shared.domain.status import JobStatus, SweepStatus
+from shared.domain.status import SweepStatus
 
-MAX_ID = 2**63 - 1
 CAUGHT_UP = 1000  # most of the best networks that one look goes through
 EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 LATE_S = 300  # no transaction commits later than this after its results
@@ -33,7 +33,7 @@ OVER = frozenset({SweepStatus.COMPLETED, SweepStatus.CANCELLED})
 
 Id = Annotated[int, Field(ge=1, le=MAX_ID)]
 Micros = Annotated[int, Field(ge=0, le=2**53)]  # since 1970, by the database's clock
-Place = tuple[Fraction, Id]  # accuracy and job: the more accurate is better, then the older
+LeaderPlace = tuple[Fraction, Id]  # accuracy and job: the more accurate is better, then the older
 
 
 class Cursor(BaseModel):
@@ -47,7 +47,7 @@ class Cursor(BaseModel):
 
     sweep_id: Id
     as_of: Micros | None = None
-    floor: Place | None = None
+    floor: LeaderPlace | None = None
     known: Annotated[list[tuple[Id, Micros]], Field(max_length=LEADERS)] = []
 
     def encode(self) -> str:
@@ -84,8 +84,8 @@ class Observation:
     since: int  # workers that went after this are in it
     floor: float | None  # all completed jobs that are as accurate are in it, beside the leaders
     progress: Progress
-    best: Sequence[Row[Any]]
-    workers: Sequence[RowMapping]
+    best: Sequence[BestRow]
+    workers: Sequence[WorkerRow]
 
     @property
     def is_over(self) -> bool:
@@ -126,14 +126,14 @@ def observe(session: Session, sweep_id: int, cursors: Sequence[Cursor] = ()) -> 
 
 
 def _progress(state: SweepState) -> Progress:
-    sweep, counts = state.sweep, state.counts
+    sweep = state.sweep
     return Progress(
         sweep_id=sweep.id,
         name=sweep.name,
         status=SweepStatus(sweep.status),
         total=sweep.total,
-        finished=sweep.total - counts[JobStatus.PENDING] - counts[JobStatus.RUNNING],
-        counts=counts,
+        finished=state.finished,
+        counts=state.counts,
         jobs_per_s=state.jobs_per_s,
         eta_s=state.eta_s,
     )
@@ -145,7 +145,7 @@ class Watcher:
     def __init__(self, cursor: Cursor) -> None:
         self.cursor = cursor
         self._progress: Progress | None = None
-        self._workers: dict[uuid.UUID, RowMapping] | None = None
+        self._workers: dict[uuid.UUID, WorkerRow] | None = None
 
     def news(self, seen: Observation) -> Iterator[tuple[Event, Cursor | None]]:
         """Yields what is new, each with the cursor of one who has been told so far.
@@ -167,20 +167,21 @@ class Watcher:
     def _changed_workers(self, seen: Observation) -> Iterator[Worker]:
         before, self._workers = self._workers, {}
         for row in seen.workers:
-            if row["gone_at"] is None:
-                self._workers[row["id"]] = row
+            if row.gone_at is None:
+                self._workers[row.id] = row
                 change = _change(before, row)
             else:
                 change = "gone" if self._knew(before, row) else None
             if change is not None:
-                yield Worker.model_validate(dict(row) | {"change": change})
+                yield Worker.model_validate(asdict(row) | {"change": change})
 
-    def _knew(self, before: dict[uuid.UUID, RowMapping] | None, row: RowMapping) -> bool:
+    def _knew(self, before: dict[uuid.UUID, WorkerRow] | None, row: WorkerRow) -> bool:
         """Says whether a worker that is gone was there when this watcher last looked."""
         if before is not None:
-            return row["id"] in before
-        as_of = self.cursor.as_of
-        return as_of is not None and _micros(row["gone_at"]) > as_of - LATE_S * 1_000_000
+            return row.id in before
+        if self.cursor.as_of is None or row.gone_at is None:
+            return False
+        return _micros(row.gone_at) > self.cursor.as_of - LATE_S * 1_000_000
 
     def _new_leaders(self, seen: Observation) -> Iterator[Leader]:
         self._go_on(seen, self.cursor.floor or _floor(seen.best), self.cursor.known)
@@ -192,7 +193,7 @@ class Watcher:
                 self._go_on(seen, self.cursor.floor, [*self.cursor.known, _identity(row)])
                 yield _leader(row, seen.progress.sweep_id, rank)
 
-    def _is_news(self, row: Row[Any]) -> bool:
+    def _is_news(self, row: BestRow) -> bool:
         """Says whether a network was not told yet; one that others made room for is no news."""
         assert self.cursor.floor is not None
         accuracy, job_id = self.cursor.floor
@@ -204,7 +205,7 @@ class Watcher:
         return as_of is None or _micros(row.finished_at) > as_of - LATE_S * 1_000_000
 
     def _go_on(
-        self, seen: Observation, floor: Place | None, told: Sequence[tuple[int, int]]
+        self, seen: Observation, floor: LeaderPlace | None, told: Sequence[tuple[int, int]]
     ) -> None:
         """Moves the cursor: of those who were told only the best ten count, and lift the floor."""
         known = [row for row in seen.best if _identity(row) in told][:LEADERS]
@@ -225,25 +226,25 @@ class Watcher:
         )
 
 
-def _change(before: dict[uuid.UUID, RowMapping] | None, row: RowMapping) -> WorkerChange | None:
+def _change(before: dict[uuid.UUID, WorkerRow] | None, row: WorkerRow) -> WorkerChange | None:
     if before is None:
         return "present"
-    known = before.get(row["id"])
+    known = before.get(row.id)
     if known is None:
         return "joined"
-    if known["problem"] != row["problem"]:
+    if known.problem != row.problem:
         return "problem"
-    held = ("sweep_id", "group_index")
-    return "group" if any(known[name] != row[name] for name in held) else None
+    same_group = (known.sweep_id, known.group_index) == (row.sweep_id, row.group_index)
+    return None if same_group else "group"
 
 
-def _leader(row: Row[Any], sweep_id: int, rank: int) -> Leader:
+def _leader(row: BestRow, sweep_id: int, rank: int) -> Leader:
     return Leader(
         sweep_id=sweep_id,
         rank=rank,
         job_id=row.id,
         architecture_hash=row.architecture_hash.hex(),
-        layers=[layer._asdict() for layer in architecture_of(row).layers],
+        layers=[layer._asdict() for layer in row.architecture.layers],
         accuracy=row.accuracy,
         throughput=row.throughput,
         trials=row.trials_done,
@@ -251,14 +252,14 @@ def _leader(row: Row[Any], sweep_id: int, rank: int) -> Leader:
     )
 
 
-def _floor(best: Sequence[Row[Any]]) -> Place:
+def _floor(best: Sequence[BestRow]) -> LeaderPlace:
     """Returns the place of the last leader, or below everything while there are fewer."""
     if len(best) < LEADERS:
         return 0.0, MAX_ID
     return best[LEADERS - 1].accuracy, best[LEADERS - 1].id
 
 
-def _better(other: Row[Any], row: Row[Any]) -> bool:
+def _better(other: BestRow, row: BestRow) -> bool:
     """Says whether ``other`` led ``row`` when that one finished."""
     leads = _order(other.accuracy, other.id) > _order(row.accuracy, row.id)
     return leads and _finish(other) < _finish(row)
@@ -268,11 +269,11 @@ def _order(accuracy: float, job_id: int) -> tuple[float, int]:
     return accuracy, -job_id
 
 
-def _finish(row: Row[Any]) -> tuple[dt.datetime, int]:
+def _finish(row: BestRow) -> tuple[dt.datetime, int]:
     return row.finished_at, row.id
 
 
-def _identity(row: Row[Any]) -> tuple[int, int]:
+def _identity(row: BestRow) -> tuple[int, int]:
     """Returns what tells a result from another, also from an earlier one of the same job."""
     return row.id, _micros(row.finished_at)
 

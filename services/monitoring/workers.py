@@ -2,10 +2,10 @@
 
 import uuid
 
-from sqlalchemy import RowMapping
 from sqlalchemy.orm import Session
 
 from shared.db.queries.monitoring import workers as worker_queries
+from shared.db.queries.monitoring.workers import WorkerRow
 
 SEEN_WITHIN_S = 120.0
 RATED_OVER_S = 300.0
@@ -74,31 +74,16 @@ def note_worker_datasets(
     worker_queries.update_worker_datasets(session, worker_id, datasets)
 
 
-def note_labels(session: Session, dataset_hash: str, labels: list[int]) -> None:
-    """Keeps the labels of validation images, so that answers can be told by class."""
-    worker_queries.insert_labels(session, dataset_hash, labels)
-
-
 def note_worker_stopped(session: Session, worker_id: uuid.UUID) -> None:
     """Notes that a worker has ended in good order."""
     worker_queries.update_worker_stopped(session, worker_id)
 
 
-def list_workers(session: Session) -> list[RowMapping]:
+def list_workers(session: Session) -> list[WorkerRow]:
     """Returns the workers seen in the last two minutes, each with the group it holds, if any."""
     return worker_queries.select_workers(session, seen_within_s=SEEN_WITHIN_S)
 
 
 def rate_workers(session: Session) -> dict[uuid.UUID, float]:
     """Returns jobs per second of work, by worker, over the groups finished in five minutes."""
-    rates = worker_queries.select_rates(session, within_s=RATED_OVER_S)
-    return {row[0]: row[1] for row in rates if row[1] is not None}
-
-
-def check_database(session: Session) -> None:
-    """Returns when the database answers.
-
-    Raises:
-        sqlalchemy.exc.OperationalError: it does not.
-    """
-    worker_queries.select_one(session)
+    return worker_queries.select_rates(session, within_s=RATED_OVER_S)

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from services.analysis.statistics import FloatArray
 from services.analysis.statistics.prediction import Prediction, predict
-from services.trainings.trainings import every_training
+from services.trainings.reading import every_training
 from shared.domain.errors import NoResultsError
 from shared.domain.status import TrainingStatus
 
@@ -51,6 +51,7 @@ def load_trained(session: Session, sweep_id: int) -> list[Trained]:
         recipe = {name: value for name, value in row.recipe.items() if name != "seed"}
         key = repr((row.dataset_hash, sorted(recipe.items())))
         recipes[key] = recipe
+        assert row.best_accuracy is not None, "a completed training has epochs"
         networks[key][row.job_id].append(row.best_accuracy)
         known[row.job_id] = [row.probe_accuracy, row.searched_parameters, row.flops, row.ratio]
     groups = []

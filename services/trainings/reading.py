@@ -1,0 +1,82 @@
+"""Reading trainings: one with its epochs, a page, or all of a sweep."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from sqlalchemy.orm import Session
+
+from services.leaderboard.page_tokens import AfterId, make_page_token, read_page_token
+from services.sweeps.reading import get_sweep
+from shared.db.queries.trainings import trainings as training_queries
+from shared.db.queries.trainings.trainings import EpochRow, TrainingRow
+from shared.domain.errors import TrainingNotFoundError
+from shared.domain.status import TrainingStatus
+
+PAGE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingPage:
+    """A page of trainings by id, and how many of the sweep are in each state."""
+
+    trainings: list[TrainingRow]
+    counts: dict[TrainingStatus, int]
+    next_page_token: str | None
+
+
+def list_trainings(
+    session: Session,
+    sweep_id: int,
+    *,
+    status: TrainingStatus | None = None,
+    page_size: int = 100,
+    page_token: str | None = None,
+) -> TrainingPage:
+    """Returns a page of a sweep's trainings with their results so far.
+
+    Raises:
+        SweepNotFoundError: there is no such sweep.
+        InvalidPageTokenError: the token is damaged or comes from another listing.
+    """
+    get_sweep(session, sweep_id)
+    identity = ["trainings", sweep_id, status]
+    after_id = read_page_token(AfterId, identity, page_token).id if page_token is not None else 0
+    rows = training_queries.select_trainings(
+        session, sweep_id, status=status, after_id=after_id, limit=page_size + 1
+    )
+    more, rows = len(rows) > page_size, rows[:page_size]
+    counts = training_queries.count_trainings(session, sweep_id)
+    return TrainingPage(
+        rows,
+        {state: counts.get(state, 0) for state in TrainingStatus},
+        make_page_token(identity, AfterId(id=rows[-1].id)) if more else None,
+    )
+
+
+def every_training(
+    session: Session, sweep_id: int, status: TrainingStatus | None = None
+) -> Iterator[TrainingRow]:
+    """Yields all trainings of a sweep, by id.
+
+    Raises:
+        SweepNotFoundError: there is no such sweep.
+    """
+    get_sweep(session, sweep_id)
+    after_id = 0
+    while rows := training_queries.select_trainings(
+        session, sweep_id, status=status, after_id=after_id, limit=PAGE
+    ):
+        yield from rows
+        after_id = rows[-1].id
+
+
+def get_training(session: Session, training_id: int) -> tuple[TrainingRow, list[EpochRow]]:
+    """Returns a training and its epochs in order.
+
+    Raises:
+        TrainingNotFoundError: there is no such training.
+    """
+    found = training_queries.find_training(session, training_id)
+    if found is None:
+        raise TrainingNotFoundError(f"There is no training {training_id}.", field="training_id")
+    return found, training_queries.select_epochs(session, [training_id])
