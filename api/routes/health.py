@@ -4,7 +4,7 @@ from fastapi import APIRouter
 
 from api.deps import ReadingSession
 from api.schemas.workers import Health
-from services.monitoring.workers import check_database
+from services.monitoring.health import check_database
 
 router = APIRouter(tags=["system"])
 

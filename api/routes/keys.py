@@ -1,5 +1,6 @@
 """``/v1/keys``: making, listing and revoking API keys; all of it needs the scope ``admin``."""
 
+from dataclasses import asdict
 from typing import Annotated
 
 import structlog
@@ -23,15 +24,15 @@ def create_key(wanted: KeyIn, session: DbSession, response: Response) -> KeyCrea
     key, kept = key_services.create_key(
         session, wanted.name, wanted.scope, lifetime_days=wanted.lifetime_days
     )
-    log.info("key_created", prefix=kept["prefix"], scope=wanted.scope.value)
+    log.info("key_created", prefix=kept.prefix, scope=wanted.scope.value)
     response.headers["Cache-Control"] = "no-store"
-    return KeyCreatedOut.model_validate(dict(kept) | {"key": key})
+    return KeyCreatedOut.model_validate(asdict(kept) | {"key": key})
 
 
 @router.get("")
 def list_keys(session: ReadingSession) -> list[KeyOut]:
     """Lists the newest thousand keys, without their secrets."""
-    return [KeyOut.model_validate(dict(key)) for key in key_services.list_keys(session)]
+    return [KeyOut.model_validate(key) for key in key_services.list_keys(session)]
 
 
 @router.delete("/{prefix}", responses=raises(KeyNotFoundError))
@@ -39,4 +40,4 @@ def revoke_key(prefix: Prefix, session: DbSession) -> KeyOut:
     """Revokes a key for good; the next request with it is refused. Twice is once."""
     revoked = key_services.revoke_key(session, prefix)
     log.info("key_revoked")
-    return KeyOut.model_validate(dict(revoked))
+    return KeyOut.model_validate(revoked)

@@ -1,5 +1,7 @@
 """Workers and metrics."""
 
+from dataclasses import asdict
+
 from fastapi import APIRouter, Request, Response
 
 from api.deps import ReadingSession
@@ -18,7 +20,7 @@ def show_workers(session: ReadingSession) -> list[WorkerOut]:
     """Lists the workers seen lately and what keeps them from working, if anything does."""
     rates = rate_workers(session)
     return [
-        WorkerOut.model_validate({**worker, "jobs_per_s": rates.get(worker["id"])})
+        WorkerOut.model_validate(asdict(worker) | {"jobs_per_s": rates.get(worker.id)})
         for worker in list_workers(session)
     ]
 

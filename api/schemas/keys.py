@@ -30,6 +30,8 @@ class KeyIn(BaseModel):
 
 
 class KeyOut(BaseModel):
+    model_config = ConfigDict(from_attributes=True)
+
     prefix: str = Field(description="The middle part of the key; logs name it by this.")
     name: str
     scope: KeyScope

@@ -6,7 +6,8 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from api.schemas.paging import NEXT_PAGE
-from services.sweeps.sweeps import Preview, SweepState
+from services.sweeps.creation import Preview
+from services.sweeps.reading import SweepState
 from shared.domain.measurements import Reason
 from shared.domain.protocol import MAX_TRIALS, PROTOCOL_PRESETS, Protocol
 from shared.domain.space import MAX_ARCHITECTURES, SPACE_PRESETS, SearchSpace
@@ -143,14 +144,14 @@ class SweepOut(BaseModel):
 
     @classmethod
     def of(cls, state: SweepState) -> "SweepOut":
-        counts, sweep = state.counts, state.sweep
+        sweep = state.sweep
         return cls(
             id=sweep.id,
             name=sweep.name,
             status=SweepStatus(sweep.status),
             total=sweep.total,
-            counts=counts,
-            finished=sweep.total - counts[JobStatus.PENDING] - counts[JobStatus.RUNNING],
+            counts=state.counts,
+            finished=state.finished,
             jobs_per_s=state.jobs_per_s,
             eta_s=state.eta_s,
             created_at=sweep.created_at,

@@ -4,12 +4,12 @@ import datetime as dt
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
-from sqlalchemy import Row
 
 from api.schemas.paging import NEXT_PAGE
 from services.trainings.probe_vs_trained import ProbeVsTrained
-from services.trainings.tables import network_of, write_snippet
-from services.trainings.trainings import TrainingPage
+from services.trainings.reading import TrainingPage
+from services.trainings.tables import write_snippet
+from shared.db.queries.trainings.trainings import EpochRow, TrainingRow
 from shared.domain.recipe import MAX_REPEATS, Recipe
 from shared.domain.selection import Selection
 from shared.domain.status import TrainingStatus
@@ -89,14 +89,17 @@ class TrainingOut(BaseModel):
     finished_at: dt.datetime | None
 
     @classmethod
-    def of(cls, row: Row[Any]) -> "TrainingOut":
+    def of(cls, row: TrainingRow) -> "TrainingOut":
         return cls.model_validate(_fields(row))
 
 
-def _fields(row: Row[Any]) -> dict[str, Any]:
-    same = {name: getattr(row, name, None) for name in TrainingOut.model_fields}
-    return same | {
-        "layers": [layer._asdict() for layer in network_of(row).layers],
+_OWN_FIELDS = ("layers", "minutes", "weights")  # computed from other columns
+_SAME_FIELDS = tuple(name for name in TrainingOut.model_fields if name not in _OWN_FIELDS)
+
+
+def _fields(row: TrainingRow) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in _SAME_FIELDS} | {
+        "layers": [layer._asdict() for layer in row.network.layers],
         "minutes": None if row.seconds is None else row.seconds / 60,
         "weights": row.weights and f"/v1/trainings/{row.id}/weights",
     }
@@ -118,7 +121,7 @@ class TrainingPageOut(BaseModel):
         return cls(trainings=rows, counts=page.counts, next_page_token=page.next_page_token)
 
 
-class SteeredOut(BaseModel):
+class ControlledOut(BaseModel):
     changed: int = Field(description="How many trainings changed their state.")
 
 
@@ -142,7 +145,7 @@ class TrainingDetailOut(TrainingOut):
 
     @classmethod
     def detailed(
-        cls, row: Row[Any], epochs: list[Row[Any]], input_channels: int
+        cls, row: TrainingRow, epochs: list[EpochRow], input_channels: int
     ) -> "TrainingDetailOut":
         curve = [EpochOut.model_validate(epoch) for epoch in epochs]
         own = {"curve": curve, "snippet": write_snippet(row, input_channels)}
