@@ -1,4 +1,4 @@
-# Images from one file: `api` (API, dispatcher, migrations; no torch), `worker` (torch), `flower`.
+# Images from one file: `api` (API, dispatcher, migrations; no torch) and `worker` (torch).
 # Libraries and code are layers of their own: a release that changes code alone is a small download.
 # A base by digest: --build-arg PYTHON_IMAGE=python:3.13-slim@sha256:...
 ARG PYTHON_IMAGE=python:3.13-slim
@@ -24,15 +24,17 @@ RUN python -m venv --without-pip /opt/libraries
 FROM build AS code
 COPY . .
 RUN --mount=type=cache,target=/root/.cache/pip \
-    pip install --no-deps --target /opt/convsweep .
+    pip install --no-deps --target /opt/convsweep ./client .
 
 FROM build AS api-libraries
 RUN --mount=type=cache,target=/root/.cache/pip \
     --mount=type=bind,source=pyproject.toml,target=pyproject.toml \
+    --mount=type=bind,source=client/pyproject.toml,target=client/pyproject.toml \
     --mount=type=bind,source=constraints.txt,target=constraints.txt \
-    touch README.md; \
-    pip install --no-compile -c constraints.txt '.[api]'; \
-    pip uninstall --yes convsweep
+    mkdir --parents client/src; \
+    touch README.md client/README.md; \
+    pip install --no-compile -c constraints.txt ./client '.[api]'; \
+    pip uninstall --yes convsweep convsweep-client
 COPY deploy/slim-environment /usr/local/bin/
 # hadolint ignore=DL3008
 RUN apt-get update; \
@@ -40,26 +42,22 @@ RUN apt-get update; \
     rm -rf /var/lib/apt/lists/*; \
     slim-environment /opt/libraries
 
-FROM build AS flower-libraries
-RUN --mount=type=cache,target=/root/.cache/pip \
-    --mount=type=bind,source=pyproject.toml,target=pyproject.toml \
-    --mount=type=bind,source=constraints.txt,target=constraints.txt \
-    touch README.md; \
-    pip install -c constraints.txt '.[flower]'; \
-    pip uninstall --yes convsweep
-
 FROM build AS worker-libraries
-# Empty: PyPI's build for CUDA. https://download.pytorch.org/whl/cpu: a tenth of its size, no GPU.
+# Default: PyPI's build for CUDA. https://download.pytorch.org/whl/cpu: a tenth of its size, no GPU.
+# The other packages come from PyPI, since PyTorch's index has few versions of them.
 ARG TORCH_INDEX_URL=
 RUN --mount=type=cache,target=/root/.cache/pip \
     --mount=type=bind,source=constraints.txt,target=constraints.txt \
-    pip install ${TORCH_INDEX_URL:+--index-url "$TORCH_INDEX_URL"} -c constraints.txt torch torchvision
+    pip install ${TORCH_INDEX_URL:+--no-deps --index-url "$TORCH_INDEX_URL"} -c constraints.txt \
+        torch torchvision
 RUN --mount=type=cache,target=/root/.cache/pip \
     --mount=type=bind,source=pyproject.toml,target=pyproject.toml \
+    --mount=type=bind,source=client/pyproject.toml,target=client/pyproject.toml \
     --mount=type=bind,source=constraints.txt,target=constraints.txt \
-    touch README.md; \
-    pip install -c constraints.txt '.[worker]'; \
-    pip uninstall --yes convsweep
+    mkdir --parents client/src; \
+    touch README.md client/README.md; \
+    pip install -c constraints.txt ./client '.[worker]'; \
+    pip uninstall --yes convsweep convsweep-client
 
 FROM base AS api
 COPY --from=api-libraries /opt/libraries /opt/libraries
@@ -77,20 +75,6 @@ HEALTHCHECK --interval=10s --timeout=10s --start-period=180s --start-interval=2s
     CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/readyz', timeout=8)"]
 ENTRYPOINT ["convsweep"]
 CMD ["api"]
-
-FROM base AS flower
-COPY --from=flower-libraries /opt/libraries /opt/libraries
-COPY --from=code /opt/convsweep /opt/convsweep
-ARG VERSION=0.1.0
-ARG REVISION=unknown
-LABEL org.opencontainers.image.title="convsweep flower" \
-      org.opencontainers.image.description="Flower on the queue of convsweep" \
-      org.opencontainers.image.version="${VERSION}" \
-      org.opencontainers.image.revision="${REVISION}"
-USER 10001:10001
-EXPOSE 5555
-ENTRYPOINT ["celery"]
-CMD ["--app", "shared.messaging.celery_app", "flower"]
 
 FROM base AS worker
 COPY --from=worker-libraries /opt/libraries /opt/libraries

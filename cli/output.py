@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from rich.table import Table
 from rich.text import Text
 
-from cli.leaderboard import Leader
+from convsweep import RankedNetwork
 
 Json = dict[str, Any]
 
@@ -85,7 +85,7 @@ def layers(architecture: Sequence[Mapping[str, Any]]) -> str:
     return " / ".join(",".join(str(layer[field]) for layer in architecture) for field in fields)
 
 
-def print_leaderboard(rows: Sequence[Leader], title: str | None = None) -> None:
+def print_leaderboard(rows: Sequence[RankedNetwork], title: str | None = None) -> None:
     """Prints ranked networks; accuracy with half of its 95 % interval over trials, in percent."""
     print_table(
         title,
@@ -119,7 +119,7 @@ def print_leaderboard(rows: Sequence[Leader], title: str | None = None) -> None:
     )
 
 
-def _half(row: Leader) -> str | None:
+def _half(row: RankedNetwork) -> str | None:
     high, mean = row["accuracy_high"], row["accuracy"]
     return None if high is None or mean is None else percent(high - mean)
 

@@ -1,11 +1,11 @@
-"""Watching a sweep in the terminal: its events over cuts, a bar, and leaders above it."""
+"""Watching a sweep in the terminal: its events over reconnections, a bar, leaders above it."""
 
 import json
 import sys
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 
 from rich.progress import (
     BarColumn,
@@ -19,9 +19,18 @@ from rich.progress import (
 )
 
 from cli import output
-from cli.client import ApiError, ApiUnreachableError, Client
-from shared.domain import events
-from shared.domain.events import End, Event, Leader, Unavailable, Worker
+from convsweep import (
+    ApiError,
+    ApiUnreachableError,
+    Client,
+    EndEvent,
+    Event,
+    LeaderEvent,
+    ProgressEvent,
+    UnavailableEvent,
+    WorkerEvent,
+)
+from convsweep.events import NAMES
 from shared.domain.status import JobStatus, SweepStatus
 
 AGAIN_S = 1.0
@@ -30,52 +39,55 @@ UNAVAILABLE = 503
 Show = Callable[[Event], None]
 
 
-def watch_sweep(connect: Callable[[], Client], sweep_id: int, show: Show) -> End:
-    """Shows a sweep's events until it has ended, and returns how.
+def watch_sweep(connect: Callable[[], Client], sweep_id: int, show: Show) -> EndEvent:
+    """Shows a sweep's events until it ends, and returns the last event.
 
-    An API that goes away in the meantime is waited for, and found again where it is then.
+    Reconnects when the API goes away in the meantime, also at another address.
+
+    Args:
+        connect: returns a new client of the API at its current address.
     """
     for event in follow(connect, sweep_id):
         show(event)
-        if isinstance(event, End):
+        if isinstance(event, EndEvent):
             return event
     raise AssertionError("a stream ends with its sweep")
 
 
 def follow(connect: Callable[[], Client], sweep_id: int) -> Iterator[Event]:
-    """Yields a sweep's events up to its end, each leader once, over any number of cuts.
+    """Yields a sweep's events until it ends, and each leader once however often it reconnects.
 
     Raises:
-        ApiUnreachableError: the API cannot be reached at the first try.
-        ApiError: it refuses.
+        ApiUnreachableError: the API cannot be reached at the first attempt.
+        ApiError: the API refuses.
     """
     heard, last_event_id = False, ""
     while True:
         try:
             with connect() as client:
-                for told in client.watch(sweep_id, last_event_id=last_event_id):
-                    heard, last_event_id = True, told.id
-                    yield told.event
-                    if isinstance(told.event, End):
+                for streamed in client.watch(sweep_id, last_event_id=last_event_id):
+                    heard, last_event_id = True, streamed.id
+                    yield streamed.event
+                    if isinstance(streamed.event, EndEvent):
                         return
         except (ApiUnreachableError, ApiError) as error:
             away = isinstance(error, ApiUnreachableError) or error.status == UNAVAILABLE
             if not heard or not away:
                 raise
-            yield Unavailable(detail="the API is away; waiting for it")
+            yield UnavailableEvent(detail="the API cannot be reached; waiting for it")
             time.sleep(AGAIN_S)
 
 
 def print_event(event: Event) -> None:
     """Prints an event as one line of JSON, for scripts."""
-    line = {"event": events.NAMES[type(event)], **event.model_dump(mode="json")}
+    line = {"event": NAMES[type(event)], **asdict(event)}
     sys.stdout.write(json.dumps(line) + "\n")
     sys.stdout.flush()
 
 
 @contextmanager
 def live_display(sweep_id: int) -> Iterator[Show]:
-    """Yields what shows events: a bar with leaders above it, or lines without a terminal."""
+    """Yields a function that shows events: a bar with leaders above it, or lines in a file."""
     if not output.console.is_terminal:
         yield _Lines().show
         return
@@ -84,37 +96,37 @@ def live_display(sweep_id: int) -> Iterator[Show]:
 
 
 class _Display:
-    """Keeps what the latest events said."""
+    """Keeps the latest progress and the living workers."""
 
     def __init__(self) -> None:
-        self.progress: events.Progress | None = None
+        self.progress: ProgressEvent | None = None
         self._away = ""
-        self._workers: dict[uuid.UUID, Worker] = {}
+        self._workers: dict[str, WorkerEvent] = {}
 
     def show(self, event: Event) -> None:
-        """Takes note of an event and shows what it changes."""
-        self._away = event.detail if isinstance(event, Unavailable) else ""
-        if isinstance(event, Leader):
+        """Records an event and shows the change."""
+        self._away = event.detail if isinstance(event, UnavailableEvent) else ""
+        if isinstance(event, LeaderEvent):
             self.say(_leader_line(event))
-        elif isinstance(event, events.Progress):
+        elif isinstance(event, ProgressEvent):
             self.progress = event
-        elif isinstance(event, Worker) and event.change == "gone":
+        elif isinstance(event, WorkerEvent) and event.change == "gone":
             self._workers.pop(event.id, None)
-        elif isinstance(event, Worker):
+        elif isinstance(event, WorkerEvent):
             self._workers[event.id] = event
         if self.progress is not None:
             self.update(self.progress, self._note(self.progress))
 
     def say(self, line: str) -> None:
-        """Shows a line that stays."""
+        """Shows a permanent line."""
         raise NotImplementedError
 
-    def update(self, progress: events.Progress, note: str) -> None:
-        """Shows where the sweep stands and what needs attention."""
+    def update(self, progress: ProgressEvent, note: str) -> None:
+        """Shows the sweep's progress, and the note that needs attention."""
         raise NotImplementedError
 
-    def _note(self, progress: events.Progress) -> str:
-        """Says what needs attention when nothing moves."""
+    def _note(self, progress: ProgressEvent) -> str:
+        """Returns the reason why nothing moves, or an empty text."""
         if (
             self._away
             or progress.status != SweepStatus.RUNNING
@@ -123,11 +135,13 @@ class _Display:
             return self._away
         if not self._workers:
             return "no worker is alive; see the workers' logs"
-        return "; ".join(sorted({one.problem for one in self._workers.values() if one.problem}))
+        return "; ".join(
+            sorted({worker.problem for worker in self._workers.values() if worker.problem})
+        )
 
 
 class _Bar(_Display):
-    """A progress bar that stays below the lines."""
+    """A progress bar below the permanent lines."""
 
     def __init__(self, bar: Progress, task: TaskID) -> None:
         super().__init__()
@@ -136,7 +150,7 @@ class _Bar(_Display):
     def say(self, line: str) -> None:
         self._bar.console.print(line, markup=False, highlight=False)
 
-    def update(self, progress: events.Progress, note: str) -> None:
+    def update(self, progress: ProgressEvent, note: str) -> None:
         self._bar.update(
             self._task, total=progress.total, completed=progress.finished,
             rate=_rate_text(progress), note=note,
@@ -144,7 +158,7 @@ class _Bar(_Display):
 
 
 class _Lines(_Display):
-    """A line per tenth of the way, and whenever something else is to be said."""
+    """Prints a line per tenth of the jobs, and whenever state or note changes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -153,7 +167,7 @@ class _Lines(_Display):
     def say(self, line: str) -> None:
         output.say(line)
 
-    def update(self, progress: events.Progress, note: str) -> None:
+    def update(self, progress: ProgressEvent, note: str) -> None:
         state = (progress.finished * 10 // progress.total, progress.status, note)
         if state == self._said:
             return
@@ -177,11 +191,11 @@ def _progress_bar() -> Progress:
     )
 
 
-def _rate_text(progress: events.Progress) -> str:
+def _rate_text(progress: ProgressEvent) -> str:
     return output.rate_text(progress.status, progress.jobs_per_s, progress.eta_s)
 
 
-def _leader_line(leader: Leader) -> str:
+def _leader_line(leader: LeaderEvent) -> str:
     speed = None if leader.throughput is None else f"{leader.throughput:,.0f} images/s"
     layers = output.layers(leader.layers)
     parts = [f"rank {leader.rank}", f"{output.percent(leader.accuracy)} %", speed]

@@ -1,4 +1,4 @@
-"""The dispatcher process: keeps hints in the queue and takes back what vanished workers held."""
+"""The dispatcher process: keeps hints in the queue and ends the leases of lost workers."""
 
 import signal
 import threading
@@ -21,16 +21,16 @@ from shared.settings import Settings
 log = structlog.get_logger(__name__)
 
 RETRY_S = 0.5
-TURN_S = 10.0  # a dispatcher that hangs in the middle of its turn loses it to another after this
-HURRY = 10  # looks so many times as often at most
-FAST, SLOW = 1 / 4, 1 / 8  # shares of the backlog taken since the last look: look sooner, later
+TURN_S = 10.0  # a dispatcher that hangs during its turn loses it to another after this
+HURRY = 10  # maximum speed-up of the polling rate
+FAST, SLOW = 1 / 4, 1 / 8  # shares of the backlog taken since the last poll: poll sooner, later
 
 
 def run_dispatcher(settings: Settings) -> None:
     """Dispatches until SIGTERM or SIGINT. Any number of dispatchers at once is safe.
 
-    Leases are reaped beside the sending of hints, on a connection of their own: a broker that is
-    away, or silent, keeps no lost job from being taken back.
+    Expired leases are ended in a thread and on a connection of their own, so that a broker that is
+    unavailable or silent does not delay the return of lost jobs.
     """
     configure_logging(settings)
     stopped = threading.Event()
@@ -51,12 +51,12 @@ def run_dispatcher(settings: Settings) -> None:
         wait(duties, return_when=FIRST_EXCEPTION)
         stopped.set()
     for duty in duties:
-        duty.result()  # raises what ended it before its time
+        duty.result()  # raises the error that ended it early
     log.info("dispatcher_stopped")
 
 
 class _Dispatch:
-    """The two duties; each does a little and returns how long it rests afterwards."""
+    """The two duties; each does one step and returns the pause before the next, in seconds."""
 
     def __init__(self, settings: Settings, session_factory: sessionmaker[Session]) -> None:
         self._settings = settings
@@ -72,7 +72,7 @@ class _Dispatch:
         return self._settings.dispatch_interval_s
 
     def send(self) -> float:
-        """Rests as long as workers leave most of the backlog, so that it never runs dry."""
+        """Fills the backlog, sooner again while workers empty it, so that it never runs dry."""
         share = self._fill() / self._settings.backlog
         if share > FAST:
             self._pause_s = max(self._pause_s / 2, self._settings.dispatch_interval_s / HURRY)
@@ -82,7 +82,7 @@ class _Dispatch:
 
     def _fill(self) -> int:
         backlog, resend_s = self._settings.backlog, self._settings.resend_s
-        if len(self._hints) >= backlog:  # asked first: a broker that is silent holds up no turn
+        if len(self._hints) >= backlog:  # checked first: a silent broker then holds up no turn
             return 0
         with self._session_factory.begin() as session:
             return send_hints(session, self._hints, backlog=backlog, resend_s=resend_s)

@@ -8,6 +8,9 @@ REQUEST_BUCKETS_S = (
 TRIAL_BUCKETS_S = (
     0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100,
 )  # fmt: skip
+EPOCH_BUCKETS_S = (
+    0.1, 0.3, 1, 3, 10, 30, 60, 120, 300, 600, 1800, 3600,
+)  # fmt: skip
 
 
 def new_registry() -> CollectorRegistry:

@@ -1,4 +1,4 @@
-"""How a process of the project ends: quietly, or with one line that says what is wrong."""
+"""How a process ends: without output, or with one line that names the error."""
 
 import sys
 from collections.abc import Callable
@@ -9,13 +9,13 @@ from shared.domain.errors import ConvsweepError
 
 
 def database_away(error: OperationalError) -> str:
-    """Returns what to tell people when the database cannot be reached."""
+    """Returns the message for users when the database cannot be reached."""
     cause = str(error.orig).strip().splitlines()[0]
     return f"The database cannot be reached: {cause} (see CONVSWEEP_DATABASE_URL)"
 
 
 def run_main(main: Callable[[], int | None]) -> None:
-    """Runs ``main`` and exits with its status; a known error is one line and status 1."""
+    """Runs ``main`` and exits with its status; a known error prints one line and exits with 1."""
     try:
         sys.exit(main())
     except ConvsweepError as error:

@@ -1,4 +1,4 @@
-"""The device that a worker computes on: choosing it, describing it, how much memory it may take."""
+"""The device that a worker computes on: its choice, description and memory budget."""
 
 import importlib.metadata
 import platform
@@ -9,13 +9,15 @@ from pathlib import Path
 import torch
 
 from shared.domain.errors import DeviceUnavailableError
+from shared.domain.measurements import Environment
+from shared.version import code_version
 
 CPU_MEMORY_BUDGET_BYTES = 4 * 2**30
 
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A device with what results need to know about it."""
+    """A device, with the facts that results record about it."""
 
     torch_device: torch.device
     device_class: str  # "cpu" or "cuda"
@@ -24,6 +26,17 @@ class Device:
     memory_budget_bytes: int
     lock_path: Path  # shared by all processes of this machine that use the device
     uuid: str | None = None  # of a GPU, as its driver writes it
+
+    def environment(self, dataset: str, dataset_hash: str) -> Environment:
+        """Returns the origin of results that this device makes from a dataset."""
+        return Environment(
+            code_version=code_version(),
+            device_class=self.device_class,
+            device=self.model,
+            dataset=dataset,
+            dataset_hash=dataset_hash,
+            versions=self.versions,
+        )
 
 
 def list_devices(
@@ -42,7 +55,7 @@ def list_devices(
         return [_open_cpu(memory_budget_bytes)]
     if not torch.cuda.is_available():
         raise DeviceUnavailableError(
-            f"Device {name} was asked for, but PyTorch finds no CUDA device here. "
+            f"Device {name} was requested, but PyTorch finds no CUDA device here. "
             "Check nvidia-smi and the driver, or use --device cpu."
         )
     index = torch.device(wanted).index
@@ -73,7 +86,7 @@ def _open_cpu(memory_budget_bytes: int | None) -> Device:
 def _open_cuda(index: int, memory_budget_bytes: int | None, workers_per_device: int) -> Device:
     if index >= torch.cuda.device_count():
         raise DeviceUnavailableError(
-            f"Device cuda:{index} was asked for; this machine has {torch.cuda.device_count()}."
+            f"Device cuda:{index} was requested; this machine has {torch.cuda.device_count()}."
         )
     properties = torch.cuda.get_device_properties(index)
     versions = _versions() | {
@@ -96,7 +109,7 @@ def _versions() -> dict[str, str]:
     return {
         "python": platform.python_version(),
         "torch": torch.__version__,
-        # asked of the installation: to import them takes longer than all the rest of the start
+        # read from the installation: importing them takes longer than the rest of the start
         **{name: importlib.metadata.version(name) for name in ("torchvision", "scikit-learn")},
     }
 

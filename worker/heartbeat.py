@@ -1,4 +1,4 @@
-"""The worker's heartbeat: renews the lease in hand and shows that the worker lives."""
+"""The worker's heartbeat: renews the current lease and shows that the worker is alive."""
 
 import os
 import threading
@@ -17,16 +17,15 @@ from shared.domain.errors import StaleLeaseError
 
 log = structlog.get_logger(__name__)
 
-HUNG_STATUS = 75  # "try again": whoever watches this process starts it again
+HUNG_STATUS = 75  # EX_TEMPFAIL, "try again": the supervisor restarts this process
 
 
 class Heartbeat(threading.Thread):
-    """Beats in a thread on a connection of its own until stopped.
+    """Beats in a thread with its own database connection until stopped.
 
-    While a lease is held it is renewed, but only as long as the work makes progress: a hung
-    device cannot keep its jobs for ever, nor can the process that waits for it be saved, so it
-    ends here and now. A lease that is found to be over is remembered, and the next ``check`` says
-    so.
+    A held lease is renewed only while the work makes progress. A hung device would keep its jobs
+    forever, and a process that waits for one cannot recover, so the heartbeat ends the process. A
+    lease that has ended makes the next ``check`` raise.
     """
 
     def __init__(
@@ -60,21 +59,21 @@ class Heartbeat(threading.Thread):
         self._token = None
 
     def hold_device(self, on_lost: Callable[[], None]) -> None:
-        """Starts renewing the worker's device; ``on_lost`` is called when another has it."""
+        """Starts renewing the worker's device; ``on_lost`` is called when another worker has it."""
         self._on_device_lost = on_lost
 
     def progress(self) -> None:
-        """Notes that the work moves on."""
+        """Records that the work makes progress."""
         self._progress_at = time.monotonic()
 
     def check(self) -> None:
-        """Returns while the lease in hand is good.
+        """Returns while the current lease is valid.
 
         Raises:
-            StaleLeaseError: it is over; go on with something else.
+            StaleLeaseError: the lease is over; the work is in vain.
         """
         if self._token is not None and self._lost == self._token:
-            raise StaleLeaseError("The lease was lost while the group ran.")
+            raise StaleLeaseError("The lease ended while its work ran.")
 
     def stop(self) -> None:
         """Ends the thread."""
@@ -89,10 +88,10 @@ class Heartbeat(threading.Thread):
             try:
                 self._beat()
             except SQLAlchemyError as error:
-                # the lease lasts a while; the next beat tries again on a fresh connection
+                # the lease outlasts several beats; the next one uses a fresh connection
                 log.warning("heartbeat_failed", error=str(error).splitlines()[0])
             except Exception:
-                # without its heartbeat a worker loses every lease; a new process is better
+                # a worker without a heartbeat loses every lease; a new process is better
                 log.exception("heartbeat_broken")
                 os._exit(HUNG_STATUS)
 

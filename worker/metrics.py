@@ -1,9 +1,9 @@
-"""Prometheus metrics of a worker process: what it does, how long it takes, and its device."""
+"""Prometheus metrics of a worker process: its work, durations and device."""
 
 import errno
 from collections.abc import Iterator, Sequence
 from threading import Thread
-from typing import Any
+from typing import Any, Literal
 from wsgiref.simple_server import WSGIServer
 
 import structlog
@@ -13,42 +13,55 @@ from prometheus_client.registry import Collector
 
 from shared.domain.errors import UnavailableError
 from shared.domain.measurements import JobOutcome
-from shared.metrics import TRIAL_BUCKETS_S, new_registry
+from shared.metrics import EPOCH_BUCKETS_S, TRIAL_BUCKETS_S, new_registry
 from shared.settings import Settings
 from shared.version import code_version
 from worker.device import Device
 
 log = structlog.get_logger(__name__)
 
-PORTS = 32  # workers of one machine take one after the other
-ENDS = ("completed", "handed_back", "stale", "failed")
+PORTS = 32  # workers of one machine take consecutive ports
+WorkKind = Literal["group", "training"]
+ENDS = ("completed", "released", "stale", "failed")
 STAGES = ("probe", "fit", "timing", "write")
 
 
 class WorkerMetrics:
-    """What one worker counts since it started. Counting costs nothing where nobody reads it."""
+    """What one worker counts since it started."""
 
     def __init__(self, worker_id: str, device: Device) -> None:
         self.registry = new_registry()
         self._jobs = self._counter("convsweep_worker_jobs", "Jobs ended by this worker.", "status")
-        self._groups = self._counter(
-            "convsweep_worker_groups", "Claims of this worker by how they ended.", "end"
-        )
+        self._ends: dict[WorkKind, Counter] = {
+            "group": self._counter(
+                "convsweep_worker_groups", "Claims of groups by how they ended.", "end"
+            ),
+            "training": self._counter(
+                "convsweep_worker_trainings", "Claims of trainings by how they ended.", "end"
+            ),
+        }
         self._stale = self._counter(
             "convsweep_worker_stale_completions", "Completions refused: their lease was over."
         )
         self._busy = Gauge(
-            "convsweep_worker_busy", "Whether a claim is being evaluated.", registry=self.registry
+            "convsweep_worker_busy", "Whether the worker works on a claim.", registry=self.registry
         )
         self._seconds = Histogram(
             "convsweep_worker_trial_seconds",
-            "Time of one trial by stage; of what trials do together, its share.",
+            "Time of one trial by stage; its share of the work that trials do together.",
             ["stage"],
             buckets=TRIAL_BUCKETS_S,
             registry=self.registry,
         )
-        for end in ENDS:
-            self._groups.labels(end)
+        self._epoch_seconds = Histogram(
+            "convsweep_worker_epoch_seconds",
+            "Time of one epoch of a training, its validation included.",
+            buckets=EPOCH_BUCKETS_S,
+            registry=self.registry,
+        )
+        for ends in self._ends.values():
+            for end in ENDS:
+                ends.labels(end)
         for stage in STAGES:
             self._seconds.labels(stage)
         Gauge(
@@ -61,19 +74,23 @@ class WorkerMetrics:
         return Counter(name, text, labels, registry=self.registry)
 
     def note_busy(self, busy: bool) -> None:
-        """Notes that a claim begins or ends."""
+        """Records that a claim begins or ends."""
         self._busy.set(busy)
 
-    def note_end(self, end: str) -> None:
+    def note_end(self, kind: WorkKind, end: str) -> None:
         """Counts a claim by how it ended, one of ``ENDS``."""
-        self._groups.labels(end).inc()
+        self._ends[kind].labels(end).inc()
+
+    def note_epoch(self, seconds: float) -> None:
+        """Counts an epoch whose result has been written."""
+        self._epoch_seconds.observe(seconds)
 
     def note_stale_completion(self) -> None:
-        """Counts results that came too late."""
+        """Counts a completion whose lease was over."""
         self._stale.inc()
 
     def note_outcomes(self, outcomes: Sequence[JobOutcome], write_s: float) -> None:
-        """Counts outcomes that have been written, and what their trials took."""
+        """Counts written outcomes and the durations of their trials."""
         trials = [trial for outcome in outcomes for trial in outcome.trials]
         for outcome in outcomes:
             self._jobs.labels(outcome.status.value).inc()
@@ -86,7 +103,7 @@ class WorkerMetrics:
 
 
 class DeviceCollector(Collector):
-    """Utilisation and memory of the worker's GPU by its driver; nothing where there is none."""
+    """Utilisation and memory of the worker's GPU, from its driver; empty without a GPU."""
 
     def __init__(self, device: Device) -> None:
         self._uuid = device.uuid
@@ -115,7 +132,7 @@ class DeviceCollector(Collector):
 
     def show(self, busy: float, used_bytes: int, total_bytes: int) -> Iterator[Metric]:
         """Yields a reading of the device as metrics."""
-        yield self._gauge("utilization_ratio", "Part of the time that the GPU is busy.", busy)
+        yield self._gauge("utilization_ratio", "Fraction of the time that the GPU is busy.", busy)
         yield self._gauge("memory_used_bytes", "Memory of the GPU in use.", used_bytes)
         yield self._gauge("memory_total_bytes", "Memory of the GPU.", total_bytes)
 
@@ -126,7 +143,7 @@ class DeviceCollector(Collector):
 
 
 def serve_metrics(metrics: WorkerMetrics, settings: Settings) -> tuple[WSGIServer, Thread] | None:
-    """Serves metrics on the settings' port or the next free one; None where they say nowhere.
+    """Serves metrics on the settings' port or the next free one; None where the port is 0.
 
     Raises:
         UnavailableError: none of ``PORTS`` ports is free, or the address is not this machine's.

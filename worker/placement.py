@@ -1,4 +1,4 @@
-"""Which device a worker gets: the processor, or a GPU that no other worker has."""
+"""Assigning a device to a worker: the processor, or a GPU that no other worker uses."""
 
 import signal
 import threading
@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from types import FrameType
 
 import structlog
-from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
 from services.leasing import device_leases
 from services.monitoring import workers
+from shared.db.availability import DATABASE_UNAVAILABLE, log_unavailable
 from shared.settings import Settings
 from worker.device import Device
 
@@ -27,26 +27,26 @@ def place_worker(
     devices: Sequence[Device],
     settings: Settings,
 ) -> Device | None:
-    """Returns the device that this worker has to itself, or a share of; None if told to stop.
+    """Returns a device, or a share of one, for this worker; None after a signal to stop.
 
-    Waits while other workers have every GPU, and says so beside the worker. Any number of workers
+    Waits while other workers use every GPU and reports that with the worker. Any number of workers
     may use a processor.
     """
     by_uuid = {device.uuid: device for device in devices if device.uuid is not None}
     if not by_uuid:
         return devices[0]
     said = False
-    with _told_to_stop() as stopped:
+    with stop_signal() as stopped:
         while not stopped.is_set():
             try:
                 taken = _take(session_factory, worker_id, list(by_uuid), settings)
                 if taken is not None:
                     return _start_on(session_factory, worker_id, by_uuid[taken])
                 if not said:
-                    _say_waiting(session_factory, worker_id, len(by_uuid), settings)
+                    report_waiting(session_factory, worker_id, len(by_uuid), settings)
                 said = True
-            except (OperationalError, InterfaceError) as error:
-                log.warning("database_unavailable", error=str(error).splitlines()[0])
+            except DATABASE_UNAVAILABLE as error:
+                log_unavailable(error)
             stopped.wait(LOOK_AGAIN_S)
     return None
 
@@ -76,7 +76,7 @@ def _start_on(
     return device
 
 
-def _say_waiting(
+def report_waiting(
     session_factory: sessionmaker[Session], worker_id: uuid.UUID, gpus: int, settings: Settings
 ) -> None:
     problem = (
@@ -90,8 +90,8 @@ def _say_waiting(
 
 
 @contextmanager
-def _told_to_stop() -> Iterator[threading.Event]:
-    """Yields an event that SIGTERM and SIGINT set; afterwards they do what they did before."""
+def stop_signal() -> Iterator[threading.Event]:
+    """Yields an event that SIGTERM and SIGINT set; restores their handlers afterwards."""
     stopped = threading.Event()
 
     def stop(_signal: int, _frame: FrameType | None) -> None:

@@ -1,4 +1,4 @@
-"""What this worker can do: which sweeps it serves, with which images, and what it lacks."""
+"""Preparing this worker for sweeps and trainings: its device, its datasets, its problems."""
 
 import uuid
 from dataclasses import dataclass
@@ -8,16 +8,15 @@ from typing import Any
 import structlog
 from sqlalchemy.orm import Session, sessionmaker
 
-from services.leasing import group_leases
-from services.leasing.group_leases import Terms
-from services.leasing.training_leases import TrainingTerms
+from services.leasing import datasets, group_leases
+from services.leasing.group_leases import Requirements
+from services.leasing.training_leases import TrainingRequirements
 from services.monitoring import workers
 from shared.domain.errors import DatasetError, DatasetMismatchError, DeviceUnavailableError
 from shared.domain.protocol import DeviceClass, Protocol
 from worker.device import Device
 from worker.engine.data.datasets import (
     Dataset,
-    TrainingImages,
     list_datasets,
     load_dataset,
     load_training_images,
@@ -26,19 +25,19 @@ from worker.engine.data.datasets import (
 log = structlog.get_logger(__name__)
 
 KEPT_DATASETS = 2
-KEPT_TERMS = 64
+KEPT_REQUIREMENTS = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Ready:
-    """What the evaluation of a sweep's groups needs."""
+class PreparedSweep:
+    """What the evaluation of a sweep's groups needs on this worker."""
 
     protocol: Protocol
     dataset: Dataset
 
 
-class Readiness:
-    """Prepares this worker for sweeps, and tells the database what it has and what it lacks."""
+class Preparation:
+    """Prepares this worker for sweeps and records in the database what it has and lacks."""
 
     def __init__(
         self,
@@ -54,48 +53,50 @@ class Readiness:
         self._device = device
         self._data_dir = data_dir
         self._shares_device = shares_device
-        self._terms: dict[int, Terms] = {}
+        self._requirements: dict[int, Requirements] = {}
         self._loaded: dict[Protocol, Dataset] = {}
-        self._training_images: dict[object, TrainingImages] = {}
+        self._training_images: dict[object, Dataset] = {}
         self._advertised = available_datasets(data_dir)
-        self._problem: tuple[int, str] | None = None  # of which sweep, and what
+        self._problem: tuple[int, str] | None = None  # the sweep and the reason
 
-    def prepare(self, sweep_id: int) -> Ready | None:
+    def prepare(self, sweep_id: int) -> PreparedSweep | None:
         """Returns what the sweep's groups need; None where this worker cannot serve the sweep.
 
-        The reason is noted with the worker, and cleared as soon as it can.
+        The reason is recorded with the worker and cleared once the worker can serve it.
 
         Raises:
             SweepNotFoundError: there is no such sweep.
         """
-        terms = self._get_terms(sweep_id)
+        requirements = self._get_requirements(sweep_id)
         try:
-            self._check_device(terms.protocol)
-            dataset = self._load(terms.protocol)
-            if terms.dataset_hash is not None:
-                self._check_content(sweep_id, terms.dataset_hash, dataset, terms.protocol)
+            self._check_device(requirements.protocol)
+            dataset = self._load(requirements.protocol)
+            if requirements.dataset_hash is not None:
+                self._check_content(
+                    sweep_id, requirements.dataset_hash, dataset, requirements.protocol
+                )
         except (DatasetError, DeviceUnavailableError) as error:
             self.note_problem(sweep_id, error.message)
             return None
         except (RuntimeError, MemoryError, OSError) as error:
-            # PyTorch says RuntimeError where the images do not fit into memory
+            # PyTorch raises RuntimeError where the images do not fit into memory
             self.note_problem(
-                sweep_id, f"Dataset {terms.protocol.dataset!r} cannot be loaded: {error}"
+                sweep_id, f"Dataset {requirements.protocol.dataset!r} cannot be loaded: {error}"
             )
             return None
         self._clear_problem(sweep_id)
-        return Ready(self._measurable(terms.protocol), dataset)
+        return PreparedSweep(self._measurable(requirements.protocol), dataset)
 
     def _measurable(self, protocol: Protocol) -> Protocol:
-        """Returns the protocol without timing where others compute on this device meanwhile."""
+        """Returns the protocol, without timing where other workers compute on this device."""
         return protocol.model_copy(update={"timing": None}) if self._shares_device else protocol
 
-    def prepare_training(self, terms: TrainingTerms) -> TrainingImages | None:
+    def prepare_training(self, requirements: TrainingRequirements) -> Dataset | None:
         """Returns the images that a training needs; None where this worker cannot serve it.
 
-        The reason is noted with the worker, and cleared as soon as it can.
+        The reason is recorded with the worker and cleared once the worker can serve it.
         """
-        protocol, recipe = terms.protocol, terms.recipe
+        protocol, recipe = requirements.protocol, requirements.recipe
         key = (
             protocol.dataset,
             protocol.input_shape,
@@ -110,24 +111,28 @@ class Readiness:
                     self._data_dir, protocol, recipe.train_images, recipe.validation_images
                 )
             images = self._training_images[key]
-            if terms.dataset_hash is not None:
-                group_leases.check_dataset_hash(
-                    terms.sweep_id, images.name, images.content_hash, terms.dataset_hash
+            if requirements.dataset_hash is not None:
+                datasets.check_dataset_hash(
+                    requirements.sweep_id,
+                    images.name,
+                    images.content_hash,
+                    requirements.dataset_hash,
                 )
         except (DatasetError, DeviceUnavailableError) as error:
-            self._training_images.pop(key, None)  # somebody may put the right file there
-            self.note_problem(terms.sweep_id, error.message)
+            self._training_images.pop(key, None)  # the file may be replaced by the right one
+            self.note_problem(requirements.sweep_id, error.message)
             return None
         except (RuntimeError, MemoryError, OSError) as error:
             self.note_problem(
-                terms.sweep_id, f"Dataset {protocol.dataset!r} cannot be loaded whole: {error}"
+                requirements.sweep_id,
+                f"Dataset {protocol.dataset!r} cannot be loaded whole: {error}",
             )
             return None
-        self._clear_problem(terms.sweep_id)
+        self._clear_problem(requirements.sweep_id)
         return images
 
     def note_problem(self, sweep_id: int, problem: str) -> None:
-        """Notes what keeps this worker from working for a sweep; the same once."""
+        """Records why this worker cannot serve a sweep; repeats are ignored."""
         if (sweep_id, problem) == self._problem:
             return
         log.warning("cannot_work", sweep_id=sweep_id, problem=problem)
@@ -136,23 +141,23 @@ class Readiness:
         self._problem = sweep_id, problem
 
     def _clear_problem(self, sweep_id: int) -> None:
-        """Notes that nothing keeps this worker from the sweep any more, if something did."""
+        """Clears the recorded problem if it concerns this sweep."""
         if self._problem is None or self._problem[0] != sweep_id:
             return
         with self._session_factory.begin() as session:
             workers.note_worker_problem(session, self._worker_id, sweep_id, None)
         self._problem = None
 
-    def _get_terms(self, sweep_id: int) -> Terms:
-        """Returns a sweep's terms; once its dataset is pinned they never change."""
-        if sweep_id in self._terms:
-            return self._terms[sweep_id]
+    def _get_requirements(self, sweep_id: int) -> Requirements:
+        """Returns a sweep's requirements; once its dataset is pinned they never change."""
+        if sweep_id in self._requirements:
+            return self._requirements[sweep_id]
         with self._session_factory() as session:
-            terms = group_leases.get_terms(session, sweep_id)
-        if terms.dataset_hash is not None:
-            self._terms[sweep_id] = terms
-            _forget_oldest(self._terms, KEPT_TERMS)
-        return terms
+            requirements = group_leases.get_requirements(session, sweep_id)
+        if requirements.dataset_hash is not None:
+            self._requirements[sweep_id] = requirements
+            _forget_oldest(self._requirements, KEPT_REQUIREMENTS)
+        return requirements
 
     def _check_device(self, protocol: Protocol) -> None:
         if protocol.device_class not in (DeviceClass.ANY, self._device.device_class):
@@ -181,20 +186,20 @@ class Readiness:
         self._advertised[dataset.name] = hashes
         with self._session_factory.begin() as session:
             workers.note_worker_datasets(session, self._worker_id, self._advertised)
-            workers.note_labels(session, dataset.content_hash, dataset.validation_labels.tolist())
+            datasets.note_labels(session, dataset.content_hash, dataset.validation_labels.tolist())
 
     def _check_content(
         self, sweep_id: int, pinned: str, dataset: Dataset, protocol: Protocol
     ) -> None:
         try:
-            group_leases.check_dataset_hash(sweep_id, dataset.name, dataset.content_hash, pinned)
+            datasets.check_dataset_hash(sweep_id, dataset.name, dataset.content_hash, pinned)
         except DatasetMismatchError:
-            del self._loaded[protocol]  # somebody may put the right file there
+            del self._loaded[protocol]  # the file may be replaced by the right one
             raise
 
 
 def available_datasets(data_dir: Path) -> dict[str, list[str]]:
-    """Returns the datasets that can be read here, none of them loaded yet."""
+    """Returns the datasets that can be read here, without content hashes."""
     return {info.name: [] for info in list_datasets(data_dir) if info.available}
 
 

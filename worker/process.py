@@ -5,14 +5,15 @@ import socket
 import uuid
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 
 import structlog
 from celery.worker import state
-from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
 from services.leasing import device_leases
 from services.monitoring import workers
+from shared.db.availability import DATABASE_UNAVAILABLE
 from shared.db.session import make_engine, make_session_factory
 from shared.domain.errors import DeviceUnavailableError
 from shared.logs import configure_logging
@@ -20,40 +21,41 @@ from shared.messaging.queue import make_celery
 from shared.settings import Settings
 from shared.version import code_version
 from worker.device import Device, list_devices
-from worker.engine.evaluate import evaluate_group
-from worker.engine.timing import DeviceLock
-from worker.evaluation.executor import Evaluate, Executor
+from worker.device_lock import DeviceLock
+from worker.evaluation.executor import Executor
+from worker.evaluation.request import Evaluate, evaluate_on_device
 from worker.heartbeat import HUNG_STATUS, Heartbeat
-from worker.metrics import serve_metrics
+from worker.lease_runner import LeaseRunner
+from worker.metrics import WorkerMetrics, serve_metrics
 from worker.placement import place_worker
-from worker.preparation import available_datasets
+from worker.preparation import Preparation, available_datasets
 from worker.tasks import register_tasks
 from worker.training.trainer import Trainer
 
 log = structlog.get_logger(__name__)
 
-STALLED_S = 10.0  # a transaction whose worker is out of reach gives its locks back after this
-PING_AFTER_S = 1.0  # between one group and the next the connection is taken for good
+STALLED_S = 10.0  # Postgres ends the transaction of an unreachable worker after this
+PING_AFTER_S = 1.0  # a connection idle for less than this is not checked before use
 
 
 def run_worker(
     settings: Settings,
-    evaluate: Evaluate = evaluate_group,
+    evaluate: Evaluate = evaluate_on_device,
     devices: Sequence[Device] | None = None,
 ) -> int:
-    """Works until told to stop by SIGTERM or SIGINT; returns the exit status.
+    """Works until SIGTERM or SIGINT; returns the exit status.
 
     One process drives one device, in Celery's solo pool: CUDA does not survive a fork.
 
     Args:
-        devices: those to choose from, where they are not the machine's own.
+        devices: the devices to choose from instead of the machine's own.
 
     Raises:
-        DeviceUnavailableError: the device of the settings is not there.
-        UnavailableError: its metrics cannot be served where the settings say.
+        DeviceUnavailableError: this machine lacks the device of the settings.
+        UnavailableError: the metrics cannot be served at the address of the settings.
     """
     configure_logging(settings)
-    found = devices or list_devices(
+    candidates = devices or list_devices(
         settings.device, settings.memory_budget, settings.workers_per_device
     )
     worker_id = uuid.uuid4()
@@ -62,29 +64,60 @@ def run_worker(
         settings, pool_size=2, idle_in_transaction_s=STALLED_S, ping_after_s=PING_AFTER_S
     )
     session_factory = make_session_factory(engine)
-    _register(session_factory, worker_id, found[0], settings)
+    _register(session_factory, worker_id, candidates[0], settings)
     heartbeat = _start_heartbeat(settings, worker_id)
     try:
-        device = place_worker(session_factory, worker_id, found, settings)
+        device = place_worker(session_factory, worker_id, candidates, settings)
         if device is None:
             return 0
         if device.uuid is not None:
-            heartbeat.hold_device(_end_softly)
+            heartbeat.hold_device(_request_shutdown)
         _try_lock(device)
-        executor = Executor(
-            settings, session_factory, device, worker_id, heartbeat, _should_stop, evaluate
+        metrics = WorkerMetrics(str(worker_id), device)
+        runner = LeaseRunner(settings, session_factory, heartbeat, metrics, _should_stop)
+        duties = make_duties(
+            settings, session_factory, device, worker_id, runner, metrics, evaluate
         )
-        trainer = Trainer(
-            settings, session_factory, device, worker_id, heartbeat, _should_stop,
-            executor.readiness, executor.metrics,
-        )  # fmt: skip
-        return _serve(settings, executor, trainer, device)
+        log.info("worker_started", device=device.model)
+        serve_metrics(metrics, settings)
+        return _serve(settings, worker_id, duties)
     finally:
         heartbeat.stop()
-        # without the note the worker counts as gone two minutes after its last beat
-        with suppress(OperationalError, InterfaceError), session_factory.begin() as session:
+        # otherwise the worker is listed for two minutes after its last beat
+        with suppress(*DATABASE_UNAVAILABLE), session_factory.begin() as session:
             device_leases.give_back_device(session, worker_id)
             workers.note_worker_stopped(session, worker_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Duties:
+    """What a worker does: it evaluates groups and trains networks."""
+
+    executor: Executor
+    trainer: Trainer
+
+
+def make_duties(
+    settings: Settings,
+    session_factory: sessionmaker[Session],
+    device: Device,
+    worker_id: uuid.UUID,
+    runner: LeaseRunner,
+    metrics: WorkerMetrics,
+    evaluate: Evaluate = evaluate_on_device,
+) -> Duties:
+    """Returns the duties of a worker on one device; they share its lease runner."""
+    preparation = Preparation(
+        session_factory,
+        worker_id,
+        device,
+        settings.data_dir,
+        shares_device=device.uuid is not None and settings.workers_per_device > 1,
+    )
+    return Duties(
+        Executor(settings, device, worker_id, runner, preparation, metrics, evaluate),
+        Trainer(settings, session_factory, device, worker_id, runner, preparation, metrics),
+    )
 
 
 def _start_heartbeat(settings: Settings, worker_id: uuid.UUID) -> Heartbeat:
@@ -99,16 +132,14 @@ def _start_heartbeat(settings: Settings, worker_id: uuid.UUID) -> Heartbeat:
     return heartbeat
 
 
-def _serve(settings: Settings, executor: Executor, trainer: Trainer, device: Device) -> int:
-    """Takes messages until told to stop; returns the exit status."""
+def _serve(settings: Settings, worker_id: uuid.UUID, duties: Duties) -> int:
+    """Takes messages until a signal ends this process; returns the exit status."""
     app = make_celery(settings)
-    register_tasks(app, executor, trainer)
-    log.info("worker_started", device=device.model)
-    serve_metrics(executor.metrics, settings)
+    register_tasks(app, duties.executor, duties.trainer, _should_stop)
     celery_worker = app.Worker(
         pool="solo",
         concurrency=1,
-        hostname=f"{executor.worker_id}@{socket.gethostname()}",
+        hostname=f"{worker_id}@{socket.gethostname()}",
         without_gossip=True,
         without_mingle=True,
         loglevel=settings.log_level.upper(),
@@ -117,10 +148,10 @@ def _serve(settings: Settings, executor: Executor, trainer: Trainer, device: Dev
     return int(celery_worker.exitcode or 0)
 
 
-def _end_softly() -> None:
-    """Lets this process hand back what it has in hand and end; whoever watches it starts it again.
+def _request_shutdown() -> None:
+    """Lets this process release its lease and end; its supervisor starts it again.
 
-    Celery looks at this between messages, and the engine between its steps.
+    Celery checks this between messages, and the work between its steps.
     """
     state.should_stop = HUNG_STATUS
 

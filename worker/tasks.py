@@ -1,17 +1,16 @@
-"""The Celery tasks: they check a message and hand it on."""
+"""The Celery tasks: they validate a message and pass it to the executor or the trainer."""
 
-import time
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 
 import structlog
 from celery import Celery
 from celery.exceptions import WorkerShutdown
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from sqlalchemy.exc import InterfaceError, OperationalError
+from pydantic import BaseModel, ValidationError
 
+from shared.db.availability import DATABASE_UNAVAILABLE, retry_while_unavailable
 from shared.domain.errors import DevicePoisonedError
-from shared.messaging.queue import EVALUATE_GROUP, TRAIN_NETWORK
+from shared.messaging.messages import EVALUATE_GROUP, TRAIN_NETWORK, GroupHint, TrainingHint
 from worker.evaluation.executor import Executor
 from worker.training.trainer import Trainer
 
@@ -22,40 +21,23 @@ KEEP_HINT_S = 60.0
 HintT = TypeVar("HintT", bound=BaseModel)
 
 
-class Hint(BaseModel):
-    """What a message may say."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    sweep_id: Annotated[int, Field(ge=1, lt=2**63)]
-    group: Annotated[int, Field(ge=0, lt=2**31)]
-
-
-class TrainingHint(BaseModel):
-    """What a message about a training may say."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    training_id: Annotated[int, Field(ge=1, lt=2**63)]
-
-
-def register_tasks(app: Celery, executor: Executor, trainer: Trainer) -> None:
+def register_tasks(
+    app: Celery, executor: Executor, trainer: Trainer, should_stop: Callable[[], bool]
+) -> None:
     """Makes ``app`` answer hints about groups and about trainings."""
 
-    def evaluate_group(*args: Any, **message: Any) -> None:
-        hint = _read(Hint, args, message)
+    def answer_group_hint(*args: Any, **message: Any) -> None:
+        hint = _read(GroupHint, args, message)
         if hint is not None:
-            _execute(
-                lambda: executor.execute_group(hint.sweep_id, hint.group), executor.should_stop
-            )
+            _serve(lambda: executor.execute_group(hint.sweep_id, hint.group), should_stop)
 
-    def train_network(*args: Any, **message: Any) -> None:
+    def answer_training_hint(*args: Any, **message: Any) -> None:
         hint = _read(TrainingHint, args, message)
         if hint is not None:
-            _execute(lambda: trainer.train(hint.training_id), trainer.should_stop)
+            _serve(lambda: trainer.train(hint.training_id), should_stop)
 
-    app.task(evaluate_group, name=EVALUATE_GROUP, ignore_result=True, typing=False)
-    app.task(train_network, name=TRAIN_NETWORK, ignore_result=True, typing=False)
+    app.task(answer_group_hint, name=EVALUATE_GROUP, ignore_result=True, typing=False)
+    app.task(answer_training_hint, name=TRAIN_NETWORK, ignore_result=True, typing=False)
 
 
 def _read(kind: type[HintT], args: Sequence[Any], message: dict[str, Any]) -> HintT | None:
@@ -68,23 +50,19 @@ def _read(kind: type[HintT], args: Sequence[Any], message: dict[str, Any]) -> Hi
         return None
 
 
-def _execute(work: Callable[[], None], should_stop: Callable[[], bool]) -> None:
-    """Does what a hint is about, and keeps the hint for a while where Postgres is away.
+def _serve(work: Callable[[], None], should_stop: Callable[[], bool]) -> None:
+    """Does the work of a hint, and keeps the hint for a while where Postgres is unavailable.
 
-    Given up at once, it would come again after the resend time alone, and all that wait in the
-    queue would go the same way within a moment.
+    A hint given up at once would return only after the resend time, and all hints in the queue
+    would be given up within a moment.
     """
-    deadline = time.monotonic() + KEEP_HINT_S
-    while True:
-        try:
-            work()
-            return
-        except DevicePoisonedError as error:
-            log.critical("device_poisoned", error=error.message)
-            raise WorkerShutdown(1) from error
-        except (OperationalError, InterfaceError) as error:
-            # the work stays in Postgres, and is hinted again
-            log.warning("database_unavailable", error=str(error).splitlines()[0])
-        if should_stop() or time.monotonic() > deadline:
-            return
-        time.sleep(DATABASE_RETRY_S)
+    retry = retry_while_unavailable(
+        max_s=KEEP_HINT_S, pause_s=DATABASE_RETRY_S, should_stop=should_stop
+    )
+    try:
+        retry(work)
+    except DevicePoisonedError as error:
+        log.critical("device_poisoned", error=error.message)
+        raise WorkerShutdown(1) from error
+    except DATABASE_UNAVAILABLE:
+        log.warning("hint_given_up")  # the work stays in Postgres and is hinted again

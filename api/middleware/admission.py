@@ -1,4 +1,4 @@
-"""Who is let in: a key where one is needed, its scope, and how often it may ask."""
+"""Admission: checks the key of a request, its scope and its rate limit."""
 
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -11,10 +11,11 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.deps import transaction
-from api.errors import DATABASE_AWAY, database_problem, domain_problem, problem
+from api.errors import database_problem, domain_problem, problem
 from api.middleware.guard import READING
 from api.middleware.rate_limits import Budget, RateLimits, Verdict
 from services.access.keys import authenticate
+from shared.db.availability import DATABASE_UNAVAILABLE
 from shared.domain.access import KeyScope
 from shared.domain.errors import (
     ConvsweepError,
@@ -28,31 +29,33 @@ from shared.settings import Settings
 OPEN_PATHS = frozenset({"/", "/healthz", "/readyz", "/openapi.json", "/docs"})
 OPEN_FOLDERS = ("/dashboard/", "/docs/")
 KEY_PATHS = ("/v1/keys", "/v1/keys/")
-ASKING = frozenset({("POST", "/v1/sweeps/preview")})  # a body, but nothing changes
+READ_ONLY_POSTS = frozenset({("POST", "/v1/sweeps/preview")})  # they change nothing
 
 
 def needed_scope(method: str, path: str) -> KeyScope:
-    """Returns what a key must be for. A route that nobody thought of here is not open."""
+    """Returns the scope that a request needs; unknown paths need one too."""
     if path == KEY_PATHS[0] or path.startswith(KEY_PATHS[1]):
         return KeyScope.ADMIN
-    if method in READING or (method, path) in ASKING:
-        return KeyScope.READ
-    return KeyScope.WRITE
+    return KeyScope.READ if _reads(method, path) else KeyScope.WRITE
+
+
+def _reads(method: str, path: str) -> bool:
+    return method in READING or (method, path) in READ_ONLY_POSTS
 
 
 @dataclass(frozen=True, slots=True)
 class _Admitted:
-    """A request that may go on, and what its answer says of the rate limit."""
+    """A request that may proceed, and the rate-limit headers of its answer."""
 
     prefix: str | None = None
     headers: dict[str, str] = field(default_factory=dict)
 
 
 class Admission:
-    """Answers 401, 403 or 429 to requests that may not go on, before anything reads their body.
+    """Answers 401, 403 or 429 to requests that may not proceed, before their body is read.
 
-    Every path but the open ones needs a key, also one that leads nowhere. Where keys are off,
-    requests are counted by their client's address alone.
+    Every path except the open ones needs a key, even one without a route. Where keys are off,
+    requests are counted only by the address of their client.
     """
 
     def __init__(self, app: ASGIApp, settings: Settings, sessions: sessionmaker[Session]) -> None:
@@ -88,31 +91,31 @@ class Admission:
             prefix = self._key_for(needed, scope) if self._keys_required else None
         except UnauthenticatedError as error:
             verdict = self._limits.take(Budget.FAILURE, address)
-            return domain_problem(error) if _allows(verdict) else _too_often(verdict)
+            return domain_problem(error) if _allows(verdict) else _rate_limited(verdict)
         except ConvsweepError as error:
             return domain_problem(error)
-        except DATABASE_AWAY as error:
+        except DATABASE_UNAVAILABLE as error:
             return database_problem(error)
-        reads = scope["method"] in READING or (scope["method"], scope["path"]) in ASKING
+        reads = scope["method"] in READING or (scope["method"], scope["path"]) in READ_ONLY_POSTS
         verdict = self._limits.take(Budget.READ if reads else Budget.WRITE, prefix or address)
         if not _allows(verdict):
-            return _too_often(verdict)
+            return _rate_limited(verdict)
         return _Admitted(prefix, verdict.headers if verdict else {})
 
     def _key_for(self, needed: KeyScope, scope: Scope) -> str:
         """Returns the prefix of the request's key.
 
         Raises:
-            UnauthenticatedError: there is none, or it is not good.
-            ScopeMissingError: it is good, but not for this.
+            UnauthenticatedError: there is no key, or it is not valid.
+            ScopeMissingError: the key is valid, but its scope is not enough.
         """
         text = _bearer(Headers(scope=scope))
         with transaction(self._sessions) as session:
             holder = authenticate(session, text)
         if not holder.scope.includes(needed):
             raise ScopeMissingError(
-                f"Key {holder.prefix} is for {holder.scope}; this needs {needed}. "
-                "Whoever runs the service can make another: convsweep key create."
+                f"Key {holder.prefix} has the scope {holder.scope}; this needs {needed}. "
+                "The operator of the service can create another: convsweep key create."
             )
         return holder.prefix
 
@@ -121,8 +124,8 @@ def _bearer(headers: Headers) -> str:
     """Returns the key that a request carries.
 
     Raises:
-        KeyMissingError: it carries none.
-        KeyInvalidError: what it carries is no bearer key.
+        KeyMissingError: it carries no key.
+        KeyInvalidError: its header is not a bearer key.
     """
     given = headers.getlist("authorization")
     if not given:
@@ -140,7 +143,7 @@ def _allows(verdict: Verdict | None) -> bool:
     return verdict is None or verdict.allowed
 
 
-def _too_often(verdict: Verdict | None) -> JSONResponse:
+def _rate_limited(verdict: Verdict | None) -> JSONResponse:
     assert verdict is not None
     answer = problem(
         HTTPStatus.TOO_MANY_REQUESTS,

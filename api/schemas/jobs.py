@@ -14,6 +14,7 @@ from sqlalchemy import Row
 from api.schemas.paging import NEXT_PAGE
 from services.leaderboard.leaders import JobDetail
 from shared.db.models import Environment, Job, Trial
+from shared.domain.architecture import Architecture
 from shared.domain.measurements import Reason
 from shared.domain.protocol import Protocol
 from shared.domain.status import JobStatus
@@ -59,9 +60,15 @@ def job_fields(job: Job | Row[Any]) -> dict[str, Any]:
     """Returns what ``JobOut`` describes."""
     fields = dict(zip(_SAME_FIELDS, _same_values(job), strict=True))
     fields["architecture_hash"] = job.architecture_hash.hex()
-    fields["layers"] = [layer._asdict() for layer in job.architecture.layers]
+    fields["layers"] = [layer._asdict() for layer in _architecture(job).layers]
     fields["fit_seconds"] = job.fit_s
     return fields
+
+
+def _architecture(job: Job | Row[Any]) -> Architecture:
+    return Architecture.of_columns(
+        job.channels, job.kernel_size, job.stride, job.dilation, job.padding, job.activation
+    )
 
 
 class JobPageOut(BaseModel):

@@ -7,11 +7,10 @@ from contextlib import asynccontextmanager
 
 import structlog
 from anyio import CapacityLimiter, to_thread
-from sqlalchemy.exc import InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session
 
 from services.live.changes import Cursor, Observation, Watcher, observe
+from shared.db.availability import DATABASE_UNAVAILABLE
 from shared.domain.errors import UnavailableError
 from shared.domain.events import Event, Unavailable
 
@@ -22,7 +21,6 @@ LOOKS_AT_ONCE = 2  # each holds a database connection, however many sweeps are w
 PATIENCE_S = 3.0  # of a look that takes longer the watchers are told
 STALLED_S = 60.0  # for a client that takes nothing for so long nobody looks far back
 AWAY = "The database is away or busy; the stream goes on when it answers."
-DATABASE_AWAY = (OperationalError, InterfaceError, PoolTimeoutError)
 
 
 class Hub:
@@ -126,7 +124,7 @@ class _WatchedSweep:
             if not look.done():
                 self._note_away("no answer")
             await look
-        except DATABASE_AWAY as error:
+        except DATABASE_UNAVAILABLE as error:
             self._note_away(str(error).splitlines()[0])
         finally:
             look.cancel()

@@ -18,7 +18,8 @@ from rich.text import Text
 from cli import output
 from cli.context import JsonOption, make_client
 from cli.embedded.local import ClusterInfo, cluster_dir, find_cluster, start_cluster, stop_cluster
-from shared.domain.errors import ConvsweepError, InvalidInputError
+from convsweep import ClientError
+from shared.domain.errors import InvalidInputError
 from shared.settings import Settings, child_environment, get_settings
 
 DataDirOption = Annotated[
@@ -136,7 +137,7 @@ def _api_check() -> Check:
     with make_client(None) as client:
         try:
             workers = client.list_workers()
-        except ConvsweepError as error:
+        except ClientError as error:
             return "api", False, error.message
         problems = sorted({worker["problem"] for worker in workers if worker["problem"]})
         return "api", not problems, "; ".join([f"{client.url}, {len(workers)} workers", *problems])

@@ -6,10 +6,10 @@ from typing import Annotated
 import typer
 
 from cli import output
-from cli.client import Client
 from cli.commands.cluster import local_settings
 from cli.embedded.local import start_cluster, stop_cluster
 from cli.watching import live_display, watch_sweep
+from convsweep import Client
 from shared.domain.status import JobStatus, SweepStatus
 
 
@@ -35,7 +35,7 @@ def demo(
 def _sweep(client: Client, output_dir: Path) -> None:
     for left_behind in client.list_sweeps():
         if left_behind["status"] in ("running", "paused"):
-            client.steer_sweep(left_behind["id"], "cancel")
+            client.control_sweep(left_behind["id"], "cancel")
     sweep = client.create_sweep({"preset": "quick", "name": "demo"})
     output.say(
         f"POST /v1/sweeps: sweep {sweep['id']} with {sweep['total']} architectures, "
@@ -44,8 +44,7 @@ def _sweep(client: Client, output_dir: Path) -> None:
     with live_display(sweep["id"]) as show:
         final = watch_sweep(lambda: Client(client.url), sweep["id"], show)
     if final.counts[JobStatus.FAILED] or final.status != SweepStatus.COMPLETED:
-        counts = {status.value: count for status, count in final.counts.items()}
-        raise output.fail(f"The sweep ended {final.status} with {counts}.")
+        raise output.fail(f"The sweep ended {final.status} with {final.counts}.")
     leaders = client.leaderboard(sweep["id"], limit=10)
     output.print_leaderboard(list(leaders), "\nThe best 10")
     plot, table = output_dir / "scatter.png", output_dir / "results.csv"

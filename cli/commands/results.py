@@ -21,7 +21,7 @@ from cli.context import (
     make_client,
     resolve_sweep,
 )
-from services.leaderboard.filters import parse_assignments
+from convsweep.filters import parse_assignments
 from shared.domain.choices import ExportFormat
 
 Json = dict[str, Any]

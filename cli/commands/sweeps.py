@@ -10,6 +10,7 @@ import typer
 from cli import output
 from cli.context import JsonOption, SweepArgument, UrlOption, make_client, resolve_sweep
 from cli.watching import live_display, print_event, watch_sweep
+from convsweep import Sweep
 
 app = typer.Typer(no_args_is_help=True, help="Preview, start, watch and steer sweeps.")
 
@@ -165,7 +166,7 @@ def list_sweeps(
     return None
 
 
-def print_sweep(sweep: Json, as_json: bool) -> None:
+def print_sweep(sweep: Sweep, as_json: bool) -> None:
     """Prints a sweep with its jobs by state."""
     if as_json:
         return output.print_json(sweep)
@@ -203,7 +204,7 @@ def watch(sweep: SweepArgument, url: UrlOption = None, as_json: JsonOption = Fal
 
 def _steer(sweep: str, action: str, url: str | None, as_json: bool) -> None:
     with make_client(url) as client:
-        print_sweep(client.steer_sweep(resolve_sweep(client, sweep), action), as_json)
+        print_sweep(client.control_sweep(resolve_sweep(client, sweep), action), as_json)
 
 
 @app.command()

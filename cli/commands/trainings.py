@@ -7,7 +7,6 @@ from typing import Annotated, Any
 import typer
 
 from cli import output
-from cli.client import Client
 from cli.commands.sweeps import assign_field
 from cli.context import (
     JsonOption,
@@ -17,7 +16,8 @@ from cli.context import (
     make_client,
     resolve_sweep,
 )
-from services.leaderboard.filters import parse_assignments
+from convsweep import Client
+from convsweep.filters import parse_assignments
 
 app = typer.Typer(no_args_is_help=True, help="List, steer and compare trainings of a sweep.")
 
@@ -218,9 +218,9 @@ def weights(
 def _steer(action: str, sweep: str, training: int | None, url: str | None) -> None:
     with make_client(url) as client:
         if training is None:
-            changed = client.steer_trainings(resolve_sweep(client, sweep), action)
+            changed = client.control_trainings(resolve_sweep(client, sweep), action)
             return output.say(f"{changed:,} trainings changed.")
-        return _print([client.steer_training(training, action)])
+        return _print([client.control_training(training, action)])
 
 
 OneOption = Annotated[

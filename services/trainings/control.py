@@ -7,17 +7,7 @@ from services.trainings.reading import get_training
 from shared.db.queries.trainings import trainings as training_queries
 from shared.domain.actions import Action
 from shared.domain.errors import IllegalTransitionError
-from shared.domain.status import TRAINING_TRANSITIONS, TrainingStatus
-
-STEERING = {
-    "pause": ((TrainingStatus.PENDING, TrainingStatus.RUNNING), TrainingStatus.PAUSED),
-    "resume": ((TrainingStatus.PAUSED,), TrainingStatus.PENDING),
-    "cancel": (
-        (TrainingStatus.PENDING, TrainingStatus.RUNNING, TrainingStatus.PAUSED),
-        TrainingStatus.CANCELLED,
-    ),
-    "retry": ((TrainingStatus.FAILED,), TrainingStatus.PENDING),
-}
+from shared.domain.status import TRAINING_ACTIONS
 
 
 def control_trainings(session: Session, sweep_id: int, action: Action) -> int:
@@ -27,7 +17,7 @@ def control_trainings(session: Session, sweep_id: int, action: Action) -> int:
         SweepNotFoundError: there is no such sweep.
     """
     get_sweep(session, sweep_id)
-    sources, target = STEERING[action]
+    sources, target = TRAINING_ACTIONS[action]
     return training_queries.move_trainings(session, sweep_id, None, sources=sources, target=target)
 
 
@@ -38,14 +28,14 @@ def control_training(session: Session, training_id: int, action: Action) -> None
         TrainingNotFoundError: there is no such training.
         IllegalTransitionError: it cannot go there from where it is.
     """
-    found, _ = get_training(session, training_id)
-    sources, target = STEERING[action]
+    row, _ = get_training(session, training_id)
+    sources, target = TRAINING_ACTIONS[action]
     moved = training_queries.move_trainings(
-        session, found.sweep_id, training_id, sources=sources, target=target
+        session, row.sweep_id, training_id, sources=sources, target=target
     )
-    if not moved and found.status != target:
-        allowed = ", ".join(TRAINING_TRANSITIONS[TrainingStatus(found.status)]) or "nothing"
+    if not moved and row.status != target:
+        allowed = [name for name, (states, _) in TRAINING_ACTIONS.items() if row.status in states]
         raise IllegalTransitionError(
-            f"Training {training_id} is {found.status}: it cannot {action}; it can become "
-            f"{allowed}."
+            f"Training {training_id} is {row.status}: it cannot {action}; "
+            f"possible actions: {', '.join(allowed) or 'none'}."
         )

@@ -6,8 +6,7 @@ from collections.abc import Iterable, Sequence
 from enum import StrEnum
 
 from shared.db.queries.trainings.trainings import TrainingRow
-
-_MODULES = {"relu": "ReLU", "gelu": "GELU", "silu": "SiLU", "tanh": "Tanh", "none": "Identity"}
+from shared.domain.architecture import TORCH_ACTIVATIONS
 
 
 class TableFormat(StrEnum):
@@ -69,9 +68,9 @@ def _percent(fraction: float | None) -> str:
 
 
 def write_snippet(training: TrainingRow, input_channels: int) -> str | None:
-    """Returns Python that loads a training's best weights; None where it has ntraining.
+    """Returns Python that loads a training's best weights; None where it has none.
 
-    Needs torch and safetensors altraining.
+    The code needs only torch and safetensors.
     """
     if training.weights is None or training.parameters is None:
         return None
@@ -83,7 +82,7 @@ def write_snippet(training: TrainingRow, input_channels: int) -> str | None:
         lines += [
             f"    torch.nn.Conv2d({before}, {layer.channels}, {layer.kernel_size}, "
             f"stride={layer.stride}, padding={layer.padding}, dilation={layer.dilation}),",
-            f"    torch.nn.{_MODULES[layer.activation]}(),",
+            f"    torch.nn.{TORCH_ACTIVATIONS[layer.activation]}(),",
         ]
         before = layer.channels
     file = f"training-{training.id}.safetensors"

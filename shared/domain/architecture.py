@@ -17,6 +17,9 @@ from pydantic import Field
 from shared.domain.errors import InvalidInputError
 
 Activation = Literal["relu", "gelu", "silu", "tanh", "none"]
+TORCH_ACTIVATIONS: dict[str, str] = {  # names of the modules in torch.nn
+    "relu": "ReLU", "gelu": "GELU", "silu": "SiLU", "tanh": "Tanh", "none": "Identity",
+}  # fmt: skip
 IntArray = NDArray[np.int64]
 IntOrArray = TypeVar("IntOrArray", int, IntArray)
 PositiveCount = Annotated[int, Field(gt=0, strict=True)]  # neither true nor "3"

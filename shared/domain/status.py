@@ -1,7 +1,12 @@
-"""Job and sweep states and the transitions that are legal between them."""
+"""States of jobs, sweeps and trainings, and how requests may change those of the latter two.
+
+The states of jobs and the work of leases change only in SQL that checks the state before.
+"""
 
 from enum import StrEnum
+from typing import NamedTuple
 
+from shared.domain.actions import Action
 from shared.domain.errors import IllegalTransitionError
 
 
@@ -39,16 +44,6 @@ class TrainingStatus(StrEnum):
 
 UNFINISHED_JOB_STATUSES = frozenset({JobStatus.PENDING, JobStatus.RUNNING})
 
-JOB_TRANSITIONS: dict[JobStatus, frozenset[JobStatus]] = {
-    JobStatus.PENDING: frozenset({JobStatus.RUNNING, JobStatus.CANCELLED}),
-    JobStatus.RUNNING: frozenset(JobStatus) - {JobStatus.RUNNING},
-    JobStatus.COMPLETED: frozenset({JobStatus.PENDING}),  # extended to more trials
-    JobStatus.INVALID: frozenset(),
-    JobStatus.REJECTED: frozenset({JobStatus.PENDING}),
-    JobStatus.FAILED: frozenset({JobStatus.PENDING}),  # retried on request
-    JobStatus.CANCELLED: frozenset(),
-}
-
 SWEEP_TRANSITIONS: dict[SweepStatus, frozenset[SweepStatus]] = {
     SweepStatus.RUNNING: frozenset(
         {SweepStatus.PAUSED, SweepStatus.COMPLETED, SweepStatus.CANCELLED}
@@ -61,15 +56,23 @@ SWEEP_TRANSITIONS: dict[SweepStatus, frozenset[SweepStatus]] = {
 }
 
 
-TRAINING_TRANSITIONS: dict[TrainingStatus, frozenset[TrainingStatus]] = {
-    TrainingStatus.PENDING: frozenset(
-        {TrainingStatus.RUNNING, TrainingStatus.PAUSED, TrainingStatus.CANCELLED}
+class TrainingAction(NamedTuple):
+    """What an action does to a training: the states it applies to, and the state it leads to."""
+
+    sources: tuple[TrainingStatus, ...]
+    target: TrainingStatus
+
+
+TRAINING_ACTIONS: dict[Action, TrainingAction] = {
+    Action.PAUSE: TrainingAction(
+        (TrainingStatus.PENDING, TrainingStatus.RUNNING), TrainingStatus.PAUSED
     ),
-    TrainingStatus.RUNNING: frozenset(TrainingStatus) - {TrainingStatus.RUNNING},
-    TrainingStatus.PAUSED: frozenset({TrainingStatus.PENDING, TrainingStatus.CANCELLED}),
-    TrainingStatus.COMPLETED: frozenset(),
-    TrainingStatus.FAILED: frozenset({TrainingStatus.PENDING}),  # retried on request
-    TrainingStatus.CANCELLED: frozenset(),
+    Action.RESUME: TrainingAction((TrainingStatus.PAUSED,), TrainingStatus.PENDING),
+    Action.CANCEL: TrainingAction(
+        (TrainingStatus.PENDING, TrainingStatus.RUNNING, TrainingStatus.PAUSED),
+        TrainingStatus.CANCELLED,
+    ),
+    Action.RETRY: TrainingAction((TrainingStatus.FAILED,), TrainingStatus.PENDING),
 }
 
 

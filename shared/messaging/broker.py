@@ -21,9 +21,9 @@ def client_url(broker_url: str) -> str:
 
 
 def connect_broker(settings: Settings, timeout_s: float) -> "Redis":
-    """Returns a client that gives up after ``timeout_s``; it connects when first asked something.
+    """Returns a client that gives up after ``timeout_s`` seconds; it connects at its first command.
 
-    Redis' library is loaded here and not before.
+    Imports Redis' library only here, because most processes do not need it.
     """
     from redis import Redis
     from redis.backoff import NoBackoff

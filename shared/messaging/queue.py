@@ -1,20 +1,18 @@
-"""The message queue: the Celery app, the task names, and sending hints about work."""
+"""The message queue: the Celery app, and sending hints about work."""
 
 from celery import Celery
 from kombu.entity import Queue
 
 from shared.messaging.broker import QUEUE_NAME
+from shared.messaging.messages import EVALUATE_GROUP, TRAIN_NETWORK, GroupHint, TrainingHint
 from shared.settings import Settings
-
-EVALUATE_GROUP = "convsweep.evaluate_group"
-TRAIN_NETWORK = "convsweep.train_network"
 
 
 def make_celery(settings: Settings) -> Celery:
     """Returns the Celery app for ``settings``: JSON only, no results, one message at a time.
 
-    A message is only a hint, so none is ever acknowledged: losing it costs time, never a result,
-    because the jobs table is the truth.
+    A message is only a hint, so none is acknowledged: the loss of one costs time, never a result,
+    because the jobs table is the source of truth.
     """
     app = Celery("convsweep", broker=settings.full_broker_url, set_as_current=False)
     app.conf.update(
@@ -25,13 +23,13 @@ def make_celery(settings: Settings) -> Celery:
         task_ignore_result=True,
         task_store_errors_even_if_ignored=False,
         task_default_queue=QUEUE_NAME,
-        # taken is taken: an acknowledgement that fails would block its consumer for good
+        # no acknowledgement: one that fails would block its consumer forever
         task_queues=[Queue(QUEUE_NAME, no_ack=True)],  # type: ignore[no-untyped-call]
         task_acks_late=False,
         worker_prefetch_multiplier=1,
         worker_disable_prefetch=True,
         worker_send_task_events=False,
-        # its subscription reads without a time limit: after a broker's restart a worker hung there
+        # its subscription reads without a timeout: a worker hung there after a broker's restart
         worker_enable_remote_control=False,
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
@@ -45,14 +43,14 @@ def make_celery(settings: Settings) -> Celery:
             "socket_keepalive": True,
             "retry_on_timeout": True,
             "health_check_interval": 5,
-            "max_retries": 0,  # whoever sends tries again by itself, and has more to do meanwhile
+            "max_retries": 0,  # the sender repeats by itself and has other work meanwhile
         },
     )
     return app
 
 
 class HintQueue:
-    """Sends hints, about a group of a sweep or a training, and knows how many wait."""
+    """Sends hints about groups and trainings, and counts those that wait."""
 
     def __init__(self, app: Celery) -> None:
         self._app = app
@@ -74,12 +72,7 @@ class HintQueue:
         Raises:
             kombu.exceptions.OperationalError: the broker cannot be reached.
         """
-        self._app.send_task(
-            EVALUATE_GROUP,
-            kwargs={"sweep_id": sweep_id, "group": group},
-            retry=False,
-            ignore_result=True,
-        )
+        self._send(EVALUATE_GROUP, GroupHint(sweep_id=sweep_id, group=group))
 
     def send_training(self, training_id: int) -> None:
         """Sends a hint about a training. It may be lost, repeated or late.
@@ -87,6 +80,7 @@ class HintQueue:
         Raises:
             kombu.exceptions.OperationalError: the broker cannot be reached.
         """
-        self._app.send_task(
-            TRAIN_NETWORK, kwargs={"training_id": training_id}, retry=False, ignore_result=True
-        )
+        self._send(TRAIN_NETWORK, TrainingHint(training_id=training_id))
+
+    def _send(self, task: str, hint: GroupHint | TrainingHint) -> None:
+        self._app.send_task(task, kwargs=hint.model_dump(), retry=False, ignore_result=True)

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from cli.client import Client
 from cli.embedded.local import ClusterInfo, find_cluster
+from convsweep import Client, Sweep
 from shared.settings import Settings
 from tests.acceptance.faults.invariants import Answers, answers, broken
 from tests.acceptance.faults.site import LEASE_S as FAULT_LEASE_S
@@ -134,7 +134,7 @@ def small_sweep(*, trials: int = 2, seed: int = 0, **protocol: Any) -> Json:
     }
 
 
-def check_counts(sweep: Json) -> None:
+def check_counts(sweep: Sweep) -> None:
     """Holds that the states of a sweep's jobs add up to its size."""
     assert sum(sweep["counts"].values()) == sweep["total"], sweep
 

@@ -148,7 +148,7 @@ def test_a_missing_dataset_is_named_with_what_to_do_and_its_jobs_stay_unharmed(
 
         _wait(problem_known, "the worker's problem", cluster)
         [worker] = client.list_workers()
-        assert f"put mine.npz into {cluster.data_dir}" in worker["problem"]
+        assert f"put mine.npz into {cluster.data_dir}" in (worker["problem"] or "")
         counts = client.get_sweep(sweep_id)["counts"]
         assert counts["pending"] == 64
         _write_dataset(cluster.data_dir / "mine.npz")

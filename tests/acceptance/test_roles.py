@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import ProgrammingError
 
-from cli.client import Client
+from convsweep import Client
 from migrations.grants import EVERY_TABLE, GRANTS
 from shared.settings import Settings, child_environment
 from tests.acceptance.conftest import small_sweep
@@ -83,7 +83,7 @@ def test_a_sweep_runs_with_one_role_for_each_process(
         client.extend_sweep(first, trials=2)
         second = client.create_sweep(small_sweep(trials=1, seed=5))["id"]
         for action in ("pause", "resume", "cancel"):
-            client.steer_sweep(second, action)
+            client.control_sweep(second, action)
         site.wait_completed(first)
         assert len(list(client.leaderboard(first))) > 30
         assert client.importance(first)
@@ -109,7 +109,8 @@ def answers(client: Client) -> bool:
 
 
 def metrics(client: Client) -> str:
-    return client._answer("GET", "/metrics").text
+    with client._connection.stream("/metrics") as response:
+        return response.read().decode()
 
 
 DENIED = {

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from cli.client import Client
+from convsweep import Client
 from tests.acceptance.conftest import Cluster, small_sweep
 
 Json = dict[str, Any]

@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-ROOMS = ("shared", "services", "api", "worker", "dispatcher", "cli", "migrations")
+ROOMS = (
+    "shared", "services", "api", "worker", "dispatcher", "cli", "migrations",
+    "client/src/convsweep",
+)  # fmt: skip
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 40
 

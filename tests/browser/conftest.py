@@ -11,7 +11,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
-from cli.client import Client
+from convsweep import Client
 from tests.acceptance.conftest import Cluster
 from tests.acceptance.faults.site import wait_for
 from tests.browser.chromium import ARGUMENTS, find_chromium

@@ -9,7 +9,7 @@ from typing import IO, Any
 
 from sqlalchemy import Engine, create_engine
 
-from cli.client import Client
+from convsweep import Client
 
 ROOT = Path(__file__).parents[2]
 CPU = ("docker-compose.yml", "docker-compose.cpu.yml")

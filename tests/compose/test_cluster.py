@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from cli.client import Client
+from convsweep import Client
 from tests.acceptance.conftest import small_sweep
 from tests.acceptance.faults.invariants import answers, broken, differing
 from tests.acceptance.faults.site import wait_for

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import OperationalError
 
-from cli.client import Client
+from convsweep import Client
 from tests.acceptance.faults.invariants import broken
 from tests.acceptance.faults.site import wait_for
 from tests.compose.stack import CPU, LEASE_S, ROOT, Stack, run

@@ -10,10 +10,13 @@ from numpy.typing import NDArray
 from shared.domain.architecture import Architecture, LayerConfig
 from shared.domain.measurements import JobOutcome
 from shared.domain.protocol import Gates, Protocol
+from worker.engine.cpu.tuning import SPECTRAL_SLOWDOWN, CpuTuning
 from worker.engine.data.datasets import Dataset, load_dataset
 from worker.engine.evaluate import evaluate_group
 
 CPU = torch.device("cpu")
+# Costs of spectral products with which tests about the frequency domain run on every CPU.
+SLOWDOWNS = (SPECTRAL_SLOWDOWN, 3.5)
 NOWHERE = Path("/nonexistent")
 
 
@@ -60,6 +63,11 @@ def evaluate(
     group: list[Architecture], protocol: Protocol, trials: range = range(1), **options: Any
 ) -> list[JobOutcome]:
     return evaluate_group(group, [trials] * len(group), digits(protocol), protocol, CPU, **options)
+
+
+def tuned(slowdown: float, threads: int = 2) -> CpuTuning:
+    """Returns a CPU of two threads on which spectral products cost ``slowdown``."""
+    return CpuTuning(threads, slowdown)
 
 
 def right_answers(bits: bytes, images: int) -> NDArray[np.bool_]:

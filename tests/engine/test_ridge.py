@@ -12,7 +12,7 @@ from torch import Tensor
 from shared.domain.architecture import Architecture
 from shared.domain.space import random_cnn_2025
 from tests.engine.networks import digits, digits_protocol, evaluate, right_answers
-from worker.engine.cpu.products import gram
+from worker.engine.cpu.products import gram, has_onednn, times_transposed
 from worker.engine.layers import build_network
 from worker.engine.ridge.blocks import fit_ridge_in_blocks
 from worker.engine.ridge.fit import encode_labels, fit_ridge, predict, scores
@@ -120,6 +120,15 @@ def test_symmetric_products_are_whole_products(rows: int) -> None:
     matrix = features(70, rows)
     torch.testing.assert_close(gram(matrix), matrix @ matrix.T)
     assert torch.equal(gram(matrix), gram(matrix).T)
+
+
+@pytest.mark.parametrize("onednn", [False, True])
+def test_either_library_gives_the_product(onednn: bool) -> None:
+    if onednn and not has_onednn():
+        pytest.skip("this build of PyTorch has no oneDNN")
+    left, right = features(70), features(70, 31, seed=2)
+    product = times_transposed(left, right, onednn=onednn)
+    torch.testing.assert_close(product, left @ right.T)
 
 
 def test_features_that_are_not_finite_never_give_finite_scores() -> None:

@@ -1,18 +1,21 @@
 """Convolutions in the frequency domain: PyTorch's own numbers, chosen where they are cheaper."""
 
+import math
+
 import pytest
 import torch
 from torch.nn import functional
 
 from shared.domain.architecture import Architecture, LayerConfig
 from shared.domain.protocol import Weights, WeightSharing
-from tests.engine.networks import CPU, digits_protocol, evaluate, layer
+from tests.engine.networks import CPU, SLOWDOWNS, digits_protocol, evaluate, layer, tuned
 from tests.engine.test_tree import share_differing
 from worker.engine import forward
 from worker.engine.cpu.spectral import Plan, choose_spectral, convolve, transform, transform_kernel
 from worker.engine.forward import Forward
 from worker.engine.tree import DrawnLayer, Network, grow_tree
 
+NEVER_SPECTRAL = math.inf
 TOLERANCE = 2e-6  # of the largest output; float32 direct convolutions have 1e-6
 
 
@@ -52,60 +55,67 @@ def published_siblings() -> list[Architecture]:
     return [Architecture((*prefix, layer(32, *tail))) for tail in tails]
 
 
-def test_large_kernels_are_chosen_and_small_ones_left_alone() -> None:
+@pytest.mark.parametrize("slowdown", SLOWDOWNS)
+def test_large_kernels_are_chosen_and_small_ones_left_alone(slowdown: float) -> None:
     shape = (32, 35, 35)
-    wanted = [Plan(layer(32, k, s, d), shape) for k in (3, 9) for s in (1, 2, 3) for d in (1, 2, 3)]
-    chosen = {plan.layer for plan in choose_spectral(wanted)}
+    plans = [Plan(layer(32, k, s, d), shape) for k in (3, 9) for s in (1, 2, 3) for d in (1, 2, 3)]
+    chosen = {plan.layer for plan in choose_spectral(plans, slowdown)}
     assert layer(32, 9, 1, 1) in chosen
     assert layer(32, 9, 1, 2) in chosen
     assert layer(32, 3, 1, 1) not in chosen
-    assert choose_spectral([Plan(layer(32, 9, 3, 3), (3, 30, 30))]) == []
+    assert choose_spectral([Plan(layer(32, 9, 3, 3), (3, 30, 30))], slowdown) == []
 
 
-def test_the_transform_is_paid_once_by_all_siblings_on_a_grid() -> None:
-    """A layer that does not pay alone may pay beside another one on the same grid."""
+def test_a_higher_cost_of_products_chooses_fewer_layers() -> None:
     shape = (32, 35, 35)
-    alone = [
-        kernel_size
-        for kernel_size in range(2, 10)
-        if choose_spectral([Plan(layer(32, kernel_size, 2), shape)])
-    ]
-    beside = choose_spectral(Plan(layer(32, k, 2), shape) for k in range(2, 10))
-    assert {plan.layer.kernel_size for plan in beside} > set(alone)
+    plans = [Plan(layer(32, k, s), shape) for k in range(2, 10) for s in (1, 2)]
+    chosen = [set(choose_spectral(plans, slowdown)) for slowdown in (*SLOWDOWNS, 1e9)]
+    assert chosen[0] > chosen[1] > chosen[2] == set()
 
 
-def test_spectra_are_used_only_where_there_is_room_for_them() -> None:
-    network = Network(0, [DrawnLayer(layer(32, 9), 1)], [(32, 82, 82)])
-    (root,) = grow_tree([network], (32, 90, 90))
-    assert Forward([root], CPU, 2, 2**30).kernel_bytes(root) > 0
-    assert Forward([root], CPU, 2, 2**22).kernel_bytes(root) == 0
+@pytest.mark.parametrize("slowdown", SLOWDOWNS)
+def test_the_transform_is_paid_once_by_all_siblings_on_a_grid(slowdown: float) -> None:
+    """A layer that does not pay alone may pay beside another one on the same grid."""
+    plans = [Plan(layer(32, kernel_size), (32, 35, 35)) for kernel_size in range(2, 10)]
+    alone = {plan for plan in plans if choose_spectral([plan], slowdown)}
+    assert set(choose_spectral(plans, slowdown)) > alone
 
 
-def test_equal_layers_of_other_draws_are_all_convolved_alike() -> None:
+@pytest.mark.parametrize("slowdown", SLOWDOWNS)
+def test_spectra_are_used_only_where_there_is_room_for_them(slowdown: float) -> None:
+    network = Network(0, [DrawnLayer(layer(32, 9), 1)], [(32, 27, 27)])
+    (root,) = grow_tree([network], (32, 35, 35))
+    for room, used in ((2**30, True), (2**22, False)):
+        layers = Forward([root], CPU, lanes=2, room=room, slowdown=slowdown)
+        assert (layers.kernel_bytes(root) > 0) == used
+
+
+@pytest.mark.parametrize("slowdown", SLOWDOWNS)
+def test_equal_layers_of_other_draws_are_all_convolved_alike(slowdown: float) -> None:
     networks = [Network(i, [DrawnLayer(layer(32, 9), i)], [(32, 27, 27)]) for i in range(3)]
     roots = grow_tree(networks, (32, 35, 35))
-    forward_pass = Forward(roots, CPU, 2, 2**30)
-    assert all(forward_pass.kernel_bytes(root) > 0 for root in roots)
+    layers = Forward(roots, CPU, lanes=2, room=2**30, slowdown=slowdown)
+    assert all(layers.kernel_bytes(root) > 0 for root in roots)
 
 
+@pytest.mark.parametrize("slowdown", SLOWDOWNS)
 @pytest.mark.parametrize("scope", list(WeightSharing))
 def test_networks_answer_the_same_in_either_domain(
-    scope: WeightSharing, monkeypatch: pytest.MonkeyPatch
+    scope: WeightSharing, slowdown: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """But for at most 0.1 % of images, on siblings of the published space and of all depths."""
+    """Except for at most 0.1 % of images, on siblings of the published space and of all depths."""
     protocol = digits_protocol(input_shape=(3, 72, 72), weights=Weights(scope=scope))
     chosen: list[Plan] = []
 
-    def choose(plans: list[Plan]) -> list[Plan]:
-        chosen.extend(found := choose_spectral(plans))
-        return found
+    def choose(plans: list[Plan], slowdown: float) -> list[Plan]:
+        chosen.extend(spectral_plans := choose_spectral(plans, slowdown))
+        return spectral_plans
 
     monkeypatch.setattr(forward, "choose_spectral", choose)
     wide = layer(32, 7, 2, 3)
     deep = (wide, layer(32, 9), layer(32, 7))
     group = [*published_siblings(), Architecture(deep[:2]), Architecture(deep)]
-    spectral = evaluate(group, protocol, range(2))
-    assert {plan.layer.kernel_size for plan in chosen} == {7, 9}
-    monkeypatch.setattr(forward, "choose_spectral", lambda _: [])
-    direct = evaluate(group, protocol, range(2))
+    spectral = evaluate(group, protocol, range(2), tuning=tuned(slowdown))
+    assert 9 in {plan.layer.kernel_size for plan in chosen}
+    direct = evaluate(group, protocol, range(2), tuning=tuned(NEVER_SPECTRAL))
     assert share_differing(spectral, direct) <= 0.001

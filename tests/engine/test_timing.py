@@ -14,10 +14,10 @@ from shared.domain.architecture import Architecture
 from shared.domain.measurements import ThroughputSource
 from shared.domain.protocol import MemoryFormat, Precision, Timing
 from tests.engine.networks import CPU, digits_protocol, evaluate, layer, mixed_group
+from worker.device_lock import DeviceLock
 from worker.engine.timing import (
     LEAST_RUNS,
     MIN_RUNS,
-    DeviceLock,
     LayerTimes,
     measure_throughput,
     screen_throughput,
@@ -229,7 +229,7 @@ def test_networks_are_timed_under_the_exclusive_lock_and_probed_under_the_shared
                 os.close(handle)
 
     protocol = digits_protocol(timing=Timing(batch_size=2, max_s=0.01))
-    evaluate(mixed_group()[:2], protocol, on_progress=progress, device_lock=path)
+    evaluate(mixed_group()[:2], protocol, on_progress=progress, device_lock=DeviceLock(path))
     assert free[0]
     assert not free[-1]
     assert free == sorted(free, reverse=True)

@@ -12,7 +12,7 @@ from shared.domain.architecture import Architecture, LayerConfig
 from shared.domain.errors import CheckpointError, DatasetTooSmallError, NonFiniteError
 from shared.domain.protocol import MemoryFormat, Precision, Protocol
 from shared.domain.recipe import Augment, EpochResult, Recipe, best_epoch
-from worker.engine.data.datasets import TrainingImages, load_training_images
+from worker.engine.data.datasets import Dataset, load_training_images
 from worker.engine.training.loop import Training, build_trainable, learning_rate
 
 CPU = torch.device("cpu")
@@ -25,7 +25,7 @@ def tiny(channels: int = 8) -> Architecture:
     )
 
 
-def digits(train: int | None = 192, validation: int | None = 128) -> TrainingImages:
+def digits(train: int | None = 192, validation: int | None = 128) -> Dataset:
     protocol = Protocol(dataset="digits", input_shape=(1, 16, 16))
     return load_training_images(Path("/nowhere"), protocol, train, validation)
 

@@ -22,7 +22,10 @@ from tests.engine.networks import (
     layer,
     mixed_group,
     right_answers,
+    tuned,
 )
+from worker.engine import forward
+from worker.engine.cpu.spectral import convolve
 from worker.engine.data.datasets import Dataset
 from worker.engine.evaluate import evaluate_group
 
@@ -66,18 +69,27 @@ def test_alone_in_a_group_reordered_or_in_chunks_a_trial_answers_the_same(
         assert share_differing(together, chunked) <= 0.001
 
 
-def test_every_layer_is_computed_once_per_trial_and_image(monkeypatch: pytest.MonkeyPatch) -> None:
-    images = []
+@pytest.mark.parametrize("slowdown", [0.0, math.inf])
+def test_every_layer_is_computed_once_per_trial_and_image(
+    slowdown: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every layer in the frequency domain, where products cost nothing, and none of them there."""
+    images: list[int] = []
     conv2d = functional.conv2d
 
     def counting(chunk: torch.Tensor, *arguments: Any) -> torch.Tensor:
         images.append(len(chunk))
         return conv2d(chunk, *arguments)
 
+    def counting_spectra(spectra: torch.Tensor, *arguments: Any) -> torch.Tensor:
+        images.append(spectra.shape[2])
+        return convolve(spectra, *arguments)
+
     monkeypatch.setattr(functional, "conv2d", counting)
+    monkeypatch.setattr(forward, "convolve", counting_spectra)
     protocol = digits_protocol(weights=Weights(scope=WeightSharing.PREFIX))
     group = mixed_group()
-    evaluate(group, protocol)
+    evaluate(group, protocol, tuning=tuned(slowdown))
     prefixes = {a.layers[:depth] for a in group for depth in range(1, len(a.layers) + 1)}
     assert sum(images) == len(prefixes) * (120 + 200)
 

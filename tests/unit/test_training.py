@@ -9,7 +9,6 @@ from services.trainings.selection import stratified_sample
 from shared.domain.architecture import Architecture, LayerConfig
 from shared.domain.recipe import Recipe
 from shared.domain.selection import BySample
-from shared.domain.status import TRAINING_TRANSITIONS, TrainingStatus
 
 
 def test_defaults_are_the_published_ones() -> None:
@@ -55,8 +54,3 @@ def test_a_sample_gives_every_stratum_its_turn() -> None:
     assert len(set(chosen)) == 6
     found = [accuracies[one] for one in chosen]
     assert found == [0.1, 0.5, 0.9, 0.1, 0.5, 0.1]
-
-
-def test_every_training_state_says_where_it_leads() -> None:
-    assert set(TRAINING_TRANSITIONS) == set(TrainingStatus)
-    assert TRAINING_TRANSITIONS[TrainingStatus.COMPLETED] == frozenset()

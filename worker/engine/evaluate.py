@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,14 +13,15 @@ from shared.domain.architecture import Architecture
 from shared.domain.measurements import JobOutcome, Reason, Throughput, TrialResult
 from shared.domain.protocol import Precision, Protocol
 from shared.domain.status import JobStatus
+from worker.engine.cpu.tuning import CpuTuning, tuning_of_this_machine
 from worker.engine.data.datasets import Dataset
+from worker.engine.device_access import DeviceAccess, SoleAccess
 from worker.engine.faults import classify, release_memory
 from worker.engine.forward import memory_format
 from worker.engine.layers import build_network, layer_seeds, network_shapes
 from worker.engine.ridge.fit import Targets, encode_labels
 from worker.engine.timing import (
     LAYER_TIMES,
-    DeviceLock,
     arithmetic,
     measure_throughput,
     screen_throughput,
@@ -46,7 +46,8 @@ def evaluate_group(
     *,
     memory_budget_bytes: int = DEFAULT_MEMORY_BUDGET_BYTES,
     on_progress: Callable[[], None] = _nothing,
-    device_lock: Path | None = None,
+    device_lock: DeviceAccess | None = None,
+    tuning: CpuTuning | None = None,
 ) -> list[JobOutcome]:
     """Evaluates architectures together and returns one outcome for each, in their order.
 
@@ -55,13 +56,14 @@ def evaluate_group(
     Images and labels are those of ``dataset``, float32 (N, C, H, W) and int64 (N,). All randomness
     comes from the protocol's seed. ``memory_budget_bytes`` bounds the tensors alive at one time.
     ``on_progress`` is called between steps; what it raises ends the evaluation. ``device_lock``
-    names a file that all processes computing on this device share.
+    grants access to a device that other processes compute on. ``tuning`` replaces this machine's on
+    the CPU.
 
     Raises:
         DevicePoisonedError: the device context is damaged; this process must end.
     """
-    lock = DeviceLock(device_lock)
-    group = _Group(dataset, protocol, device, memory_budget_bytes, on_progress, lock)
+    lock = device_lock or SoleAccess()
+    group = _Group(dataset, protocol, device, memory_budget_bytes, on_progress, lock, tuning)
     jobs = [_Job(a, r) for a, r in zip(architectures, trials, strict=True)]
     for job in jobs:
         _check_shape(job, protocol)
@@ -83,6 +85,7 @@ def predict_trial(
     *,
     memory_budget_bytes: int = DEFAULT_MEMORY_BUDGET_BYTES,
     on_progress: Callable[[], None] = _nothing,
+    tuning: CpuTuning | None = None,
 ) -> list[Prediction]:
     """Returns what one trial of each architecture, whose kernels must fit, predicts of all images.
 
@@ -99,7 +102,10 @@ def predict_trial(
         shapes = network_shapes(architecture, protocol.input_shape)
         assert shapes is not None
         networks.append(Network(member, drawn, shapes))
-    walk = Walk(data.images, data.targets, protocol.ridge_alpha, memory_budget_bytes, on_progress)
+    walk = Walk(
+        data.images, data.targets, protocol.ridge_alpha, memory_budget_bytes, on_progress,
+        tuning or tuning_of_this_machine(),
+    )  # fmt: skip
     with torch.inference_mode(), arithmetic(Precision.FLOAT32):
         predictions = walk.run(grow_tree(networks, protocol.input_shape))
         return _to_host([predictions[member] for member in range(len(architectures))])
@@ -175,7 +181,8 @@ class _Group:
     device: torch.device
     budget: int
     on_progress: Callable[[], None]
-    lock: DeviceLock
+    lock: DeviceAccess
+    tuning: CpuTuning | None
 
     def run_trial(self, trial: int, jobs: Sequence[_Job]) -> None:
         """Probes, times and gates one trial of ``jobs``."""
@@ -237,6 +244,7 @@ class _Group:
             self.device,
             memory_budget_bytes=budget,
             on_progress=self.on_progress,
+            tuning=self.tuning,
         )
         return {id(job): prediction for job, prediction in zip(jobs, predictions, strict=True)}
 

@@ -14,20 +14,12 @@ from worker.engine.cpu.spectral import (
     transform,
     transform_kernel,
 )
-from worker.engine.layers import draw_layer
+from worker.engine.layers import activation_function, draw_layer
 from worker.engine.tree import Node, image_bytes
 
 CPU_PIECE_BYTES = 32 * 2**20  # all activations under way, about a last-level cache
 SPECTRAL_IMAGES = 64  # a chunk for products of spectra: more hardly make them faster
 MIN_SPECTRAL_IMAGES = 16  # fewer make them slow
-
-_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "relu": torch.relu_,
-    "gelu": functional.gelu,
-    "silu": functional.silu,
-    "tanh": torch.tanh_,
-    "none": lambda x: x,
-}
 
 Sink = Callable[[Node, Tensor, slice], None]
 Spectra = dict[Grid, Tensor]
@@ -44,13 +36,22 @@ def memory_format(device: torch.device) -> torch.memory_format:
 class Forward:
     """The layers of one trial's tree on one device.
 
-    On the CPU, layers that are cheaper in the frequency domain are convolved there, as long as a
-    chunk of images has room in ``room`` bytes for each of ``lanes``.
+    On the CPU, layers that are cheaper in the frequency domain, by the factor ``slowdown``, are
+    convolved there, as long as a chunk of images has room in ``room`` bytes for each of ``lanes``.
     """
 
-    def __init__(self, roots: Sequence[Node], device: torch.device, lanes: int, room: int) -> None:
+    def __init__(
+        self,
+        roots: Sequence[Node],
+        device: torch.device,
+        *,
+        lanes: int,
+        room: int,
+        slowdown: float,
+    ) -> None:
         self._device = device
         self._lanes = lanes
+        self._slowdown = slowdown
         self._weights: dict[Node, tuple[Tensor, Tensor]] = {}
         self._plans: dict[Node, Plan] = {}
         self._gathering: set[Node] = set()  # direct ones with spectral ones below
@@ -90,7 +91,7 @@ class Forward:
 
         ``spectra`` remembers those of ``images`` for siblings.
         """
-        activate = _ACTIVATIONS[node.drawn.layer.activation]
+        activate = activation_function(node.drawn.layer.activation)
         weight, bias = self._weights[node]
         if (plan := self._plans.get(node)) is None:
             return activate(_convolve_direct(images, weight, bias, node))
@@ -132,7 +133,7 @@ class Forward:
     def _plan(self, siblings: Sequence[Node], room: int) -> None:
         """Chooses layers for the frequency domain, none of siblings for which there is no room."""
         plans = {node: Plan(node.drawn.layer, node.input_shape) for node in siblings}
-        chosen = set(choose_spectral(plans.values()))
+        chosen = set(choose_spectral(plans.values(), self._slowdown))
         plans = {node: plan for node, plan in plans.items() if plan in chosen}
         self._plans |= plans
         if siblings and self._bytes(siblings) > room:

@@ -8,18 +8,12 @@ from functools import lru_cache
 import torch
 from torch import Tensor, nn
 
-from shared.domain.architecture import Architecture, LayerConfig
-from shared.domain.protocol import Protocol, WeightSharing
+from shared.domain.architecture import TORCH_ACTIVATIONS, Architecture, LayerConfig
+from shared.domain.protocol import MemoryFormat, Protocol, WeightSharing
 
 Weights = tuple[Tensor, Tensor]
 
-_ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
-    "relu": nn.ReLU,
-    "gelu": nn.GELU,
-    "silu": nn.SiLU,
-    "tanh": nn.Tanh,
-    "none": nn.Identity,
-}
+_OVERWRITING: dict[str, Callable[[Tensor], Tensor]] = {"relu": torch.relu_, "tanh": torch.tanh_}
 
 
 def shared_layers(
@@ -71,7 +65,20 @@ def draw_layer(layer: LayerConfig, channels_in: int, seed: int) -> Weights:
 
 def activation_module(name: str) -> nn.Module:
     """Returns the module of an activation of ``shared.domain.space``."""
-    return _ACTIVATIONS[name]()
+    module: nn.Module = getattr(nn, TORCH_ACTIVATIONS[name])()
+    return module
+
+
+@lru_cache
+def activation_function(name: str) -> Callable[[Tensor], Tensor]:
+    """Returns an activation as a function, which overwrites its argument where PyTorch can."""
+    return _OVERWRITING.get(name) or activation_module(name)
+
+
+def torch_memory_format(memory_format: MemoryFormat) -> torch.memory_format:
+    """Returns PyTorch's name of a memory format."""
+    channels_last = memory_format is MemoryFormat.CHANNELS_LAST
+    return torch.channels_last if channels_last else torch.contiguous_format
 
 
 def make_conv(layer: LayerConfig, channels_in: int, device: torch.device | str) -> nn.Conv2d:

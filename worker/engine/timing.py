@@ -1,11 +1,8 @@
 """Throughput: whole unshared networks timed alone on the device, and cheap sums of layer times."""
 
 import contextlib
-import fcntl
-import os
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -14,109 +11,22 @@ from torch import Tensor, nn
 
 from shared.domain.architecture import Architecture, LayerConfig
 from shared.domain.measurements import Throughput, ThroughputSource
-from shared.domain.protocol import MemoryFormat, Precision, Timing
-from worker.engine.layers import activation_module, make_conv, network_shapes
+from shared.domain.protocol import Precision, Timing
+from worker.engine.device_access import Progress
+from worker.engine.layers import (
+    activation_module,
+    make_conv,
+    network_shapes,
+    torch_memory_format,
+)
 from worker.engine.stopwatch import Stopwatch
+from worker.engine.tree import Shape
 
 NEAR_GATE = 0.3  # estimates within this share of the gate are never trusted
 WARM_UP_RUNS = 3
 MIN_RUNS = 7
 LEAST_RUNS = 3  # however little time there is: one run has no spread
 MIN_RUN_S = 0.0005  # a shorter run would measure the clock
-_LOCK_POLL_S = 0.02
-_GIVE_WAY_S = 0.5
-
-Progress = Callable[[], None]
-InputShape = tuple[int, int, int]
-
-
-class DeviceLock:
-    """One lock per device across the processes of a machine, kept in the file ``path``.
-
-    Whoever computes holds it ``shared``, whoever times holds it ``exclusive`` and is alone. Waiting
-    for the exclusive lock keeps new sharers out, and whoever has been alone lets one of those who
-    wait go first. Without a path it does nothing. The system lets go when a process ends, however
-    it ends.
-    """
-
-    def __init__(self, path: Path | None) -> None:
-        self._path = path
-        self._was_alone = False
-
-    @contextlib.contextmanager
-    def shared(self, on_progress: Progress) -> Iterator[None]:
-        """Held while the device computes untimed work; calls ``on_progress`` while waiting."""
-        if self._path is None:
-            yield
-            return
-        with contextlib.ExitStack() as held:
-            with self._flock(".turn", fcntl.LOCK_SH, on_progress):
-                held.enter_context(self._flock("", fcntl.LOCK_SH, on_progress))
-            yield
-
-    @contextlib.contextmanager
-    def exclusive(self, on_progress: Progress) -> Iterator[None]:
-        """Held while the device is timed; calls ``on_progress`` while waiting."""
-        if self._path is None:
-            yield
-            return
-        if self._was_alone:
-            self._give_way(on_progress)
-        with (
-            self._flock(".turn", fcntl.LOCK_EX, on_progress),
-            self._flock("", fcntl.LOCK_EX, on_progress),
-        ):
-            self._was_alone = True
-            yield
-
-    def _give_way(self, on_progress: Progress) -> None:
-        """Waits while others do: they look for their turn now and then, and would never find it."""
-        deadline = time.monotonic() + _GIVE_WAY_S
-        with self._open(".queue") as queue:
-            while not _try_lock(queue, fcntl.LOCK_EX) and time.monotonic() < deadline:
-                on_progress()
-                time.sleep(_LOCK_POLL_S)
-
-    @contextlib.contextmanager
-    def _flock(self, part: str, kind: int, on_progress: Progress) -> Iterator[None]:
-        with self._open(part) as handle:
-            if not _try_lock(handle, kind):
-                with self._open(".queue") as queue:
-                    fcntl.flock(queue, fcntl.LOCK_SH)
-                    while not _try_lock(handle, kind):
-                        on_progress()
-                        time.sleep(_LOCK_POLL_S)
-            yield
-
-    @contextlib.contextmanager
-    def _open(self, part: str) -> Iterator[int]:
-        """Opens a file of this lock; what is locked of it is let go with the end."""
-        assert self._path is not None
-        handle = _open_for_all(self._path.with_name(self._path.name + part))
-        try:
-            yield handle
-        finally:
-            os.close(handle)
-
-
-def _try_lock(handle: int, kind: int) -> bool:
-    try:
-        fcntl.flock(handle, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _open_for_all(path: Path) -> int:
-    """Opens a lock file that every user of the machine may lock, making it if need be."""
-    flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
-    try:
-        return os.open(path, flags)  # without O_CREAT: others' files in /tmp refuse it
-    except FileNotFoundError:
-        handle = os.open(path, flags | os.O_CREAT, 0o666)
-        if os.fstat(handle).st_uid == os.geteuid():
-            os.fchmod(handle, 0o666)  # whatever the umask says
-        return handle
 
 
 @contextlib.contextmanager
@@ -149,7 +59,7 @@ def measure_throughput(
     ``images`` float32 (N, C, H, W) lie on the device to time; they are repeated to fill the batch.
     After warm-up the batch runs until the spread is below ``timing.max_spread``, at least
     ``MIN_RUNS`` times, or until ``timing.max_s`` is over, but never fewer than ``LEAST_RUNS``
-    times. The median counts. The caller holds the device's lock.
+    times. The median counts. The caller holds exclusive access to the device.
     """
     batch = _timed_batch(images, timing)
     with torch.inference_mode(), arithmetic(timing.precision):
@@ -171,7 +81,7 @@ class LayerTimes:
     def estimate(
         self,
         architecture: Architecture,
-        input_shape: InputShape,
+        input_shape: Shape,
         timing: Timing,
         device: torch.device,
         on_progress: Progress,
@@ -188,7 +98,7 @@ class LayerTimes:
     def _layer_seconds(
         self,
         layer: LayerConfig,
-        input_shape: InputShape,
+        input_shape: Shape,
         timing: Timing,
         device: torch.device,
         on_progress: Progress,
@@ -219,21 +129,16 @@ def screen_throughput(estimate: float, min_throughput: float) -> Throughput | No
 def _timed_batch(images: Tensor, timing: Timing) -> Tensor:
     repeats = -(-timing.batch_size // len(images))
     batch = images.repeat(repeats, 1, 1, 1)[: timing.batch_size]
-    return batch.to(dtype=_dtype(timing), memory_format=_memory_format(timing))
+    return batch.to(dtype=_dtype(timing), memory_format=torch_memory_format(timing.memory_format))
 
 
 def _prepare(network: nn.Module, device: torch.device, timing: Timing) -> nn.Module:
     moved = network.to(device=device, dtype=_dtype(timing))
-    return moved.to(memory_format=_memory_format(timing))
+    return moved.to(memory_format=torch_memory_format(timing.memory_format))
 
 
 def _dtype(timing: Timing) -> torch.dtype:
     return torch.bfloat16 if timing.precision is Precision.BFLOAT16 else torch.float32
-
-
-def _memory_format(timing: Timing) -> torch.memory_format:
-    channels_last = timing.memory_format is MemoryFormat.CHANNELS_LAST
-    return torch.channels_last if channels_last else torch.contiguous_format
 
 
 def _time_until_steady(

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from worker.engine.cpu.lanes import Lanes
+from worker.engine.cpu.tuning import CpuTuning
 from worker.engine.forward import Forward, Sink, as_rows, memory_format
 from worker.engine.ridge.blocks import fit_ridge_in_blocks
 from worker.engine.ridge.fit import Fit, Targets, fit_ridge, predict, scores
@@ -41,6 +42,7 @@ class Walk:
     """One trial's walk. ``images`` float32 (n, C, H, W) on the device, training images first.
 
     ``budget`` bounds, in bytes, the features, kept activations and chunks alive at one time.
+    ``tuning`` counts only where the device is the CPU.
     """
 
     images: Tensor
@@ -48,12 +50,13 @@ class Walk:
     alpha: float
     budget: int
     on_progress: Callable[[], None]
+    tuning: CpuTuning
     predictions: dict[int, Prediction] = field(default_factory=dict)
     _lanes: Lanes = field(init=False)
     _layers: Forward = field(init=False)
 
     def __post_init__(self) -> None:
-        self._lanes = Lanes(self.images.device)
+        self._lanes = Lanes(self.images.device, self.tuning.threads)
 
     def run(self, roots: Sequence[Node]) -> dict[int, Prediction]:
         """Returns the prediction of every member of the tree; nothing waits for the device.
@@ -62,7 +65,10 @@ class Walk:
             torch.OutOfMemoryError: the device has less than the budget says.
         """
         room = self.budget // CHUNK_SHARE
-        self._layers = Forward(roots, self.images.device, self._lanes.count, room)
+        self._layers = Forward(
+            roots, self.images.device,
+            lanes=self._lanes.count, room=room, slowdown=self.tuning.spectral_slowdown,
+        )  # fmt: skip
         with self._lanes:
             self._visit(roots, lambda start, stop: self.images[start:stop], True, self.budget)
         return self.predictions

@@ -3,11 +3,9 @@
 import hashlib
 import io
 import json
-import os
 import pickle
 import re
 import time
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,9 +19,10 @@ from shared.domain.architecture import Architecture
 from shared.domain.errors import CheckpointError, EngineError
 from shared.domain.measurements import Reason
 from shared.domain.recipe import Recipe
+from shared.files import replace_file
 from worker.engine.faults import classify
 
-LEFTOVER_S = 24 * 3600.0  # nobody writes for so long
+LEFTOVER_S = 24 * 3600.0  # no writer takes this long
 
 log = structlog.get_logger(__name__)
 
@@ -41,14 +40,9 @@ def fingerprint(architecture: Architecture, recipe: Recipe, dataset_hash: str) -
 
 
 class TrainingFiles:
-    """The checkpoint and the weights of one training in ``folder``.
-
-    A file appears whole or not at all: it is written beside its place, forced to the disk and moved
-    there. So whoever dies while writing leaves the file before.
-    """
+    """The checkpoint and the weights of one training in ``folder``; no file is ever partial."""
 
     def __init__(self, folder: Path, training_id: int, fingerprint: str) -> None:
-        self._folder = folder
         self._fingerprint = fingerprint
         name = _NAME.format(id=training_id, fingerprint=fingerprint)
         self.checkpoint = folder / f"{name}.checkpoint"
@@ -58,19 +52,20 @@ class TrainingFiles:
         """Writes a checkpoint.
 
         Raises:
-            OSError: it cannot be written, for want of space for example; the one before stays.
+            OSError: it cannot be written, for example on a full disk; the previous one stays.
         """
         buffer = io.BytesIO()
         torch.save({"fingerprint": self._fingerprint, "state": state}, buffer)
         content = buffer.getvalue()
         digest = hashlib.sha256(content).hexdigest().encode()
-        self._write(self.checkpoint, _MAGIC + digest + content)
+        with replace_file(self.checkpoint) as file:
+            file.write(_MAGIC + digest + content)
 
     def load(self) -> dict[str, Any] | None:
         """Returns the state of the last checkpoint, tensors on the CPU; None where there is none.
 
         Raises:
-            CheckpointError: it is damaged, or belongs to another training.
+            CheckpointError: it is damaged or belongs to another training.
             EngineError: there is no memory for it now.
             OSError: it cannot be read.
         """
@@ -95,7 +90,7 @@ class TrainingFiles:
         return state
 
     def set_aside(self) -> None:
-        """Moves a checkpoint that cannot be used out of the way, for whoever wants to look."""
+        """Renames a checkpoint that cannot be used, and keeps it for inspection."""
         self.checkpoint.replace(self.checkpoint.with_suffix(".unusable"))
 
     def write_weights(self, weights: dict[str, Tensor], facts: dict[str, str]) -> None:
@@ -105,24 +100,12 @@ class TrainingFiles:
             OSError: they cannot be written.
         """
         whole = {name: tensor.contiguous() for name, tensor in weights.items()}
-        self._write(self.weights, to_safetensors(whole, metadata=facts))
+        with replace_file(self.weights) as file:
+            file.write(to_safetensors(whole, metadata=facts))
 
     def drop_checkpoint(self) -> None:
         """Deletes the checkpoint of a training that has completed."""
         self.checkpoint.unlink(missing_ok=True)
-
-    def _write(self, path: Path, content: bytes) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.{uuid.uuid4()}.part")
-        try:
-            with partial.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(path)
-            _sync_folder(self._folder)
-        finally:
-            partial.unlink(missing_ok=True)
 
 
 def _check_memory(error: Exception) -> None:
@@ -134,7 +117,7 @@ def _check_memory(error: Exception) -> None:
 
 
 def drop_leftovers(folder: Path) -> None:
-    """Deletes what writers that were killed long ago have left half written.
+    """Deletes partial files of writers that were killed long ago.
 
     Raises:
         OSError: it cannot be deleted.
@@ -149,12 +132,3 @@ def trainings_with_checkpoint(folder: Path) -> Iterator[int]:
     for path in folder.glob(f"{_ANY}.checkpoint"):
         if found := _CHECKPOINT.fullmatch(path.name):
             yield int(found[1])
-
-
-def _sync_folder(folder: Path) -> None:
-    """Makes a move in a folder survive a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -11,8 +11,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -21,11 +20,9 @@ from torch.nn import functional
 
 from shared.domain.architecture import Architecture
 from shared.domain.measurements import JobOutcome
-from shared.domain.protocol import Protocol
 from shared.settings import get_settings
-from worker.engine.data.datasets import Dataset
-from worker.engine.evaluate import evaluate_group
 from worker.engine.faults import classify
+from worker.evaluation.request import GroupRequest, evaluate_on_device
 from worker.process import run_worker
 
 PLAN: dict[str, Any] = json.loads(os.environ["FAULT_PLAN"])
@@ -78,31 +75,17 @@ def _is_poison(architecture: Architecture) -> bool:
     return bool(POISON) and layers == POISON
 
 
-def evaluate(
-    architectures: Sequence[Architecture],
-    trials: Sequence[range],
-    dataset: Dataset,
-    protocol: Protocol,
-    device: torch.device,
-    *,
-    memory_budget_bytes: int,
-    on_progress: Callable[[], None],
-    device_lock: Path | None,
-) -> list[JobOutcome]:
+def evaluate(request: GroupRequest) -> list[JobOutcome]:
     """The real engine, slower and with the faults of the plan."""
-    half_s = PLAN.get("pace_s", 0) * len(architectures) / 2
-    _linger(half_s, on_progress)
-    if any(_is_poison(architecture) for architecture in architectures):
+    half_s = PLAN.get("pace_s", 0) * len(request.architectures) / 2
+    _linger(half_s, request.on_progress)
+    if any(_is_poison(architecture) for architecture in request.architectures):
         _armed.set()
     try:
-        outcomes = evaluate_group(
-            architectures, trials, dataset, protocol, device,
-            memory_budget_bytes=memory_budget_bytes, on_progress=on_progress,
-            device_lock=device_lock,
-        )  # fmt: skip
+        outcomes = evaluate_on_device(request)
     finally:
         _armed.clear()
-    _linger(half_s, on_progress)
+    _linger(half_s, request.on_progress)
     return outcomes
 
 

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from sqlalchemy import text
 
-from cli.client import ApiError, Client
+from convsweep import ApiError, Client
 from tests.acceptance.conftest import small_sweep
 from tests.acceptance.faults.invariants import Answers, broken, check
 from tests.acceptance.faults.site import Child, Postgres, Site, measured
@@ -117,7 +117,7 @@ def test_a_client_that_reads_waits_out_a_postgres_restart(site: Site, postgres: 
         postgres.stop("fast")
         assert httpx.get(f"{url}/v1/sweeps/{sweep_id}", timeout=50).status_code == 503
         with pytest.raises(ApiError) as refused:  # what writes is never asked twice
-            client.steer_sweep(sweep_id, "pause")
+            client.control_sweep(sweep_id, "pause")
         assert refused.value.status == 503
         asked = pool.submit(client.get_sweep, sweep_id)
         time.sleep(1)

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from shared.messaging.broker import QUEUE_NAME
-from shared.messaging.queue import EVALUATE_GROUP, HintQueue, make_celery
+from shared.messaging.messages import EVALUATE_GROUP
+from shared.messaging.queue import HintQueue, make_celery
 from tests.acceptance.conftest import small_sweep
 from tests.acceptance.faults.invariants import Answers, check
 from tests.acceptance.faults.site import LEASE_S, Broker, Proxy, Site, measured

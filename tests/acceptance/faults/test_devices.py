@@ -109,7 +109,7 @@ def test_a_worker_whose_device_has_vanished_claims_nothing_and_says_why(
     blind = site.start_worker(None, CONVSWEEP_DEVICE="cuda:99")
     site.wait(lambda: not blind.alive, "the end of the worker without a device")
     assert blind.process.returncode == 1
-    assert "cuda:99 was asked for" in blind.text()
+    assert "cuda:99 was requested" in blind.text()
     assert "Traceback" not in blind.text()
     assert site.counts(sweep_id)["pending"] == 64
     site.start_worker()

@@ -15,7 +15,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from api import routes
-from cli.client import ApiError, Client
+from convsweep import ApiError, Client
 from services.access.keys import create_key
 from shared.domain.access import KeyScope
 from shared.settings import Settings

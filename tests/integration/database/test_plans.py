@@ -8,7 +8,8 @@ import pytest
 from sqlalchemy import Connection, Engine, event, text
 from sqlalchemy.orm import Session
 
-from services.leaderboard.filters import parse_assignments, parse_filters
+from convsweep.filters import parse_assignments
+from services.leaderboard.filters import parse_filters
 from services.leaderboard.leaders import list_jobs, rank_jobs
 from services.leasing.group_leases import complete_claim
 from services.sweeps.reading import get_sweep

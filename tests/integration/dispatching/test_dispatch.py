@@ -19,7 +19,8 @@ from shared.db.models import Group
 from shared.db.session import make_engine, make_session_factory
 from shared.domain.protocol import Order
 from shared.messaging.broker import QUEUE_NAME
-from shared.messaging.queue import EVALUATE_GROUP, HintQueue, make_celery
+from shared.messaging.messages import EVALUATE_GROUP
+from shared.messaging.queue import HintQueue, make_celery
 from shared.settings import Settings
 from tests.conftest import SessionFactory
 from tests.integration.scenario import (

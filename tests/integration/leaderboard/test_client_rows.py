@@ -8,10 +8,8 @@ import pytest
 from sqlalchemy.orm import Session
 from typer.testing import CliRunner
 
-from cli.client import ApiError, Client
-from cli.leaderboard import Leader, PandasMissingError
 from cli.main import app
-from shared.domain.errors import InvalidFilterError
+from convsweep import ApiError, Client, InvalidFilterError, PandasMissingError, RankedNetwork
 from tests.integration.listings import Reference, add_results
 from tests.integration.scenario import add_sweep
 
@@ -27,7 +25,7 @@ def test_rows_come_page_by_page_and_all_of_them(
 ) -> None:
     sweep_id = add_results(session)
     reference = Reference.of(session, sweep_id)
-    monkeypatch.setattr("cli.leaderboard.MOST_ROWS_OF_A_PAGE", 7)
+    monkeypatch.setattr("convsweep.leaderboard.MAX_PAGE_SIZE", 7)
     board = client.leaderboard(sweep_id, sort="-fitness,accuracy")
     assert [row["id"] for row in board] == reference.ranked({}, ["-fitness", "accuracy"])
     assert [row["rank"] for row in board] == list(range(1, len(list(board)) + 1))
@@ -40,7 +38,7 @@ def test_rows_come_page_by_page_and_all_of_them(
 
 def test_rows_have_the_fields_that_their_type_names(client: Client, session: Session) -> None:
     row = next(iter(client.leaderboard(add_results(session))))
-    assert row.keys() == Leader.__annotations__.keys()
+    assert row.keys() == RankedNetwork.__annotations__.keys()
 
 
 def test_filters_are_those_of_the_url(client: Client, session: Session) -> None:
@@ -73,7 +71,7 @@ def test_without_pandas_an_error_says_what_to_install(
 ) -> None:
     board = client.leaderboard(add_results(session))
     monkeypatch.setitem(sys.modules, "pandas", None)
-    with pytest.raises(PandasMissingError, match=r"convsweep\[pandas\]"):
+    with pytest.raises(PandasMissingError, match=r"convsweep-client\[pandas\]"):
         board.to_pandas()
 
 

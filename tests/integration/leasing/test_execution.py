@@ -1,6 +1,5 @@
 """The worker's way from a hint to results, on a real Postgres that loses answers."""
 
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,6 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from services.sweeps.control import pause_sweep
 from services.sweeps.creation import create_sweep
-from shared.domain.architecture import Architecture
 from shared.domain.measurements import JobOutcome
 from shared.domain.protocol import DeviceClass, Protocol
 from shared.settings import Settings
@@ -30,16 +28,18 @@ from tests.integration.scenario import (
 from worker.device import open_device
 from worker.evaluation import executor as executor_module
 from worker.evaluation.executor import Executor
+from worker.evaluation.request import Evaluate, GroupRequest
 from worker.heartbeat import Heartbeat
+from worker.lease_runner import LeaseRunner
+from worker.metrics import WorkerMetrics
+from worker.process import make_duties
 
 OWN_SHAPE = (3, 8, 8)
 
 
-def evaluate(
-    architectures: Sequence[Architecture], trials: Sequence[range], *_: Any, **_more: Any
-) -> list[JobOutcome]:
+def evaluate(request: GroupRequest) -> list[JobOutcome]:
     """An engine that returns at once."""
-    return [success([trial(number) for number in wanted]) for wanted in trials]
+    return [success([trial(number) for number in trials]) for trials in request.trials]
 
 
 class Site:
@@ -49,16 +49,25 @@ class Site:
         self.settings, self.session = settings, session
 
     def executor(
-        self, factory: sessionmaker[Session], data_dir: Path | None = None, engine: Any = evaluate
+        self,
+        factory: sessionmaker[Session],
+        data_dir: Path | None = None,
+        engine: Evaluate = evaluate,
     ) -> Executor:
         settings = self.settings.model_copy(
             update={"data_dir": data_dir or self.settings.data_dir, "lease_s": 30.0}
         )
         self.worker_id = add_worker(self.session)
         beat = Heartbeat(factory, self.worker_id, lease_s=30, progress_deadline_s=600)
-        return Executor(
-            settings, factory, open_device("cpu"), self.worker_id, beat, lambda: False, engine
-        )
+        device = open_device("cpu")
+        self.metrics = WorkerMetrics(str(self.worker_id), device)
+        runner = LeaseRunner(
+            settings, factory, beat, self.metrics, lambda: False,
+            retry_pause_s=0.01, decline_pause_s=0.0,
+        )  # fmt: skip
+        return make_duties(
+            settings, factory, device, self.worker_id, runner, self.metrics, engine
+        ).executor
 
     def add_sweep(self, protocol: Protocol) -> int:
         sweep = create_sweep(self.session, small_space(1), protocol)
@@ -77,23 +86,17 @@ class Site:
         return found
 
 
-@pytest.fixture(autouse=True)
-def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(executor_module, "GIVE_WAY_S", 0.0)
-    monkeypatch.setattr(executor_module, "COMPLETION_RETRY_S", 0.01)
-
-
 @pytest.fixture
 def site(migrated: Settings, session: Session) -> Site:
     return Site(migrated, session)
 
 
-def cutting_engine(proxy: CuttingProxy, cut: Cut) -> Callable[..., list[JobOutcome]]:
+def cutting_engine(proxy: CuttingProxy, cut: Cut) -> Evaluate:
     """An engine after which the commit of the results is cut."""
 
-    def evaluate_then_cut(*arguments: Any, **named: Any) -> list[JobOutcome]:
+    def evaluate_then_cut(request: GroupRequest) -> list[JobOutcome]:
         proxy.cut = cut
-        return evaluate(*arguments, **named)
+        return evaluate(request)
 
     return evaluate_then_cut
 
@@ -119,7 +122,7 @@ def test_completion_whose_commit_gets_no_answer_is_written_once_and_known_as_don
 
 
 @pytest.mark.parametrize("cut", Cut)
-def test_claim_whose_commit_gets_no_answer_is_handed_back_unharmed(
+def test_claim_whose_commit_gets_no_answer_consumes_no_attempt(
     cut: Cut, site: Site, proxy: CuttingProxy, far_sessions: SessionFactory
 ) -> None:
     sweep_id = site.add_sweep(small_protocol())
@@ -140,13 +143,13 @@ def test_completion_of_a_lease_that_somebody_ended_is_dropped(
 ) -> None:
     sweep_id = site.add_sweep(small_protocol())
 
-    def expire_meanwhile(*arguments: Any, **named: Any) -> list[JobOutcome]:
+    def expire_meanwhile(request: GroupRequest) -> list[JobOutcome]:
         from services.dispatching.dispatch import reap_expired_leases
 
         with sessions.begin() as other:
             other.execute(text("UPDATE leases SET expires_at = now() - interval '1 s'"))
             reap_expired_leases(other, max_attempts=3)
-        return evaluate(*arguments, **named)
+        return evaluate(request)
 
     site.executor(sessions, engine=expire_meanwhile).execute_group(sweep_id, 0)
     assert assert_counts_add_up(site.session, sweep_id) == {"pending": GROUP_SIZE}
@@ -189,16 +192,16 @@ def test_worker_with_other_images_than_the_first_trials_claims_nothing(
     assert assert_counts_add_up(site.session, sweep.id) == {"completed": 2 * GROUP_SIZE}
 
 
-def test_of_two_first_completions_with_different_images_one_is_handed_back(
+def test_of_two_first_completions_with_different_images_one_is_released(
     site: Site, sessions: SessionFactory, tmp_path: Path
 ) -> None:
     sweep = create_sweep(site.session, small_space(2), own_protocol())
     site.session.commit()
     faster = site.executor(sessions, write_dataset(tmp_path / "a", seed=1))
 
-    def overtaken(*arguments: Any, **named: Any) -> list[JobOutcome]:
+    def overtaken(request: GroupRequest) -> list[JobOutcome]:
         faster.execute_group(sweep.id, 1)
-        return evaluate(*arguments, **named)
+        return evaluate(request)
 
     slower = site.executor(sessions, write_dataset(tmp_path / "b", seed=2), engine=overtaken)
     slower.execute_group(sweep.id, 0)
@@ -270,9 +273,9 @@ def test_first_claim_of_a_sweep_is_small_and_later_ones_take_seconds(
     monkeypatch.setattr(executor_module, "FIRST_CLAIM_JOBS", 3)
     claimed: list[int] = []
 
-    def watched(architectures: Sequence[Architecture], *more: Any, **named: Any) -> Any:
-        claimed.append(len(architectures))
-        return evaluate(architectures, *more, **named)
+    def watched(request: GroupRequest) -> list[JobOutcome]:
+        claimed.append(len(request.architectures))
+        return evaluate(request)
 
     executor = site.executor(sessions, engine=watched)
     for _ in range(2):

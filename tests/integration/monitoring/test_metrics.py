@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ from tests.integration.scenario import (
     successes,
 )
 from worker.device import Device, open_device
+from worker.evaluation.request import GroupRequest
 from worker.metrics import DeviceCollector, WorkerMetrics, serve_metrics
 
 Values = dict[tuple[str, ...], float]
@@ -164,7 +165,7 @@ def counting(migrated: Settings, session: Session, sessions: Any) -> Callable[..
         site = Site(migrated, session)
         executor = site.executor(sessions, engine=engine)
         executor.execute_group(site.add_sweep(small_protocol()), 0)
-        return executor.metrics
+        return site.metrics
 
     return work
 
@@ -190,12 +191,10 @@ def test_a_worker_counts_its_jobs_and_the_time_of_their_trials(
 def test_a_worker_counts_results_that_came_too_late(
     counting: Callable[..., WorkerMetrics], session: Session
 ) -> None:
-    def cancelled(
-        architectures: Sequence[Any], trials: Sequence[range], *_: Any, **_more: Any
-    ) -> Any:
+    def cancelled(request: GroupRequest) -> Any:
         cancel_sweep(session, 1)
         session.commit()
-        return evaluate(architectures, trials)
+        return evaluate(request)
 
     shown = worker_values(counting(cancelled))
     assert shown["convsweep_worker_stale_completions_total",] == 1
@@ -204,7 +203,7 @@ def test_a_worker_counts_results_that_came_too_late(
 
 
 def test_a_worker_counts_groups_that_broke(counting: Callable[..., WorkerMetrics]) -> None:
-    def broken(*_: Any, **_more: Any) -> Any:
+    def broken(_: GroupRequest) -> Any:
         raise ValueError("no")
 
     shown = worker_values(counting(broken))

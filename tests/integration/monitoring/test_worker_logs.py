@@ -13,9 +13,12 @@ from tests.conftest import SessionFactory
 from tests.integration.leasing.test_execution import Site
 from tests.integration.monitoring.test_api_logs import capture
 from tests.integration.scenario import add_sweep, claimed, expire, small_protocol, statuses
+from worker.evaluation.request import Evaluate, GroupRequest
 
 
-def logged_by(engine: Any, settings: Settings, sessions: SessionFactory, session: Session) -> Any:
+def logged_by(
+    engine: Evaluate, settings: Settings, sessions: SessionFactory, session: Session
+) -> Any:
     """Returns the sweep's id and the lines of a worker that evaluates a group of it."""
     site = Site(settings, session)
     executor = site.executor(sessions, engine=engine)
@@ -28,7 +31,7 @@ def logged_by(engine: Any, settings: Settings, sessions: SessionFactory, session
 def test_a_failed_group_is_logged_with_its_sweep_its_lease_and_its_jobs(
     migrated: Settings, sessions: SessionFactory, session: Session
 ) -> None:
-    def broken(*_: Any, **_more: Any) -> Any:
+    def broken(_: GroupRequest) -> Any:
         raise ValueError("no")
 
     sweep_id, lines = logged_by(broken, migrated, sessions, session)
@@ -41,9 +44,9 @@ def test_a_failed_group_is_logged_with_its_sweep_its_lease_and_its_jobs(
 def test_a_job_without_an_answer_is_logged_with_its_id_and_reason(
     migrated: Settings, sessions: SessionFactory, session: Session
 ) -> None:
-    def blind(architectures: Any, *_: Any, **_more: Any) -> Any:
+    def blind(request: GroupRequest) -> list[JobOutcome]:
         failure = JobOutcome(JobStatus.FAILED, Reason.NON_FINITE, "not finite")
-        return [failure for _ in architectures]
+        return [failure for _ in request.architectures]
 
     sweep_id, lines = logged_by(blind, migrated, sessions, session)
     failed = [line for line in lines if line["event"] == "job_failed"]

@@ -11,9 +11,10 @@ from services.monitoring.workers import register_worker
 from shared.db.session import make_engine, make_session_factory
 from shared.settings import Settings
 from worker.device import open_device
-from worker.evaluation.executor import Executor
 from worker.heartbeat import Heartbeat
-from worker.training.trainer import Trainer
+from worker.lease_runner import LeaseRunner
+from worker.metrics import WorkerMetrics
+from worker.process import make_duties
 
 
 def main() -> None:
@@ -30,12 +31,10 @@ def main() -> None:
         )  # fmt: skip
     beat = Heartbeat(factory, worker_id, lease_s=30, progress_deadline_s=600)
     beat.start()
-    executor = Executor(settings, factory, device, worker_id, beat, lambda: False)
-    trainer = Trainer(
-        settings, factory, device, worker_id, beat, lambda: False,
-        executor.readiness, executor.metrics,
-    )  # fmt: skip
-    trainer.train(int(training_id))
+    metrics = WorkerMetrics(str(worker_id), device)
+    runner = LeaseRunner(settings, factory, beat, metrics, lambda: False)
+    duties = make_duties(settings, factory, device, worker_id, runner, metrics)
+    duties.trainer.train(int(training_id))
     beat.stop()
 
 

@@ -12,7 +12,6 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,100 +21,21 @@ from safetensors.torch import load_file
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from cli.client import ApiError, Client
+from convsweep import ApiError
 from services.dispatching.dispatch import reap_expired_leases, send_hints
 from services.leasing.training_leases import claim_training
 from services.sweeps.control import cancel_sweep
 from services.sweeps.creation import create_sweep
 from shared.domain.protocol import Order, Protocol
 from shared.domain.space import LayerSpace, SearchSpace
-from shared.settings import Settings
-from tests.conftest import SessionFactory, serving
+from tests.conftest import SessionFactory
 from tests.integration.database.cutting_proxy import Cut, CuttingProxy
 from tests.integration.scenario import add_worker, claimed, complete, rejection, success, trial
-from worker.device import open_device
-from worker.evaluation.executor import Executor
-from worker.heartbeat import Heartbeat
+from tests.integration.trainings.site import INPUT, Json, Site
 from worker.training.checkpoints import LEFTOVER_S
-from worker.training.trainer import Trainer
 
 PUBLISHED = Path(__file__).parents[2] / "published_trained.json"
-Json = dict[str, Any]
-TINY: Json = {
-    "epochs": 4,
-    "train_images": 64,
-    "validation_images": 40,
-    "checkpoint_epochs": 2,
-    "learning_rate": 0.01,
-}
-INPUT = (1, 16, 16)
 OF_THE_MACHINE = ("seconds", "images_per_s", "device")
-
-
-class Site:
-    """A sweep with results, an API, and workers on demand."""
-
-    def __init__(self, settings: Settings, factory: SessionFactory, client: Client) -> None:
-        self.settings, self.factory, self.client = settings, factory, client
-        self.stopping = False
-
-    def add_sweep(self, groups: int = 1, accuracies: list[float] | None = None) -> int:
-        """Adds a sweep of four networks a group, all completed but where told."""
-        space = SearchSpace(
-            layers=(
-                LayerSpace(channels=tuple(range(2, 2 + groups))),
-                LayerSpace(channels=(3,), kernel_size=(3, 5), stride=(1, 2)),
-            )
-        )
-        protocol = Protocol(dataset="digits", input_shape=INPUT, trials=1, order=Order.GRID)
-        wanted = iter(accuracies or [])
-        with self.factory() as session:
-            sweep_id = create_sweep(session, space, protocol).id
-            session.commit()
-            for group in range(groups):
-                claim = claimed(session, sweep_id, group)
-                outcomes = [
-                    success([trial(0, next(wanted, 0.5), 100.0 + job.id)]) for job in claim.jobs
-                ]
-                complete(session, claim, outcomes)
-        return sweep_id
-
-    def worker(
-        self, factory: SessionFactory | None = None, device_model: str | None = None, **changes: Any
-    ) -> Trainer:
-        """Returns a worker's trainer on this machine's CPU, whatever it is said to be."""
-        factory = factory or self.factory
-        settings = self.settings.model_copy(update={"lease_s": 30.0} | changes)
-        with self.factory() as session:
-            worker_id = add_worker(session)
-        beat = Heartbeat(factory, worker_id, lease_s=30, progress_deadline_s=600)
-        device = replace(open_device("cpu"), lock_path=self.settings.trainings.with_name("lock"))
-        device = replace(device, model=device_model or device.model)
-        executor = Executor(settings, factory, device, worker_id, beat, lambda: self.stopping)
-        return Trainer(
-            settings, factory, device, worker_id, beat, lambda: self.stopping,
-            executor.readiness, executor.metrics,
-        )  # fmt: skip
-
-    def ask(self, sweep_id: int, select: Json, **changes: Any) -> Json:
-        recipe = TINY | changes.pop("recipe", {})
-        return self.client.create_trainings(
-            sweep_id, {"select": select, "recipe": recipe, **changes}
-        )
-
-    def scalar(self, query: str) -> Any:
-        with self.factory() as session:
-            return session.execute(text(query)).scalar_one()
-
-    def files(self) -> list[str]:
-        return sorted(path.suffix for path in self.settings.trainings.iterdir())
-
-
-@pytest.fixture
-def site(migrated: Settings, sessions: SessionFactory, tmp_path: Path) -> Iterator[Site]:
-    settings = migrated.model_copy(update={"training_dir": tmp_path / "trainings"})
-    with serving(settings) as url, Client(url) as client:
-        yield Site(settings, sessions, client)
 
 
 def curve(training: Json) -> list[Json]:
@@ -152,7 +72,7 @@ def test_a_training_is_asked_for_done_and_read(site: Site, tmp_path: Path) -> No
         assert scope["network"](torch.zeros(2, *INPUT)).shape == (2, 10)
 
 
-def test_a_training_handed_back_or_lost_goes_on_with_the_same_curve(site: Site) -> None:
+def test_a_released_training_continues_with_the_same_curve(site: Site) -> None:
     sweep_id = site.add_sweep()
     first, second = (
         site.ask(sweep_id, {"by": "ids", "job_ids": [job]})["trainings"][0]["id"] for job in (1, 2)
@@ -164,20 +84,15 @@ def test_a_training_handed_back_or_lost_goes_on_with_the_same_curve(site: Site) 
     with site.factory.begin() as session:  # the same network and recipe once more
         session.execute(text("UPDATE trainings SET job_id = 3 WHERE id = :id"), {"id": first})
         session.execute(text("UPDATE trainings SET job_id = 1 WHERE id = :id"), {"id": second})
-    trainer = site.worker()
-    progress = trainer._on_progress
 
-    def stop_in_the_third_epoch() -> None:
+    def in_the_fourth_epoch() -> bool:
         done = site.scalar(f"SELECT epochs_done FROM trainings WHERE id = {second}")
-        site.stopping = done == 3
-        progress()
+        return bool(done == 3)
 
-    trainer._on_progress = stop_in_the_third_epoch  # type: ignore[method-assign]
-    trainer.train(second)
+    site.worker(should_stop=in_the_fourth_epoch).train(second)
     stopped = site.client.get_training(second)
     assert (stopped["status"], stopped["epochs_done"], stopped["attempt"]) == ("pending", 3, 0)
     assert ".checkpoint" in site.files()
-    site.stopping = False
     site.worker().train(second)
     resumed = site.client.get_training(second)
     assert resumed["status"] == "completed"
@@ -337,7 +252,7 @@ def test_checkpoints_of_cancelled_trainings_and_old_leftovers_are_deleted_and_no
     for partial in (new, old):
         partial.write_bytes(b"")
     os.utime(old, (time.time() - 2 * LEFTOVER_S,) * 2)
-    site.client.steer_training(1, "cancel")
+    site.client.control_training(1, "cancel")
     site.worker().train(3)
     left = {path.name.rpartition("-")[0] for path in folder.glob("*.checkpoint")}
     assert left == {"training-1", "training-2"}
@@ -347,17 +262,12 @@ def test_checkpoints_of_cancelled_trainings_and_old_leftovers_are_deleted_and_no
 
 
 def half_done(site: Site, training_id: int, device_model: str | None = None) -> None:
-    """Trains up to the first checkpoint and hands back."""
-    trainer = site.worker(device_model=device_model)
-    progress = trainer._on_progress
+    """Trains up to the first checkpoint and releases the training."""
 
-    def stop() -> None:
-        site.stopping = any(site.settings.trainings.glob(f"training-{training_id}-*.checkpoint"))
-        progress()
+    def has_checkpoint() -> bool:
+        return any(site.settings.trainings.glob(f"training-{training_id}-*.checkpoint"))
 
-    trainer._on_progress = stop  # type: ignore[method-assign]
-    trainer.train(training_id)
-    site.stopping = False
+    site.worker(device_model=device_model, should_stop=has_checkpoint).train(training_id)
 
 
 @contextmanager
@@ -407,7 +317,7 @@ def test_a_training_whose_worker_vanishes_is_handed_out_again_and_fails_after_it
         found = site.client.get_training(training_id)
         assert found["status"] == ("pending" if attempt == 1 else "failed")
         assert "vanished" in found["error"]
-    assert site.client.steer_trainings(sweep_id, "retry") == 1
+    assert site.client.control_trainings(sweep_id, "retry") == 1
     site.worker().train(training_id)
     assert site.client.get_training(training_id)["status"] == "completed"
 
@@ -469,16 +379,16 @@ def test_trainings_are_paused_resumed_and_cancelled(site: Site) -> None:
         worker_id, token = add_worker(session), uuid.uuid4()
         claim_training(session, 1, worker_id=worker_id, token=token, lease_s=60)
         session.commit()
-    assert site.client.steer_trainings(sweep_id, "pause") == 2
+    assert site.client.control_trainings(sweep_id, "pause") == 2
     assert site.scalar("SELECT count(*) FROM leases WHERE ended_at IS NULL") == 0
     site.worker().train(1)
     assert site.client.get_training(1)["epochs_done"] == 0
     with site.factory.begin() as session:
         cancel_sweep(session, create_other(session))  # another sweep's end concerns no training
-    assert site.client.steer_training(1, "resume")["status"] == "pending"
-    assert site.client.steer_trainings(sweep_id, "cancel") == 2
+    assert site.client.control_training(1, "resume")["status"] == "pending"
+    assert site.client.control_trainings(sweep_id, "cancel") == 2
     with pytest.raises(ApiError, match="it cannot resume") as refused:
-        site.client.steer_training(1, "resume")
+        site.client.control_training(1, "resume")
     assert refused.value.code == "illegal_transition"
 
 

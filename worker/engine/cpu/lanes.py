@@ -19,15 +19,16 @@ Item = TypeVar("Item")
 class Lanes:
     """Runs work on CPU lanes; on any other device one after the other in the caller's thread.
 
-    A context manager: leaving it ends the lanes.
+    ``threads`` is how many the lanes share. A context manager: leaving it ends the lanes.
     """
 
-    def __init__(self, device: torch.device) -> None:
-        self._threads = torch.get_num_threads()
+    def __init__(self, device: torch.device, threads: int) -> None:
+        self._threads = threads
         self.count = min(self._threads, MAX_LANES) if device.type == "cpu" else 1
         self._pool: ThreadPoolExecutor | None = None
 
     def __enter__(self) -> "Lanes":
+        self._threads_before = torch.get_num_threads()
         if self.count > 1:
             own = self._threads // self.count
             self._pool = ThreadPoolExecutor(
@@ -43,7 +44,7 @@ class Lanes:
     ) -> None:
         if self._pool is not None:
             self._pool.shutdown()
-            torch.set_num_threads(self._threads)  # the lanes changed what new threads start with
+            torch.set_num_threads(self._threads_before)  # lanes changed what new threads start with
 
     def each(
         self, work: Callable[[Item], None], items: Iterable[Item], on_progress: Callable[[], None]
@@ -55,7 +56,7 @@ class Lanes:
         """
         if self._pool is None:
             for item in items:
-                work(item)
+                _without_gradients(work, item)
                 on_progress()
             return
         futures = [self._pool.submit(_without_gradients, work, item) for item in items]

@@ -10,9 +10,12 @@ from torch import Tensor
 GRAM_BLOCKS = 4  # block rows of a symmetric product: 5/8 of the work; more make the blocks slow
 
 
-def times_transposed(left: Tensor, right: Tensor) -> Tensor:
-    """Returns left right', float32 (m, n), of contiguous float32 (m, p) and (n, p)."""
-    if left.device.type == "cpu" and _has_onednn():
+def times_transposed(left: Tensor, right: Tensor, *, onednn: bool | None = None) -> Tensor:
+    """Returns left right', float32 (m, n), of contiguous float32 (m, p) and (n, p).
+
+    ``onednn`` chooses the library on the CPU; by default oneDNN, where this PyTorch has it.
+    """
+    if left.device.type == "cpu" and (has_onednn() if onednn is None else onednn):
         product: Tensor = torch.ops.mkldnn._linear_pointwise(left, right, None, "none", [], "")
         return product
     return left @ right.T
@@ -37,6 +40,7 @@ def gram(features: Tensor) -> Tensor:
     return kernel
 
 
-def _has_onednn() -> bool:
+def has_onednn() -> bool:
+    """Returns whether this build of PyTorch can multiply float32 matrices with oneDNN."""
     available = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
     return available and hasattr(torch.ops.mkldnn, "_linear_pointwise")

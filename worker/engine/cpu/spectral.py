@@ -25,8 +25,6 @@ from torch.nn import functional
 from shared.domain.architecture import LayerConfig, output_size
 from worker.engine.tree import FLOAT_BYTES, Shape
 
-SLOWDOWN = 2.0  # a direct convolution's FLOPs per second over these products' (Zen 3, AVX2)
-SLOWDOWN_AVX512 = 3.5  # PyTorch's products leave AVX-512 unused on some processors
 TRANSFORM_SLOWDOWN = 2.0  # a product's over a transform's, most of which is memory traffic
 TRANSFORMED_TOGETHER = 8  # images whose transform stays in the caches
 
@@ -156,12 +154,12 @@ class Plan:
         return 2 * self.frequencies * taps * self.layer.channels * FLOAT_BYTES
 
 
-def choose_spectral(plans: Iterable[Plan]) -> list[Plan]:
+def choose_spectral(plans: Iterable[Plan], slowdown: float) -> list[Plan]:
     """Returns those of some siblings' plans that are cheaper than direct convolutions.
 
-    The transform counts once for all layers on the same grid.
+    The transform counts once for all layers on the same grid. ``slowdown`` is how many times more
+    operations per second a direct convolution does than the products of spectra.
     """
-    slowdown = _slowdown()
     by_grid: dict[Grid, list[Plan]] = {}
     for plan in plans:
         by_grid.setdefault(plan.grid, []).append(plan)
@@ -173,12 +171,6 @@ def choose_spectral(plans: Iterable[Plan]) -> list[Plan]:
         if sum(gains[p] for p in cheaper) > transform_cost:
             chosen += cheaper
     return chosen
-
-
-@lru_cache(maxsize=1)
-def _slowdown() -> float:
-    wide = torch.backends.cpu.get_cpu_capability() == "AVX512"
-    return SLOWDOWN_AVX512 if wide else SLOWDOWN
 
 
 def transform(images: Tensor, plan: Plan) -> Tensor:

@@ -33,7 +33,6 @@ from worker.engine.data.files import (
 __all__ = [
     "Dataset",
     "DatasetInfo",
-    "TrainingImages",
     "fetch_dataset",
     "list_datasets",
     "load_dataset",
@@ -43,10 +42,11 @@ __all__ = [
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """The images one protocol measures on.
+    """The images that a protocol or a training uses.
 
-    Images are float32 (N, C, H, W) in [0, 1] on the CPU, labels int64 (N,) in ``range(classes)``.
-    ``content_hash`` is the sha256, in hexadecimal, of images and labels as used.
+    Images are (N, C, H, W), float32 in [0, 1], or uint8 for trainings on stored bytes. Labels are
+    int64 (N,) in ``range(classes)``. ``content_hash`` is the sha256, in hexadecimal, of images and
+    labels as stored.
     """
 
     name: str
@@ -56,6 +56,16 @@ class Dataset:
     validation_labels: Tensor
     classes: int
     content_hash: str
+
+    def to(self, device: torch.device) -> "Dataset":
+        """Returns the same dataset with all tensors on a device."""
+        return replace(
+            self,
+            train_images=self.train_images.to(device),
+            train_labels=self.train_labels.to(device),
+            validation_images=self.validation_images.to(device),
+            validation_labels=self.validation_labels.to(device),
+        )
 
 
 def load_dataset(data_dir: Path, protocol: Protocol) -> Dataset:
@@ -70,47 +80,14 @@ def load_dataset(data_dir: Path, protocol: Protocol) -> Dataset:
         DatasetTooSmallError: a split holds fewer images than the protocol asks for.
         InvalidInputError: the name is not a dataset name.
     """
-    name = check_name(protocol.dataset)
-    train, validation = _read(name, data_dir, protocol)
-    classes = max(train.classes, validation.classes)
-    train = _select(name, "training", train, protocol.train_images)
-    validation = _select(name, "validation", validation, protocol.validation_images)
-    for split in (train, validation):
-        _check_split(name, split, protocol, classes)
-    return Dataset(
-        name,
-        *_tensors(train),
-        *_tensors(validation),
-        classes=classes,
-        content_hash=_content_hash(train, validation),
+    stored = load_training_images(
+        data_dir, protocol, protocol.train_images, protocol.validation_images
     )
-
-
-@dataclass(frozen=True, eq=False)
-class TrainingImages:
-    """The images one training uses, as the dataset stores them: uint8, or float32 in [0, 1].
-
-    Labels are int64 (N,) in ``range(classes)``. ``content_hash`` is the sha256, in hexadecimal, of
-    images and labels as used.
-    """
-
-    name: str
-    train_images: Tensor
-    train_labels: Tensor
-    validation_images: Tensor
-    validation_labels: Tensor
-    classes: int
-    content_hash: str
-
-    def to(self, device: torch.device) -> "TrainingImages":
-        """Returns the same images with all tensors on a device."""
-        return replace(
-            self,
-            train_images=self.train_images.to(device),
-            train_labels=self.train_labels.to(device),
-            validation_images=self.validation_images.to(device),
-            validation_labels=self.validation_labels.to(device),
-        )
+    return replace(
+        stored,
+        train_images=_scaled(stored.train_images),
+        validation_images=_scaled(stored.validation_images),
+    )
 
 
 def load_training_images(
@@ -118,13 +95,16 @@ def load_training_images(
     protocol: Protocol,
     train_images: int | None = None,
     validation_images: int | None = None,
-) -> TrainingImages:
-    """Returns both splits of the protocol's dataset, whole or the first so many of every class.
+) -> Dataset:
+    """Returns the protocol's dataset as stored, on the CPU; whole splits where no number is given.
+
+    A given number takes the first images of every class, as evenly as the numbers allow.
 
     Raises:
         DatasetMissingError: nothing of that name is here; the message says where it belongs.
         DatasetCorruptError: what is here cannot be read, or its images or labels are not usable.
-        DatasetTooSmallError: a split holds fewer images than are asked for.
+        DatasetTooSmallError: a split holds fewer images than requested.
+        InvalidInputError: the name is not a dataset name.
     """
     name = check_name(protocol.dataset)
     train, validation = _read(name, data_dir, protocol)
@@ -135,7 +115,7 @@ def load_training_images(
         validation = _select(name, "validation", validation, validation_images)
     for split in (train, validation):
         _check_split(name, split, protocol, classes)
-    return TrainingImages(
+    return Dataset(
         name,
         *_stored(train),
         *_stored(validation),
@@ -146,7 +126,10 @@ def load_training_images(
 
 def _stored(split: Split) -> tuple[Tensor, Tensor]:
     """Returns images as they are stored, and labels."""
-    return torch.from_numpy(np.array(split.images)), torch.from_numpy(split.labels.astype(np.int64))
+    return (
+        torch.from_numpy(np.array(split.images, order="C")),
+        torch.from_numpy(split.labels.astype(np.int64)),
+    )
 
 
 def list_datasets(data_dir: Path) -> list[DatasetInfo]:
@@ -212,10 +195,8 @@ def _check_split(name: str, split: Split, protocol: Protocol, classes: int) -> N
         raise DatasetCorruptError(f"Dataset {name!r} has labels outside 0..{classes - 1}.")
 
 
-def _tensors(split: Split) -> tuple[Tensor, Tensor]:
-    images = torch.from_numpy(np.ascontiguousarray(split.images))
-    scaled = images.float() / 255 if images.dtype == torch.uint8 else images.float()
-    return scaled, torch.from_numpy(split.labels.astype(np.int64))
+def _scaled(images: Tensor) -> Tensor:
+    return images.float() / 255 if images.dtype == torch.uint8 else images.float()
 
 
 def _content_hash(*splits: Split) -> str:

@@ -14,11 +14,11 @@ from torch.nn import functional
 
 from shared.domain.architecture import Architecture
 from shared.domain.errors import CheckpointError, NonFiniteError
-from shared.domain.protocol import MemoryFormat, Precision
+from shared.domain.protocol import Precision
 from shared.domain.recipe import Augment, EpochResult, Recipe, best_epoch
-from worker.engine.data.datasets import TrainingImages
+from worker.engine.data.datasets import Dataset
 from worker.engine.faults import engine_errors
-from worker.engine.layers import activation_module, draw_layer, make_conv
+from worker.engine.layers import activation_module, draw_layer, make_conv, torch_memory_format
 from worker.engine.timing import arithmetic
 from worker.engine.training.augment import augment, draw_operations
 
@@ -91,7 +91,7 @@ class Training:
         self,
         architecture: Architecture,
         recipe: Recipe,
-        images: TrainingImages,
+        images: Dataset,
         device: torch.device,
         device_model: str | None = None,
     ) -> None:
@@ -110,7 +110,8 @@ class Training:
             self._images = images.to(device)
             shape = tuple(images.train_images.shape[1:])
             network = build_trainable(architecture, shape, images.classes, recipe)  # type: ignore[arg-type]
-            self.network = network.to(device).to(memory_format=self._memory_format)
+            layout = torch_memory_format(recipe.memory_format)
+            self.network = network.to(device).to(memory_format=layout)
             self._optimizer = torch.optim.AdamW(
                 self.network.parameters(),
                 lr=recipe.learning_rate,
@@ -221,15 +222,10 @@ class Training:
             on_progress()
         return float(loss) / len(labels), int(right) / len(labels)
 
-    @property
-    def _memory_format(self) -> torch.memory_format:
-        last = self._recipe.memory_format is MemoryFormat.CHANNELS_LAST
-        return torch.channels_last if last else torch.contiguous_format
-
     def _as_input(self, images: Tensor) -> Tensor:
         # in this order: bytes are slow to move between the formats
         floats = images.float().div_(255) if images.dtype == torch.uint8 else images
-        return floats.contiguous(memory_format=self._memory_format)
+        return floats.contiguous(memory_format=torch_memory_format(self._recipe.memory_format))
 
     def _autocast(self) -> torch.autocast:
         mixed = self._recipe.precision is Precision.BFLOAT16

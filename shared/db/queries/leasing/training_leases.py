@@ -31,18 +31,31 @@ class TrainingRequirementsRow(LayerColumns):
 
 
 def mark_trainings_hinted(session: Session, *, limit: int, resend_s: float) -> list[int]:
-    """Returns up to ``limit`` trainings that are due for a hint, and marks them as hinted now."""
+    """Returns up to ``limit`` trainings that are due for a hint, and marks them as hinted now.
+
+    Trainings that were never hinted come first, then those whose last hint is the oldest, so that
+    trainings that no worker can serve do not delay others.
+    """
     statement = sql("""
         WITH chosen AS (
             SELECT id FROM trainings
             WHERE status = 'pending' AND (hinted_at IS NULL
                 OR hinted_at < clock_timestamp() - make_interval(secs => :resend_s))
-            ORDER BY id LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED
+            ORDER BY hinted_at NULLS FIRST, id LIMIT :limit
+            FOR NO KEY UPDATE SKIP LOCKED
         )
         UPDATE trainings SET hinted_at = clock_timestamp()
         FROM chosen WHERE trainings.id = chosen.id RETURNING trainings.id
     """)
     return sorted(session.execute(statement, {"limit": limit, "resend_s": resend_s}).scalars())
+
+
+def defer_training_hint(session: Session, training_id: int) -> None:
+    """Starts the wait for a pending training's next hint again from now."""
+    statement = sql("""
+        UPDATE trainings SET hinted_at = clock_timestamp() WHERE id = :id AND status = 'pending'
+    """)
+    session.execute(statement, {"id": training_id})
 
 
 def find_training_requirements(

@@ -1,0 +1,1 @@
+"""The Python client: its package, its types, its downloads and its errors."""

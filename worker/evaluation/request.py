@@ -1,0 +1,48 @@
+"""What the executor asks of the engine, as one value."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from shared.domain.architecture import Architecture
+from shared.domain.measurements import JobOutcome
+from shared.domain.protocol import Protocol
+from worker.device import Device
+from worker.device_lock import DeviceLock
+from worker.engine.data.datasets import Dataset
+from worker.engine.evaluate import evaluate_group
+
+
+@dataclass(frozen=True, slots=True)
+class GroupRequest:
+    """Architectures of one group to evaluate; ``trials[i]`` are those of ``architectures[i]``.
+
+    ``on_progress`` is called between steps; what it raises ends the evaluation.
+    """
+
+    architectures: Sequence[Architecture]
+    trials: Sequence[range]
+    dataset: Dataset
+    protocol: Protocol
+    device: Device
+    on_progress: Callable[[], None]
+
+
+Evaluate = Callable[[GroupRequest], list[JobOutcome]]
+
+
+def evaluate_on_device(request: GroupRequest) -> list[JobOutcome]:
+    """Evaluates a group with the engine and returns one outcome per architecture, in order.
+
+    Raises:
+        DevicePoisonedError: the device context is damaged; this process must end.
+    """
+    return evaluate_group(
+        request.architectures,
+        request.trials,
+        request.dataset,
+        request.protocol,
+        request.device.torch_device,
+        memory_budget_bytes=request.device.memory_budget_bytes,
+        on_progress=request.on_progress,
+        device_lock=DeviceLock(request.device.lock_path),
+    )
