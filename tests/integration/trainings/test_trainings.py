@@ -1,4 +1,4 @@
-"""Trainings as jobs: asked for over HTTP, claimed, done, resumed, steered and read."""
+"""Trainings as jobs: created over HTTP, claimed, done, resumed, controlled and read."""
 
 import csv
 import io
