@@ -11,12 +11,12 @@ router = APIRouter(tags=["system"])
 
 @router.get("/healthz")
 def healthz() -> Health:
-    """Says that the process answers."""
+    """Answers if the process runs."""
     return Health()
 
 
 @router.get("/readyz")
 def readyz(session: ReadingSession) -> Health:
-    """Says that the database answers too; 503 while it does not."""
+    """Answers if the database answers, too; 503 while it does not."""
     check_database(session)
     return Health()

@@ -112,8 +112,10 @@ def compare_probe_with_training(
     ] = None,
 ) -> ProbeVsTrainedList:
     """Does the probe predict training? Rank correlations and precision at k, beside baselines."""
-    found = probe_vs_trained.compare_probe_with_training(session, sweep_id, k)
-    return ProbeVsTrainedList(recipes=[ProbeVsTrainedOut.of(one) for one in found])
+    comparisons = probe_vs_trained.compare_probe_with_training(session, sweep_id, k)
+    return ProbeVsTrainedList(
+        recipes=[ProbeVsTrainedOut.of(comparison) for comparison in comparisons]
+    )
 
 
 @router.get(
@@ -156,14 +158,14 @@ def control_training(
 def download_weights(
     training_id: TrainingId, session: ReadingSession, request: Request
 ) -> FileResponse:
-    """Hands out the best weights as safetensors, where the API can read the shared folder."""
+    """Returns the best weights as safetensors, if the API can read the shared folder."""
     found, _ = reading.get_training(session, training_id)
     if found.weights is None:
         raise WeightsMissingError(
             f"Training {training_id} is {found.status} and has no weights"
             + (f": {found.note}" if found.note else ".")
         )
-    # a worker wrote this name: it leads to no other folder
+    # a worker wrote this name, so only its last part is used
     file = request.app.state.trainings_dir / PurePath(found.weights).name
     if not file.is_file():
         raise WeightsMissingError(

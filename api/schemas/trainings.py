@@ -1,4 +1,6 @@
-"""What goes in and out about trainings. Accuracies are fractions, rates are images per second."""
+"""Bodies of requests and answers about trainings.
+
+Accuracies are fractions, rates are images per second."""
 
 import datetime as dt
 from typing import Annotated, Any
@@ -40,7 +42,8 @@ class TrainingsIn(BaseModel):
         default=None, description="Train once with each seed instead of the recipe's."
     )
     repeats: Annotated[int, Field(strict=True, ge=1, le=MAX_REPEATS)] | None = Field(
-        default=None, description="Train so often, with the recipe's seed and those after it."
+        default=None,
+        description="Train this many times, with the recipe's seed and the seeds after it.",
     )
 
     @model_validator(mode="after")
@@ -50,7 +53,7 @@ class TrainingsIn(BaseModel):
         return self
 
     def recipes(self) -> list[Recipe]:
-        """Returns the recipes that are asked for, each once."""
+        """Returns the recipes of the request, each once."""
         first = self.recipe.seed
         repeated = [(first + n) % 2**63 for n in range(self.repeats or 1)]
         seeds = self.seeds or repeated
@@ -64,7 +67,7 @@ class TrainingOut(BaseModel):
     sweep_id: int
     job_id: int
     status: TrainingStatus
-    layers: list[dict[str, int | str]] = Field(description="At the channels it trains with.")
+    layers: list[dict[str, int | str]] = Field(description="At the recipe's channels.")
     recipe: Recipe
     parameters: int | None = Field(description="With the linear head; null before it began.")
     epochs: int
@@ -75,7 +78,7 @@ class TrainingOut(BaseModel):
     last_accuracy: float | None
     last_loss: float | None
     probe_accuracy: float | None
-    minutes: float | None = Field(description="Of all epochs, on whatever device each ran.")
+    minutes: float | None = Field(description="Of all epochs, on the device that each ran on.")
     images_per_s: float | None = Field(
         description="Of training; null on a shared device, or where epochs ran on different ones."
     )
@@ -83,8 +86,8 @@ class TrainingOut(BaseModel):
     dataset_hash: str | None
     attempt: int
     error: str | None
-    note: str | None = Field(description="What went wrong on the way without ending it.")
-    weights: str | None = Field(description="Where the best weights are; null without any.")
+    note: str | None = Field(description="A problem that did not end the training.")
+    weights: str | None = Field(description="Address of the best weights; null without any.")
     created_at: dt.datetime
     finished_at: dt.datetime | None
 
@@ -106,7 +109,7 @@ def _fields(row: TrainingRow) -> dict[str, Any]:
 
 
 class TrainingsOut(BaseModel):
-    created: int = Field(description="How many of them are new.")
+    created: int = Field(description="Number of new trainings.")
     trainings: list[TrainingOut]
 
 
@@ -122,7 +125,7 @@ class TrainingPageOut(BaseModel):
 
 
 class ControlledOut(BaseModel):
-    changed: int = Field(description="How many trainings changed their state.")
+    changed: int = Field(description="Number of trainings that changed their state.")
 
 
 class EpochOut(BaseModel):
@@ -175,7 +178,7 @@ class TrainedNetworkOut(BaseModel):
 
 
 class ProbeVsTrainedOut(BaseModel):
-    recipe: dict[str, Any] = Field(description="Of the trainings, but for the seed.")
+    recipe: dict[str, Any] = Field(description="Of the trainings, without the seed.")
     networks: int
     k: int
     predictions: dict[str, PredictionOut]

@@ -1,4 +1,4 @@
-"""Keeping a short backlog of hints in the queue, and taking back what vanished workers held."""
+"""Sending hints up to a short backlog, and reclaiming jobs and trainings of lost workers."""
 
 import random
 from typing import Protocol
@@ -29,10 +29,10 @@ def send_hints(session: Session, hints: Hints, *, backlog: int, resend_s: float)
     """Fills the queue up to ``backlog`` hints; returns how many were sent.
 
     The mark on a group is written before its hint is sent and committed by the caller afterwards:
-    a crash in between repeats a hint, and one that gets lost is sent again after ``resend_s``.
-    Dispatchers take turns, so that together they do not overfill the queue. Trainings come first,
-    but take no more than half of the room, so that they do not keep sweeps waiting; chance gives
-    the odd place, which in a queue that stays full is the only one.
+    a crash in between repeats a hint, and a lost hint is sent again after ``resend_s``. A lock lets
+    one dispatcher at a time fill the queue. Trainings come first, but take at most half of the free
+    places, so that they do not delay sweeps; an odd place goes to either at random, because in a
+    queue that stays full it is the only one.
     """
     if not hint_queries.lock_dispatch(session):
         return 0
@@ -51,11 +51,11 @@ def send_hints(session: Session, hints: Hints, *, backlog: int, resend_s: float)
 
 
 def reap_expired_leases(session: Session, *, max_attempts: int) -> int:
-    """Takes back the jobs of expired leases, or fails them after their last attempt.
+    """Makes the jobs of expired leases pending, or failed after their last attempt.
 
     Leases are locked before their expiry is judged, so a renewal or completion that comes first
-    wins. Also completes sweeps whose last completion had to leave them to somebody who held them.
-    Trainings are taken back likewise. Returns how many jobs and trainings were.
+    wins. Also completes sweeps that were locked when their last job ended. Trainings are treated
+    likewise. Returns the number of jobs and trainings.
     """
     jobs = _take_back(session, max_attempts)
     sweep_queries.update_finished_sweeps(session)

@@ -1,4 +1,4 @@
-"""Trainings at work: claiming one, its epochs as they come, its end; guarded by a lease token."""
+"""A training under a lease: claim, record epochs, complete, release, fail."""
 
 import uuid
 from collections.abc import Sequence
@@ -55,7 +55,7 @@ def get_training_requirements(session: Session, training_id: int) -> TrainingReq
 def claim_training(
     session: Session, training_id: int, *, worker_id: uuid.UUID, token: uuid.UUID, lease_s: float
 ) -> bool:
-    """Leases a training; False where it does not wait, or somebody else has it."""
+    """Leases a pending training; False if it is not pending or another worker claims it."""
     return training_queries.claim_training(
         session, training_id, worker_id=worker_id, token=token, lease_s=lease_s
     )
@@ -79,10 +79,10 @@ def begin_training(
     parameters: int,
     note: str | None,
 ) -> None:
-    """Makes ``results`` the whole curve so far: what the worker's checkpoint holds.
+    """Sets the curve so far to ``results``, the epochs of the worker's checkpoint.
 
     Raises:
-        StaleLeaseError: the lease is over; nothing is written.
+        StaleLeaseError: the lease has ended; nothing is written.
     """
     row = environment_row(environment)
     begun = training_queries.begin_training(
@@ -100,40 +100,40 @@ def append_epoch(session: Session, token: uuid.UUID, result: EpochResult) -> Non
     """Adds an epoch to the curve.
 
     Raises:
-        StaleLeaseError: the lease is over; nothing is written.
+        StaleLeaseError: the lease has ended; nothing is written.
     """
     _check_held(training_queries.append_epoch(session, token, asdict(result)))
 
 
 def note_training(session: Session, token: uuid.UUID, note: str) -> None:
-    """Notes what went wrong without ending the training."""
+    """Records a problem that does not end the training."""
     training_queries.note_training(session, token, storable(note))
 
 
 def complete_training(session: Session, token: uuid.UUID, weights: str | None) -> None:
-    """Ends a training whose epochs are all there.
+    """Completes a training whose epochs are all recorded.
 
     Args:
         weights: name of the file with the best weights; None where it could not be written.
 
     Raises:
-        StaleLeaseError: the lease is over; nothing is written.
+        StaleLeaseError: the lease has ended; nothing is written.
     """
     _check_held(lease_queries.end_leases(session, [token], "completed") > 0)
     _check_held(training_queries.complete_training(session, token, weights))
 
 
 def release_training(session: Session, token: uuid.UUID) -> int:
-    """Hands a training back unharmed, to be hinted at once; returns how many were handed back."""
+    """Releases a training, consuming no attempt; it is hinted at once. Returns the number."""
     if not lease_queries.end_leases(session, [token], "released"):
         return 0
     return training_queries.release_training(session, token)
 
 
 def fail_training(session: Session, token: uuid.UUID, *, error: str, max_attempts: int) -> int:
-    """Hands a training back with its attempt burnt; after the last one it has failed.
+    """Returns a training to the queue, consuming an attempt; after the last one it fails.
 
-    It goes on from its last checkpoint. Returns how many were handed back.
+    It continues from its last checkpoint. Returns the number of trainings.
     """
     if not lease_queries.end_leases(session, [token], "failed"):
         return 0

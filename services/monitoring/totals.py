@@ -1,4 +1,4 @@
-"""What the cluster does, in numbers for monitoring: kept counts, never a recount of jobs."""
+"""Totals of the cluster for monitoring, from stored counts instead of counting jobs."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from shared.db.queries.monitoring import totals as metric_queries
 from shared.db.queries.monitoring.workers import WorkerRow
 from shared.domain.status import JobStatus, SweepStatus
 
-MAX_SWEEPS = 100  # a sweep's own series; more of them would help nobody
+MAX_SWEEPS = 100  # sweeps with series of their own; limits the size of an answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class ClusterState:
 
     sweeps: dict[SweepStatus, int]
     jobs: dict[JobStatus, int]  # of all sweeps
-    sweep_jobs: dict[int, dict[JobStatus, int]]  # of the newest sweeps that are not over
+    sweep_jobs: dict[int, dict[JobStatus, int]]  # of the newest running and paused sweeps
     groups_pending: int
     groups_hinted: int
     leases_open: int
@@ -28,7 +28,7 @@ class ClusterState:
 
 
 def read_cluster_state(session: Session) -> ClusterState:
-    """Returns the cluster's state from a handful of cheap statements."""
+    """Returns the cluster's state from a few statements on small tables and indexes."""
     sweeps = metric_queries.count_sweeps(session)
     groups = metric_queries.count_pending_groups(session)
     states = Counter(_worker_state(worker) for worker in list_workers(session))

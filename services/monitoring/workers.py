@@ -1,4 +1,4 @@
-"""Which worker processes exist, what they do, and what keeps them from it."""
+"""Worker processes: their state, leases and problems."""
 
 import uuid
 
@@ -25,7 +25,7 @@ def register_worker(
     """Adds a worker process that starts now.
 
     Args:
-        datasets: the names it can read, each with the content hashes of what it loaded of it.
+        datasets: names it can read, each with the content hashes that it has loaded.
     """
     worker_queries.insert_worker(
         session,
@@ -42,48 +42,48 @@ def register_worker(
 
 
 def note_worker_seen(session: Session, worker_id: uuid.UUID) -> None:
-    """Notes that a worker is alive."""
+    """Records that a worker is alive."""
     worker_queries.update_worker_seen(session, worker_id)
 
 
 def note_worker_problem(
     session: Session, worker_id: uuid.UUID, sweep_id: int, problem: str | None
 ) -> None:
-    """Notes what keeps a worker from working for a sweep and what to do about it; None clears it.
+    """Records why a worker cannot serve a sweep and what to do about it; None clears it.
 
-    It is shown while that sweep runs: then the worker soon meets it again, and finds out when its
-    cause is gone.
+    The problem is shown while that sweep runs: hints for the sweep let the worker check it again
+    and clear it once its cause is gone.
     """
     worker_queries.update_worker_problem(session, worker_id, sweep_id, problem)
 
 
 def note_worker_waiting(session: Session, worker_id: uuid.UUID, problem: str) -> None:
-    """Notes what keeps a worker from all work; ``note_worker_device`` clears it."""
+    """Records why a worker cannot do any work; ``note_worker_device`` clears it."""
     worker_queries.update_worker_waiting(session, worker_id, problem)
 
 
 def note_worker_device(session: Session, worker_id: uuid.UUID, device: str) -> None:
-    """Notes which device model a worker computes on, and that nothing keeps it from working."""
+    """Records the device model that a worker computes on, and clears its problem."""
     worker_queries.update_worker_device(session, worker_id, device)
 
 
 def note_worker_datasets(
     session: Session, worker_id: uuid.UUID, datasets: dict[str, list[str]]
 ) -> None:
-    """Notes what datasets a worker has by now."""
+    """Records which datasets a worker has."""
     worker_queries.update_worker_datasets(session, worker_id, datasets)
 
 
 def note_worker_stopped(session: Session, worker_id: uuid.UUID) -> None:
-    """Notes that a worker has ended in good order."""
+    """Records that a worker has stopped regularly."""
     worker_queries.update_worker_stopped(session, worker_id)
 
 
 def list_workers(session: Session) -> list[WorkerRow]:
-    """Returns the workers seen in the last two minutes, each with the group it holds, if any."""
+    """Returns the workers seen in the last two minutes, each with its lease."""
     return worker_queries.select_workers(session, seen_within_s=SEEN_WITHIN_S)
 
 
 def rate_workers(session: Session) -> dict[uuid.UUID, float]:
-    """Returns jobs per second of work, by worker, over the groups finished in five minutes."""
+    """Returns jobs per second of leased time, by worker, over leases completed in 5 minutes."""
     return worker_queries.select_rates(session, within_s=RATED_OVER_S)

@@ -122,7 +122,7 @@ def _nothing_to_extend(
     session: Session, sweep: Sweep, trials: int, top: int | None
 ) -> ConflictError | InvalidInputError:
     if top is not None and not sweep_queries.get_counts(session, sweep.id)[JobStatus.COMPLETED]:
-        return ConflictError(f"Sweep {sweep.id} has no completed job yet, so nobody leads.")
+        return ConflictError(f"Sweep {sweep.id} has no completed job yet, so there are no leaders.")
     return InvalidInputError(
         f"trials: no job of sweep {sweep.id} that could be extended has fewer than {trials} "
         f"trials; it began with {sweep.protocol['trials']}. Ask for more.",
@@ -132,7 +132,7 @@ def _nothing_to_extend(
 
 def _check_not_cancelled(sweep: Sweep) -> None:
     if sweep.status == SweepStatus.CANCELLED:
-        raise IllegalTransitionError(f"Sweep {sweep.id} was cancelled for good.")
+        raise IllegalTransitionError(f"Sweep {sweep.id} was cancelled permanently.")
 
 
 def _run_again(session: Session, sweep: Sweep) -> None:

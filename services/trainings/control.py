@@ -11,7 +11,7 @@ from shared.domain.status import TRAINING_ACTIONS
 
 
 def control_trainings(session: Session, sweep_id: int, action: Action) -> int:
-    """Pauses, resumes, cancels or retries what can be of a sweep's trainings; returns how many.
+    """Pauses, resumes, cancels or retries a sweep's trainings where possible; returns the number.
 
     Raises:
         SweepNotFoundError: there is no such sweep.
@@ -22,11 +22,11 @@ def control_trainings(session: Session, sweep_id: int, action: Action) -> int:
 
 
 def control_training(session: Session, training_id: int, action: Action) -> None:
-    """Pauses, resumes, cancels or retries one training; what it is already it stays.
+    """Pauses, resumes, cancels or retries one training; an unchanged state is no error.
 
     Raises:
         TrainingNotFoundError: there is no such training.
-        IllegalTransitionError: it cannot go there from where it is.
+        IllegalTransitionError: the training's state does not permit the action.
     """
     row, _ = get_training(session, training_id)
     sources, target = TRAINING_ACTIONS[action]

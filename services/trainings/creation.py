@@ -19,7 +19,7 @@ MAX_TRAININGS = 10_000  # of one request
 
 @dataclass(frozen=True, slots=True)
 class CreatedTrainings:
-    """The trainings that a request stands for, and how many of them are new."""
+    """The trainings of a request, and how many of them are new."""
 
     trainings: list[TrainingRow]
     created: int
@@ -30,8 +30,8 @@ def create_trainings(
 ) -> CreatedTrainings:
     """Adds a pending training of every chosen network under every recipe, all or none.
 
-    A network is trained once under a recipe: trainings that are there already are returned as they
-    are, so asking again is safe.
+    A network is trained once under a recipe: existing trainings are returned
+    unchanged, so a repeated request is safe.
 
     Raises:
         SweepNotFoundError: there is no such sweep.

@@ -76,7 +76,7 @@ def get_training(session: Session, training_id: int) -> tuple[TrainingRow, list[
     Raises:
         TrainingNotFoundError: there is no such training.
     """
-    found = training_queries.find_training(session, training_id)
-    if found is None:
+    row = training_queries.find_training(session, training_id)
+    if row is None:
         raise TrainingNotFoundError(f"There is no training {training_id}.", field="training_id")
-    return found, training_queries.select_epochs(session, [training_id])
+    return row, training_queries.select_epochs(session, [training_id])

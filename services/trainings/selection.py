@@ -1,4 +1,4 @@
-"""Which completed jobs of a sweep a selection of networks stands for."""
+"""Choosing completed jobs of a sweep by ids, rank, Pareto front or sample."""
 
 import numpy as np
 from sqlalchemy.orm import Session
@@ -20,11 +20,11 @@ PAGE = 1000
 
 
 def choose_jobs(session: Session, sweep_id: int, selection: Selection) -> list[int]:
-    """Returns the ids of the completed jobs that a selection stands for.
+    """Returns the ids of the completed jobs that a selection chooses.
 
     Raises:
         SweepNotFoundError: there is no such sweep.
-        InvalidInputError: a job that is named is not of the sweep or did not complete, or a filter
+        InvalidInputError: a given job is not of the sweep or did not complete, or a filter
             or sort does not fit.
         NoResultsError: no job matches.
     """
@@ -32,7 +32,7 @@ def choose_jobs(session: Session, sweep_id: int, selection: Selection) -> list[i
         return _named(session, sweep_id, selection)
     where = parse_filters(selection.where.items())
     if where.uses("status"):
-        raise InvalidInputError("status: completed networks alone are trained.", field="where")
+        raise InvalidInputError("status: only completed networks are trained.", field="where")
     results = ResultSelection(where)
     if isinstance(selection, ByRank):
         chosen = _ranked(session, sweep_id, selection)
@@ -50,9 +50,9 @@ def choose_jobs(session: Session, sweep_id: int, selection: Selection) -> list[i
 
 def _named(session: Session, sweep_id: int, selection: ByIds) -> list[int]:
     get_sweep(session, sweep_id)
-    wanted = list(dict.fromkeys(selection.job_ids))
-    jobs = array_queries.select_jobs_by_id(session, wanted)
-    for job_id in wanted:
+    job_ids = list(dict.fromkeys(selection.job_ids))
+    jobs = array_queries.select_jobs_by_id(session, job_ids)
+    for job_id in job_ids:
         job = jobs.get(job_id)
         if job is None or job.sweep_id != sweep_id:
             raise InvalidInputError(
@@ -61,27 +61,26 @@ def _named(session: Session, sweep_id: int, selection: ByIds) -> list[int]:
         if job.status != JobStatus.COMPLETED:
             why = f" ({job.reason})" if job.reason else ""
             raise InvalidInputError(
-                f"job_ids: job {job_id} is {job.status}{why}; completed networks alone are "
-                "trained.",
+                f"job_ids: job {job_id} is {job.status}{why}; only completed networks are trained.",
                 field="job_ids",
             )
-    return wanted
+    return job_ids
 
 
 def _ranked(session: Session, sweep_id: int, selection: ByRank) -> list[int]:
-    found: list[int] = []
+    ranked: list[int] = []
     token = None
     filters = parse_filters(selection.where.items())
-    while len(found) < selection.count:
+    while len(ranked) < selection.count:
         page = rank_jobs(
             session, sweep_id, filters, sort=selection.sort,
-            page_size=min(PAGE, selection.count - len(found)), page_token=token,
+            page_size=min(PAGE, selection.count - len(ranked)), page_token=token,
         )  # fmt: skip
-        found += [row.id for row in page.rows]
+        ranked += [row.id for row in page.rows]
         token = page.next_page_token
         if token is None:
             break
-    return found
+    return ranked
 
 
 def stratified_sample(

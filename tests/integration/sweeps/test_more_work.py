@@ -202,7 +202,7 @@ def test_extending_to_what_is_there_already_is_refused(
 
 
 def test_leaders_need_a_completed_job(session: Session) -> None:
-    with pytest.raises(ConflictError, match="nobody leads"):
+    with pytest.raises(ConflictError, match="no leaders"):
         extend_sweep(session, add_sweep(session), trials=9, top=3)
 
 
