@@ -8,7 +8,7 @@ TORCH_INDEX_URL ?=
 INSTALL_TORCH := $(if $(TORCH_INDEX_URL),$(INSTALL) --no-deps --index-url "$(TORCH_INDEX_URL)" torch torchvision)
 PACKAGES := pyproject.toml client/pyproject.toml constraints.txt
 
-.PHONY: demo test test-faults test-compose fuzz examples screenshots env certificates check format bench clean
+.PHONY: demo test test-engine test-faults test-compose fuzz examples screenshots env certificates check format bench clean
 
 demo: .venv/installed-demo
 	$(BIN)/convsweep demo
@@ -17,6 +17,11 @@ demo: .venv/installed-demo
 test: .venv/installed-dev
 	@$(BIN)/python -m tests.browser.chromium > /dev/null
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+# The engine's tests on the instructions of other processors; avx2 or default.
+CAPABILITY ?= avx2
+test-engine: .venv/installed-dev
+	ATEN_CPU_CAPABILITY=$(CAPABILITY) $(BIN)/python -m pytest -n 2 -q tests/engine
 
 test-faults: .venv/installed-dev
 	$(BIN)/python -m pytest -m '' -s tests/acceptance/faults

@@ -55,7 +55,7 @@ def _fetched() -> str | None:
     with sync_playwright() as playwright:
         path = playwright.chromium.executable_path
     if not Path(path).is_file():
-        _run([sys.executable, "-m", "playwright", "install", "chromium"])
+        _run([sys.executable, "-m", "playwright", "install", "chromium"], quiet=True)
     return path if _starts(path) else None
 
 
@@ -75,13 +75,20 @@ def _installed() -> str | None:
     return _on_path()
 
 
-def _run(command: list[str]) -> None:
+def _run(command: list[str], *, quiet: bool = False) -> None:
+    """Runs a command; on failure prints one line, because the next way may work."""
     print("$", *command, file=sys.stderr)
     environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+    output = subprocess.DEVNULL if quiet else sys.stderr
     try:
-        subprocess.run(command, env=environment, stdout=sys.stderr, check=False, timeout=300)
-    except subprocess.TimeoutExpired as error:
-        print(error, file=sys.stderr)  # the next way may work
+        done = subprocess.run(
+            command, env=environment, stdout=output, stderr=output, check=False, timeout=300
+        )
+        failure = f"exit status {done.returncode}" if done.returncode else None
+    except subprocess.TimeoutExpired:
+        failure = "no end after 300 s"
+    if failure is not None:
+        print(f"did not work ({failure}); trying the next way to get Chromium", file=sys.stderr)
 
 
 if __name__ == "__main__":

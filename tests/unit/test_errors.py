@@ -21,9 +21,14 @@ def all_errors(root: type[ConvsweepError] = ConvsweepError) -> Iterator[type[Con
 CODES = {
     errors.ConvsweepError: "error",
     errors.InvalidInputError: "invalid_input",
+    errors.UnknownFilterError: "unknown_filter",
+    errors.InvalidFilterError: "invalid_filter",
+    errors.InvalidPageTokenError: "invalid_page_token",
     errors.NotFoundError: "not_found",
     errors.SweepNotFoundError: "sweep_not_found",
     errors.JobNotFoundError: "job_not_found",
+    errors.TrainingNotFoundError: "training_not_found",
+    errors.WeightsMissingError: "weights_missing",
     errors.KeyNotFoundError: "key_not_found",
     errors.UnauthenticatedError: "unauthenticated",
     errors.KeyMissingError: "key_missing",
@@ -34,6 +39,8 @@ CODES = {
     errors.ConflictError: "conflict",
     errors.IllegalTransitionError: "illegal_transition",
     errors.IdempotencyKeyReusedError: "idempotency_key_reused",
+    errors.NoResultsError: "no_results",
+    errors.NotComparableError: "not_comparable",
     errors.StaleLeaseError: "stale_lease",
     errors.DatasetError: "dataset_unusable",
     errors.DatasetMissingError: "dataset_missing",
@@ -42,6 +49,7 @@ CODES = {
     errors.DatasetMismatchError: "dataset_mismatch",
     errors.EngineError: "engine_failed",
     errors.NonFiniteError: "non_finite",
+    errors.CheckpointError: "checkpoint_unusable",
     errors.DevicePoisonedError: "device_poisoned",
     errors.DeviceUnavailableError: "device_unavailable",
     errors.UnavailableError: "unavailable",
@@ -53,10 +61,14 @@ def test_codes_never_change(error: type[ConvsweepError], code: str) -> None:
     assert error.code == code
 
 
-def test_every_error_has_a_code_of_its_own() -> None:
-    found = list(all_errors())
-    assert all("code" in vars(error) for error in found)
-    assert len({error.code for error in found}) == len(found)
+def test_the_code_of_every_error_is_written_down() -> None:
+    assert set(CODES) == set(all_errors())
+
+
+def test_every_error_has_its_own_code() -> None:
+    kinds = list(all_errors())
+    assert all("code" in vars(error) for error in kinds)
+    assert len({error.code for error in kinds}) == len(kinds)
 
 
 @pytest.mark.parametrize("error", list(all_errors()))

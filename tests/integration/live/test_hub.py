@@ -44,8 +44,30 @@ async def opened_hub(engine: Engine, max_streams: int = 1000) -> AsyncIterator[H
         hub.close()
 
 
-async def hear(stream: Stream) -> list[Event]:
-    return [event async for event, _ in stream]
+class Listener:
+    """Collects the events of a stream; ``heard`` waits until they satisfy a condition."""
+
+    def __init__(self, stream: Stream, pause_s: float = 0.0) -> None:
+        self.events: list[Event] = []
+        self._more = asyncio.Condition()
+        self._done = asyncio.ensure_future(self._listen(stream, pause_s))
+
+    async def _listen(self, stream: Stream, pause_s: float) -> None:
+        async for news, _ in stream:
+            async with self._more:
+                self.events.append(news)
+                self._more.notify_all()
+            if isinstance(news, Progress):
+                await asyncio.sleep(pause_s)
+
+    async def heard(self, condition: Callable[[list[Event]], bool]) -> None:
+        async with asyncio.timeout(60), self._more:
+            await self._more.wait_for(lambda: condition(self.events))
+
+    async def all_events(self) -> list[Event]:
+        """Returns every event once the stream has ended."""
+        await self._done
+        return self.events
 
 
 async def in_thread(step: Callable[..., Any], *arguments: Any) -> None:
@@ -80,11 +102,12 @@ def test_many_watchers_cost_one_look_a_second_and_hold_no_connection(
                 await stack.enter_async_context(hub.watch(sweep_id, Cursor(sweep_id=sweep_id)))
                 for _ in range(100)
             ]
-            hearing = [asyncio.ensure_future(hear(stream)) for stream in streams]
+            listeners = [Listener(stream) for stream in streams]
             for group in range(4):
                 await in_thread(finish_group, session, sweep_id, group)
-                await asyncio.sleep(0.8)
-            heard = await asyncio.gather(*hearing)
+                leaders = (group + 1) * GROUP_SIZE
+                await listeners[-1].heard(lambda events, n=leaders: len(jobs(events)) == n)  # type: ignore[misc]
+            heard = [await listener.all_events() for listener in listeners]
             assert engine.pool.checkedout() == 0  # type: ignore[attr-defined]
             return heard
 
@@ -104,30 +127,26 @@ def test_a_slow_watcher_misses_progress_and_no_leader(
     groups = 20
     sweep_id = add_sweep(session, groups=groups)
 
-    async def watch(pause_s: float, hub: Hub) -> list[Event]:
-        heard: list[Event] = []
-        async with hub.watch(sweep_id, Cursor(sweep_id=sweep_id)) as stream:
-            async for told, _ in stream:
-                heard.append(told)
-                if isinstance(told, Progress):
-                    await asyncio.sleep(pause_s)
-        return heard
-
-    async def watch_both() -> tuple[list[Event], list[Event]]:
-        async with opened_hub(engine) as hub:
-            watching = [asyncio.ensure_future(watch(pause_s, hub)) for pause_s in (0.0, 1.5)]
-            await asyncio.sleep(0.2)
+    async def watch_both() -> list[list[Event]]:
+        async with opened_hub(engine) as hub, AsyncExitStack() as stack:
+            listeners = [
+                Listener(
+                    await stack.enter_async_context(hub.watch(sweep_id, Cursor(sweep_id=sweep_id))),
+                    pause_s,
+                )
+                for pause_s in (0.0, 1.5)
+            ]
             for group in range(groups):
                 await in_thread(finish_group, session, sweep_id, group)
-                await asyncio.sleep(0.1)
-            fast, slow = await asyncio.gather(*watching)
-            return fast, slow
+                leaders = (group + 1) * GROUP_SIZE
+                await listeners[0].heard(lambda events, n=leaders: len(jobs(events)) == n)  # type: ignore[misc]
+            return [await listener.all_events() for listener in listeners]
 
     fast, slow = asyncio.run(watch_both())
     assert jobs(slow) == jobs(fast)
     assert len(jobs(slow)) == groups * GROUP_SIZE
-    told = [sum(isinstance(one, Progress) for one in heard) for heard in (fast, slow)]
-    assert told[1] < told[0] / 2
+    progress = [sum(isinstance(event, Progress) for event in events) for events in (fast, slow)]
+    assert progress[1] < progress[0]
     assert isinstance(slow[-1], End)
 
 
@@ -138,16 +157,18 @@ def test_a_database_that_stands_still_is_told_and_the_stream_goes_on(
     sweep_id = add_sweep(session, groups=1)
 
     async def watch() -> list[Event]:
-        told = Cursor(sweep_id=sweep_id)
-        async with opened_hub(engine) as hub, hub.watch(sweep_id, told) as stream:
-            hearing = asyncio.ensure_future(hear(stream))
-            await asyncio.sleep(0.1)
+        cursor = Cursor(sweep_id=sweep_id)
+        async with opened_hub(engine) as hub, hub.watch(sweep_id, cursor) as stream:
+            listener = Listener(stream)
+            await listener.heard(
+                lambda events: isinstance(events[-1], Progress) if events else False
+            )
             await in_thread(session.execute, text("LOCK TABLE jobs"))
-            await asyncio.sleep(3)
+            await listener.heard(lambda events: isinstance(events[-1], Unavailable))
+            await asyncio.sleep(3 * hub_module.PATIENCE_S)  # time for it to be reported again
             await in_thread(session.commit)
-            await asyncio.sleep(1.5)
             await in_thread(finish_group, session, sweep_id, 0)
-            return await hearing
+            return await listener.all_events()
 
     heard = asyncio.run(watch())
     assert sum(isinstance(one, Unavailable) for one in heard) == 1
@@ -161,10 +182,11 @@ def test_closing_ends_every_stream_and_refuses_new_ones(session: Session, engine
     async def watch() -> None:
         async with opened_hub(engine) as hub:
             async with hub.watch(sweep_id, Cursor(sweep_id=sweep_id)) as stream:
-                hearing = asyncio.ensure_future(hear(stream))
-                await asyncio.sleep(0.1)
+                listener = Listener(stream)
+                await listener.heard(bool)
                 hub.close()
-                assert not any(isinstance(one, End) for one in await hearing)
+                events = await listener.all_events()
+                assert not any(isinstance(event, End) for event in events)
             with pytest.raises(UnavailableError, match="stops"):
                 async with hub.watch(sweep_id, Cursor(sweep_id=sweep_id)):
                     pass

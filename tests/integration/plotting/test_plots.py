@@ -1,12 +1,17 @@
 """Pictures over HTTP: every kind, as PNG and SVG, the same bytes every time."""
 
+import re
 import struct
+from collections import Counter
 from collections.abc import Iterator
+from html import unescape
 
 import httpx
 import pytest
 from sqlalchemy.orm import Session
 
+from services.plotting.figures import LABELS
+from shared.domain.choices import Target
 from tests.integration.api.test_api import SMALL, assert_problem
 from tests.integration.listings import add_results
 from tests.integration.scenario import add_sweep, claimed, complete
@@ -43,15 +48,55 @@ def test_every_picture_is_drawn_and_its_bytes_are_the_same_every_time(
     assert api.get(url).content == answer.content
 
 
-def test_pictures_show_what_filters_and_options_choose(api: httpx.Client, session: Session) -> None:
-    url = f"/v1/sweeps/{add_results(session)}/plots"
-    plain = api.get(f"{url}/effects.png").content
-    for params in ({"target": "throughput"}, {"device": "any"}, {"stride[0]": "1"}):
-        chosen = api.get(f"{url}/effects.png", params=params)
-        assert chosen.status_code == 200
-        assert chosen.content != plain
-    pearson = api.get(f"{url}/correlations.png").content
-    assert api.get(f"{url}/correlations.png", params={"method": "spearman"}).content != pearson
+def written(svg: httpx.Response) -> list[str]:
+    """Returns the texts of an SVG, which draws letters as paths and names each text beside them."""
+    assert svg.status_code == 200, svg.text
+    return [unescape(text) for text in re.findall("<!-- (.*?) -->", svg.text)]
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {},
+        {"device": "any"},
+        {"stride[0]": "1"},
+        {"target": "throughput"},
+        {"target": "throughput", "stride[0]": "1", "device": "any"},
+    ],
+)
+def test_picture_of_effects_shows_the_networks_and_the_target_of_the_request(
+    params: dict[str, str], api: httpx.Client, session: Session
+) -> None:
+    url = f"/v1/sweeps/{add_results(session)}"
+    texts = written(api.get(f"{url}/plots/effects.svg", params=params))
+    effects = api.get(f"{url}/analysis/effects", params=params).json()
+    coverage = effects["coverage"]
+    networks = f"{coverage['used']:,} of {coverage['total']:,} networks"
+    assert any(f"{networks}, measured on {', '.join(coverage['device'])}" in one for one in texts)
+    labels = {target: LABELS[Target(target)] for target in ("accuracy", "throughput")}
+    shown = {target for target, label in labels.items() if label in texts}
+    assert shown == {params.get("target", "accuracy")}
+
+
+def test_picture_of_correlations_shows_the_coefficients_of_the_request(
+    api: httpx.Client, session: Session
+) -> None:
+    url = f"/v1/sweeps/{add_results(session)}"
+    drawn = {}
+    for method in ("pearson", "spearman"):
+        texts = written(api.get(f"{url}/plots/correlations.svg", params={"method": method}))
+        answer = api.get(f"{url}/analysis/correlations", params={"method": method}).json()
+        assert any(f"{method.capitalize()}'s correlation" in text for text in texts)
+        matrix = answer["coefficients"]
+        below = [row[column] for number, row in enumerate(matrix) for column in range(number)]
+        numbers = Counter(shown(value) for value in below if value is not None)
+        drawn[method] = Counter(text for text in texts if text in numbers)
+        assert drawn[method] == numbers
+    assert drawn["pearson"] != drawn["spearman"]
+
+
+def shown(coefficient: float) -> str:
+    return f"{round(coefficient, 2) + 0.0:.2f}".replace("-", "−").replace("0.", ".")
 
 
 @pytest.mark.parametrize("kind", KINDS)
