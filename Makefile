@@ -56,15 +56,23 @@ bench: .venv/installed-bench
 	$(BIN)/python -m bench.queue --json
 	$(BIN)/python -m bench.engine --dataset digits --groups 2 --published 2 --json
 
-check: .venv/installed-dev
+check: .venv/installed-dev node_modules/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	npm run --silent check
 
-format: .venv/installed-dev
+format: .venv/installed-dev node_modules/installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+	npm run --silent format
+
+# Biome and TypeScript check the dashboard's sources; the page itself needs no build.
+node_modules/installed: package.json package-lock.json
+	@command -v npm > /dev/null || { echo "make check needs Node.js 20 or newer with npm, for the dashboard's sources."; exit 1; }
+	npm ci --silent
+	@touch $@
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and f"convsweep needs Python 3.11 or newer; {sys.executable} is {v[0]}.{v[1]}. Try: make PYTHON=python3.13 ...")'
@@ -87,4 +95,4 @@ format: .venv/installed-dev
 	@touch $@
 
 clean:
-	rm -rf .venv demo .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv node_modules demo .mypy_cache .ruff_cache .pytest_cache

@@ -1,4 +1,4 @@
-"""The FastAPI application: its routes, and what stands in front of them."""
+"""The FastAPI application: its routes and its middleware."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -33,12 +33,14 @@ from shared.db.session import in_transactions, make_engine, make_session_factory
 from shared.settings import Settings, get_settings
 from shared.version import code_version
 
-TOLD = ("Location", "Retry-After", "X-Request-ID", "RateLimit-Limit", "RateLimit-Remaining",
-        "RateLimit-Reset")  # fmt: skip
+EXPOSED_HEADERS = (
+    "Location", "Retry-After", "X-Request-ID",
+    "RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset",
+)  # fmt: skip
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
-    """Returns the application; it connects to the database when first asked something."""
+    """Returns the application; it connects to the database at the first request."""
     settings = settings or get_settings()
     engine = make_engine(settings, pool_size=settings.api_connections, autocommit=True)
 
@@ -62,7 +64,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.trainings_dir = settings.trainings
     app.state.hub = Hub(app.state.reading_factory, max_streams=settings.api_streams)
     app.state.metrics = make_registry(settings, app.state.reading_factory)
-    _stand_before(app, settings)
+    add_middleware(app, settings)
     register_error_handlers(app)
     serve_docs(app)
     serve_dashboard(app)
@@ -75,8 +77,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     return app
 
 
-def _stand_before(app: FastAPI, settings: Settings) -> None:
-    """Puts what every request passes before the routes; the last one added is the first."""
+def add_middleware(app: FastAPI, settings: Settings) -> None:
+    """Adds the middleware; the last added runs first."""
     app.add_middleware(Admission, settings=settings, sessions=app.state.reading_factory)
     app.add_middleware(Deadline, answer_s=settings.api_answer_s)
     if settings.allowed_origins:
@@ -85,7 +87,7 @@ def _stand_before(app: FastAPI, settings: Settings) -> None:
             allow_origins=sorted(settings.allowed_origins),
             allow_methods=["GET", "POST", "DELETE"],
             allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID"],
-            expose_headers=TOLD,
+            expose_headers=EXPOSED_HEADERS,
         )
     app.add_middleware(
         Guard,

@@ -1,6 +1,6 @@
-"""What routes are handed: a session that commits on success, filters, pages.
+"""Dependencies of routes: sessions that commit on success, filters, ids, pages.
 
-What waits for nothing is ``async``, else FastAPI would hand it to a thread and wait for that.
+Dependencies that never block are ``async``; FastAPI would run others in a thread.
 """
 
 from collections.abc import AsyncIterator, Iterator
@@ -9,16 +9,28 @@ from typing import Annotated
 
 import structlog
 from fastapi import Depends, Header, Path, Query, Request
+from fastapi.dependencies.models import Dependant
 from sqlalchemy.orm import Session, sessionmaker
 
+from services.analysis.result_table import ResultSelection
 from services.leaderboard.filters import Filters, parse_filters
 from services.leaderboard.page_tokens import MAX_TOKEN_CHARACTERS
 from shared.domain.actions import Action
 from shared.domain.errors import InvalidInputError
 from shared.domain.ids import MAX_ID
-from shared.domain.ranking import MAX_FITNESS_WEIGHT
+from shared.domain.ranking import FITNESS_WEIGHT, MAX_FITNESS_WEIGHT
 
 MAX_PAGE_SIZE = 1000
+
+FitnessWeight = Annotated[
+    float,
+    Query(
+        ge=0,
+        le=MAX_FITNESS_WEIGHT,
+        allow_inf_nan=False,
+        description="Weight of the throughput in `fitness`; 0.3 as published.",
+    ),
+]
 
 
 @contextmanager
@@ -41,11 +53,11 @@ async def get_reading_session(request: Request) -> AsyncIterator[Session]:
 
 
 async def read_filters(request: Request) -> Filters:
-    """Returns the filters among a request's parameters: all that the route does not declare.
+    """Returns the filters of a request: all parameters that the route does not declare.
 
     Raises:
         UnknownFilterError: one is neither a filter nor a parameter.
-        InvalidFilterError: a filter's value does not fit.
+        InvalidFilterError: the value of a filter does not fit its column.
     """
     declared = _declared(request)
     pairs = [pair for pair in request.query_params.multi_items() if pair[0] not in declared]
@@ -53,19 +65,19 @@ async def read_filters(request: Request) -> Filters:
 
 
 async def bind_ids(request: Request) -> None:
-    """Makes everything that is logged for this request carry the ids of its path."""
+    """Adds the ids of the request's path to its log lines."""
     structlog.contextvars.bind_contextvars(**request.path_params)
 
 
 async def refuse_unknown_parameters(request: Request) -> None:
-    """Refuses a query parameter that the route does not know: a misspelt one would do nothing.
+    """Rejects query parameters that the route does not know, such as misspelt ones.
 
     Raises:
-        InvalidInputError: there is one.
+        InvalidInputError: a parameter is unknown.
     """
-    dependencies = request.scope["route"].dependant.dependencies
-    if any(dependency.call is read_filters for dependency in dependencies):
-        return  # which refuses them itself
+    dependants = _dependants(request.scope["route"].dependant)
+    if any(dependant.call is read_filters for dependant in dependants):
+        return  # read_filters rejects them itself
     known = _declared(request)
     for name in request.query_params:
         if name not in known:
@@ -73,8 +85,24 @@ async def refuse_unknown_parameters(request: Request) -> None:
             raise InvalidInputError(f"Unknown parameter {name!r}{hint}.", field=name)
 
 
+async def read_selection(
+    filters: Annotated[Filters, Depends(read_filters)],
+    fitness_weight: FitnessWeight = FITNESS_WEIGHT,
+) -> ResultSelection:
+    """Returns the results that an analysis uses: the request's filters and fitness weight."""
+    return ResultSelection(filters, fitness_weight)
+
+
 def _declared(request: Request) -> set[str]:
-    return {parameter.alias for parameter in request.scope["route"].dependant.query_params}
+    dependants = _dependants(request.scope["route"].dependant)
+    return {parameter.alias for dependant in dependants for parameter in dependant.query_params}
+
+
+def _dependants(dependant: Dependant) -> Iterator[Dependant]:
+    """Yields a dependant and everything that it depends on."""
+    yield dependant
+    for inner in dependant.dependencies:
+        yield from _dependants(inner)
 
 
 # function scope: the commit comes before the answer leaves, so a 201 is never sent in vain
@@ -82,21 +110,13 @@ DbSession = Annotated[Session, Depends(get_session, scope="function")]
 ReadingSession = Annotated[Session, Depends(get_reading_session, scope="function")]
 SweepId = Annotated[int, Path(ge=1, le=MAX_ID, description="The number of a sweep.")]
 RowFilters = Annotated[Filters, Depends(read_filters)]
+SelectedResults = Annotated[ResultSelection, Depends(read_selection)]
 PageSize = Annotated[int, Query(ge=1, le=MAX_PAGE_SIZE, description="Most rows of a page.")]
 PageToken = Annotated[
     str | None,
     Query(
         max_length=MAX_TOKEN_CHARACTERS,
         description="`next_page_token` of the page before, as it came; nothing for the first page.",
-    ),
-]
-FitnessWeight = Annotated[
-    float,
-    Query(
-        ge=0,
-        le=MAX_FITNESS_WEIGHT,
-        allow_inf_nan=False,
-        description="What throughput counts beside accuracy in `fitness`; 0.3 as published.",
     ),
 ]
 ActionName = Annotated[

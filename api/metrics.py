@@ -44,7 +44,7 @@ class RequestTimes:
         self._seconds.labels(method, route, str(status)).observe(seconds)
 
 
-class Kept(Generic[T]):
+class CachedValue(Generic[T]):
     """A value that is asked for in a thread, kept a little, and never waited for long."""
 
     def __init__(self, ask: Callable[[], T | None]) -> None:
@@ -77,8 +77,8 @@ class ClusterCollector(Collector):
     def __init__(self, settings: Settings, sessions: sessionmaker[Session]) -> None:
         self._sessions = sessions
         self._broker = connect_broker(settings, PATIENCE_S / 2)
-        self._state = Kept(self._read_state)
-        self._hints = Kept(self._read_hints)
+        self._state = CachedValue(self._read_state)
+        self._hints = CachedValue(self._read_hints)
 
     def collect(self) -> Iterator[Metric]:
         state, hints = self._state.get(), self._hints.get()

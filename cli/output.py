@@ -1,4 +1,4 @@
-"""What the terminal shows: tables, numbers in people's units, the bar of a download."""
+"""Output in the terminal: tables, formatted numbers and the progress bar of a download."""
 
 import json
 import sys
@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from convsweep import RankedNetwork
+from shared.domain.columns import COLUMN, IMAGES_PER_S, Column, Kind
 
 Json = dict[str, Any]
 
@@ -85,38 +86,42 @@ def layers(architecture: Sequence[Mapping[str, Any]]) -> str:
     return " / ".join(",".join(str(layer[field]) for layer in architecture) for field in fields)
 
 
+_SHORT_HEADINGS = {
+    "throughput": IMAGES_PER_S, "trials_done": "trials", "flops": "FLOPs per image",
+}  # fmt: skip
+
+
+def heading(name: str) -> str:
+    """Returns the heading of a result column in tables."""
+    unit = " %" if COLUMN[name].kind is Kind.FRACTION else ""
+    return _SHORT_HEADINGS.get(name, f"{name}{unit}")
+
+
+def figures(row: Mapping[str, Any], names: Iterable[str]) -> list[str | None]:
+    """Returns result columns of a network as tables show them."""
+    return [None if row[name] is None else _figure(COLUMN[name], row[name]) for name in names]
+
+
+def _figure(column: Column, value: float) -> str:
+    if column.kind is Kind.FRACTION:
+        return f"{column.shown_factor * value:.2f}"
+    whole = column.kind is Kind.COUNT or column.unit == IMAGES_PER_S
+    return f"{value:,.0f}" if whole else f"{value:.3f}"
+
+
 def print_leaderboard(rows: Sequence[RankedNetwork], title: str | None = None) -> None:
     """Prints ranked networks; accuracy with half of its 95 % interval over trials, in percent."""
+    names = ("throughput", "fitness", "ratio", "parameters", "trials_done")
+    headings = ["rank", "job", heading("accuracy"), "± 95 %", *map(heading, names), LAYERS_TITLE]
     print_table(
         title,
+        headings,
         [
-            "rank",
-            "job",
-            "accuracy %",
-            "± 95 %",
-            "images/s",
-            "fitness",
-            "ratio",
-            "parameters",
-            "trials",
-            LAYERS_TITLE,
-        ],
-        [
-            (
-                row["rank"],
-                row["id"],
-                percent(row["accuracy"]),
-                _half(row),
-                None if row["throughput"] is None else f"{row['throughput']:,.0f}",
-                None if row["fitness"] is None else f"{row['fitness']:.3f}",
-                None if row["ratio"] is None else f"{row['ratio']:.3f}",
-                None if row["parameters"] is None else f"{row['parameters']:,}",
-                row["trials_done"],
-                layers(row["layers"]),
-            )
+            (row["rank"], row["id"], *figures(row, ["accuracy"]), _half(row),
+             *figures(row, names), layers(row["layers"]))
             for row in rows
         ],
-    )
+    )  # fmt: skip
 
 
 def _half(row: RankedNetwork) -> str | None:

@@ -1,22 +1,22 @@
 // The page's frame: which view is shown, which theme, and what is said when something goes wrong.
 
-import { announce, emptyState, h } from "./dom.js"
-import { here } from "./route.js"
-import { trustPlotlyAlone } from "./trust.js"
+import { announce, emptyState, h } from "./lib/dom.js"
+import { here } from "./lib/route.js"
 
 const VIEWS = {
-  sweeps: (path) => (path.length > 1 ? import("./sweep.js") : import("./sweeps.js")),
-  new: () => import("./new_sweep.js"),
-  workers: () => import("./workers.js"),
-  jobs: () => import("./job.js"),
-  compare: () => import("./compare.js"),
+  sweeps: (path) => (path.length > 1 ? import("./views/sweep.js") : import("./views/sweeps.js")),
+  new: () => import("./views/new_sweep.js"),
+  workers: () => import("./views/workers.js"),
+  jobs: () => import("./views/job.js"),
+  compare: () => import("./views/compare.js"),
 }
 
 let leaving = new AbortController()
 
 async function show() {
   leaving.abort()
-  const staying = (leaving = new AbortController())
+  const staying = new AbortController()
+  leaving = staying
   const { path, params } = here()
   const name = path[0] ?? "sweeps"
   markNavigation(name)
@@ -33,10 +33,18 @@ async function show() {
   } catch (error) {
     if (staying.signal.aborted) return
     document.title = "Problem · convsweep"
-    main.replaceChildren(h("div", { class: "card", role: "alert" },
-      emptyState(error.status === 404 ? "Not here" : "That did not work", error.message,
-        h("button", { class: "primary", type: "button", on: { click: show } }, "Try again"),
-        h("a", { class: "button", href: "#/sweeps" }, "All sweeps"))))
+    main.replaceChildren(
+      h(
+        "div",
+        { class: "card", role: "alert" },
+        emptyState(
+          error.status === 404 ? "Not here" : "That did not work",
+          error.message,
+          h("button", { class: "primary", type: "button", on: { click: show } }, "Try again"),
+          h("a", { class: "button", href: "#/sweeps" }, "All sweeps"),
+        ),
+      ),
+    )
   }
 }
 
@@ -66,6 +74,5 @@ document.getElementById("skip").addEventListener("click", (event) => {
 })
 dark.addEventListener("change", applyTheme)
 window.addEventListener("hashchange", show)
-trustPlotlyAlone()
 applyTheme()
 show()

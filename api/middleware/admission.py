@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.deps import transaction
 from api.errors import database_problem, domain_problem, problem
-from api.middleware.guard import READING
+from api.middleware.guard import READING_METHODS
 from api.middleware.rate_limits import Budget, RateLimits, Verdict
 from services.access.keys import authenticate
 from shared.db.availability import DATABASE_UNAVAILABLE
@@ -40,7 +40,7 @@ def needed_scope(method: str, path: str) -> KeyScope:
 
 
 def _reads(method: str, path: str) -> bool:
-    return method in READING or (method, path) in READ_ONLY_POSTS
+    return method in READING_METHODS or (method, path) in READ_ONLY_POSTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +96,8 @@ class Admission:
             return domain_problem(error)
         except DATABASE_UNAVAILABLE as error:
             return database_problem(error)
-        reads = scope["method"] in READING or (scope["method"], scope["path"]) in READ_ONLY_POSTS
-        verdict = self._limits.take(Budget.READ if reads else Budget.WRITE, prefix or address)
+        budget = Budget.READ if _reads(scope["method"], scope["path"]) else Budget.WRITE
+        verdict = self._limits.take(budget, prefix or address)
         if not _allows(verdict):
             return _rate_limited(verdict)
         return _Admitted(prefix, verdict.headers if verdict else {})
@@ -130,12 +130,12 @@ def _bearer(headers: Headers) -> str:
     given = headers.getlist("authorization")
     if not given:
         raise KeyMissingError(
-            "This API wants a key: Authorization: Bearer csw_... The command line takes it from "
+            "This API requires a key: Authorization: Bearer csw_... The command line takes it from "
             "CONVSWEEP_API_KEY or the file that CONVSWEEP_API_KEY_FILE names."
         )
     scheme, _, key = given[0].partition(" ")
     if len(given) > 1 or scheme.lower() != "bearer":
-        raise KeyInvalidError("One header is wanted: Authorization: Bearer csw_...")
+        raise KeyInvalidError("Send exactly one header Authorization: Bearer csw_...")
     return key.strip()
 
 

@@ -1,4 +1,4 @@
-"""No request waits for ever: one without an answer in time is answered 503."""
+"""A time limit for requests: slower ones get 503."""
 
 import asyncio
 from http import HTTPStatus
@@ -10,15 +10,15 @@ from api.errors import problem
 
 log = structlog.get_logger(__name__)
 
-CREATION_S = 600.0  # ten million rows take minutes, and half a sweep is none
+CREATION_S = 600.0  # ten million rows take minutes, and a partial sweep is useless
 
 
 class Deadline:
     """Answers 503 where the application has not begun to answer in time.
 
-    Database statements have limits of their own; this is for a Postgres that stands still with its
-    connections open. What the request was about may still happen: asking again is safe for
-    everything but a creation without an idempotency key.
+    Database statements have their own limits; this one is for a Postgres that hangs with its
+    connections open. The request may still take effect: repeating it is safe, except for a
+    creation without an idempotency key.
     """
 
     def __init__(self, app: ASGIApp, answer_s: float) -> None:
@@ -61,6 +61,6 @@ class Deadline:
 
 
 def _forget(answering: "asyncio.Future[None]") -> None:
-    """Takes note of how a request ended whose client has its answer."""
+    """Logs the error of a request whose client already has its answer."""
     if not answering.cancelled() and answering.exception() is not None:
         log.warning("late_answer_failed", error=repr(answering.exception()))

@@ -1,4 +1,4 @@
-"""What is refused before anything reads it: foreign pages, foreign host names, bodies too large."""
+"""Rejects requests of foreign pages, for foreign host names and with too large bodies."""
 
 from http import HTTPStatus
 from urllib.parse import urlsplit
@@ -11,15 +11,16 @@ from api.errors import problem
 from shared.settings import LOOPBACK_NAMES
 
 MAX_BODY_BYTES = 2**20
-READING = frozenset({"GET", "HEAD", "OPTIONS"})
+READING_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 class Guard:
-    """Keeps other web pages from using the API through a visitor's browser, and bodies small.
+    """Keeps other web pages from using the API through a visitor's browser; limits bodies.
 
-    An API without keys answers only to this machine's own names, so that no foreign name can be
-    pointed at it (DNS rebinding). What changes something must not come from a page of another
-    origin but those allowed.
+    An API without keys answers only to loopback names, so that no foreign name can be pointed at
+    it (DNS rebinding). Starlette's ``TrustedHostMiddleware`` would answer 400 in plain text; this
+    answers 421 as problem details, like every error of this API. Requests that change something
+    must come from the API's own origin or an allowed one.
     """
 
     def __init__(
@@ -49,11 +50,11 @@ class Guard:
                 f"This API answers to {', '.join(sorted(self._own_names))}, not to {host!r}.",
             )
         origin = headers.get("origin")
-        if method not in READING and not self._is_welcome(origin, host):
+        if method not in READING_METHODS and not self._is_welcome(origin, host):
             return problem(
                 HTTPStatus.FORBIDDEN,
                 "foreign_origin",
-                "Other origins change nothing here, unless CONVSWEEP_CORS_ORIGINS lists them.",
+                "Other origins may only read, unless CONVSWEEP_CORS_ORIGINS lists them.",
             )
         length = headers.get("content-length", "0")
         return _too_large() if length.isdigit() and int(length) > MAX_BODY_BYTES else None
@@ -87,7 +88,7 @@ def _too_large() -> JSONResponse:
 
 
 class _BoundedBody:
-    """A request body that ends at the limit, and the refusal that takes the answer's place then."""
+    """A request body that ends at the size limit; the answer is then the refusal."""
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive

@@ -1,4 +1,4 @@
-"""How often one client may ask: budgets per minute that all processes of the API share."""
+"""Rate limits: requests per client and minute, counted by all processes of the API together."""
 
 import math
 import threading
@@ -18,20 +18,20 @@ from shared.settings import Settings
 log = structlog.get_logger(__name__)
 
 BROKER_TIMEOUT_S = 0.25
-AWAY_S = 5.0  # so long nobody asks a broker that did not answer
+AWAY_S = 5.0  # pause before the next request to a broker that did not answer
 
 
 class Budget(StrEnum):
-    """What is counted apart."""
+    """Kinds of requests that are counted separately."""
 
     READ = "read"
     WRITE = "write"
-    FAILURE = "failure"  # requests that nobody could be told to have sent
+    FAILURE = "failure"  # requests without a valid key
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What is left of a budget after a request."""
+    """The remaining budget after a request."""
 
     allowed: bool
     limit: int
@@ -40,20 +40,20 @@ class Verdict:
 
     @property
     def headers(self) -> dict[str, str]:
-        """What the client is told of it."""
-        told = {
+        """The headers that report the budget to the client."""
+        headers = {
             "RateLimit-Limit": str(self.limit),
             "RateLimit-Remaining": str(self.remaining),
             "RateLimit-Reset": str(self.reset_s),
         }
-        return told if self.allowed else told | {"Retry-After": str(self.reset_s)}
+        return headers if self.allowed else headers | {"Retry-After": str(self.reset_s)}
 
 
 class RateLimits:
     """Counts requests over a sliding minute, in Redis; in this process while Redis is away.
 
-    A Redis that does not answer refuses nobody, and it delays those alone who ask at the moment it
-    falls silent and one request in ``AWAY_S`` seconds after that, each by ``BROKER_TIMEOUT_S``.
+    A Redis that does not answer refuses no request. It delays only the requests under way when it
+    stops and then one request every ``AWAY_S`` seconds, each by ``BROKER_TIMEOUT_S``.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -85,7 +85,7 @@ class RateLimits:
         return _take(self._own, item, budget, client)
 
     def _may_ask(self) -> bool:
-        """Says whether to ask Redis; while it is away one request at a time tries."""
+        """Says whether to ask Redis; while it is away, one request at a time tries."""
         if self._away_until is None:
             return True
         with self._turn:

@@ -1,4 +1,4 @@
-"""What is known of every request when it is over: one line in the log, one observation."""
+"""Logs every request when it ends and counts it in the metrics."""
 
 import re
 import time
@@ -13,15 +13,14 @@ from api.metrics import RequestTimes
 log = structlog.get_logger(__name__)
 
 SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-QUIET = frozenset({"/healthz", "/readyz", "/metrics"})  # asked every few seconds by machines
+QUIET = frozenset({"/healthz", "/readyz", "/metrics"})  # polled every few seconds
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
 class RequestLog:
     """Gives each request an id, answers with it, logs and counts the request when it is over.
 
-    An ``X-Request-ID`` of the client's own is kept where it is one, so that its logs and ours can
-    be read together.
+    A valid ``X-Request-ID`` of the client is kept, so that its logs and these can be joined.
     """
 
     def __init__(self, app: ASGIApp, times: RequestTimes) -> None:
@@ -33,7 +32,7 @@ class RequestLog:
             await self._app(scope, receive, send)
             return
         request_id = _request_id(Headers(scope=scope))
-        # each request has a context of its own; whoever answers after this one still sees it
+        # each request has its own context, which inner middleware still sees
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)
         started, status = time.perf_counter(), 500

@@ -18,7 +18,7 @@ key_scheme = HTTPBearer(
 
 
 def serve_docs(app: FastAPI) -> None:
-    """Serves Swagger UI at ``/docs`` from an installed package instead of somebody's servers."""
+    """Serves Swagger UI at ``/docs`` from an installed package, not from other servers."""
     assets = StaticFiles(packages=[("fastapi_swagger", "resources")])
 
     @app.get("/docs", include_in_schema=False)

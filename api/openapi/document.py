@@ -18,6 +18,7 @@ from pydantic.json_schema import models_json_schema
 
 from api.errors import STATUS_BY_ERROR, problem
 from api.middleware.admission import OPEN_PATHS
+from api.middleware.guard import READING_METHODS
 from services.leaderboard.filters import DEVICE
 from shared.domain import errors
 from shared.domain.events import EVENTS
@@ -25,7 +26,6 @@ from shared.domain.events import EVENTS
 Json = dict[str, Any]
 PROBLEM = "application/problem+json"
 EXAMPLES = Path(__file__).with_name("examples.json")
-READING = frozenset({"get", "head", "options"})
 UNCOUNTED = frozenset({"401", "413", "421"})  # refused before anything is counted
 
 TAGS = {
@@ -91,14 +91,14 @@ WITH_A_BODY = (
     Outside(400, "bad_request", "There was an error parsing the body"),
     Outside(413, "body_too_large", "A request may have 1,048,576 bytes."),
 )
-WITH_CHANGES = (Outside(403, "foreign_origin", "Other origins change nothing here."),)
+WITH_CHANGES = (Outside(403, "foreign_origin", "Other origins may only read."),)
 WITH_LIMITS = (Outside(429, "rate_limited", "More than 6000 requests of this kind in a minute."),)
 WITH_A_KEY = (
-    Outside(401, "key_missing", "This API wants a key: Authorization: Bearer csw_..."),
+    Outside(401, "key_missing", "This API requires a key: Authorization: Bearer csw_..."),
     Outside(401, "key_invalid", "This is no key of this service."),
     Outside(401, "key_expired", "This key has expired."),
     Outside(401, "key_revoked", "This key was revoked."),
-    Outside(403, "scope_missing", "This key is for read; this needs write."),
+    Outside(403, "scope_missing", "Key 8c1f has the scope read; this needs write."),
 )
 WITH_PARAMETER = {
     "sweep_id": (Outside(404, "sweep_not_found", "There is no sweep 404.", "sweep_id"),),
@@ -118,13 +118,13 @@ WITH_PARAMETER = {
 
 def raises(*kinds: type[errors.ConvsweepError]) -> dict[int | str, Json]:
     """Returns ``responses`` of a route that may answer with these errors."""
-    found: dict[int | str, Json] = {}
+    responses: dict[int | str, Json] = {}
     for kind in kinds:
         status = STATUS_BY_ERROR[kind]
-        entry = found.setdefault(int(status), _problem_response(status))
+        entry = responses.setdefault(int(status), _problem_response(status))
         detail = (kind.__doc__ or status.phrase).strip().splitlines()[0]
         _add_example(entry, status, kind.code, detail, None)
-    return found
+    return responses
 
 
 def sends(*media_types: str) -> dict[int | str, Json]:
@@ -168,8 +168,8 @@ def completed(document: Json) -> Json:
     }
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
-    used = {tag for path in document["paths"].values() for one in path.values()
-            for tag in one["tags"]}  # fmt: skip
+    used = {tag for path in document["paths"].values() for operation in path.values()
+            for tag in operation["tags"]}  # fmt: skip
     document["tags"] = [{"name": tag, "description": TAGS.get(tag, tag)} for tag in sorted(used)]
     for place in (document, document["components"]):
         for name in ("paths", "schemas"):
@@ -188,26 +188,26 @@ def _summarize(operation: Json) -> None:
 def _add_outside_errors(path: str, method: str, operation: Json) -> None:
     responses = operation["responses"]
     responses.get("422", {}).get("content", {}).pop("application/json", None)
-    found = [*EVERYWHERE]
-    found += WITH_A_BODY if "requestBody" in operation else ()
-    found += WITH_CHANGES if method not in READING else ()
-    found += WITH_LIMITS if path not in OPEN_PATHS else ()
-    found += WITH_A_KEY if "security" in operation else ()
+    outside = [*EVERYWHERE]
+    outside += WITH_A_BODY if "requestBody" in operation else ()
+    outside += WITH_CHANGES if method.upper() not in READING_METHODS else ()
+    outside += WITH_LIMITS if path not in OPEN_PATHS else ()
+    outside += WITH_A_KEY if "security" in operation else ()
     for parameter in operation.get("parameters", []):
-        found += WITH_PARAMETER.get(parameter["name"], ())
-    for one in found:
-        status = HTTPStatus(one.status)
-        entry = responses.setdefault(str(one.status), _problem_response(status))
-        _add_example(entry, status, one.code, one.detail, one.field)
+        outside += WITH_PARAMETER.get(parameter["name"], ())
+    for error in outside:
+        status = HTTPStatus(error.status)
+        entry = responses.setdefault(str(error.status), _problem_response(status))
+        _add_example(entry, status, error.code, error.detail, error.field)
 
 
 def _event_schemas() -> dict[str, Json]:
-    """Returns what the data of each kind of event looks like, and whatever that refers to."""
+    """Returns the schemas of the data of each kind of event, and those that they refer to."""
     models: list[tuple[type[BaseModel], Literal["serialization"]]] = [
         (kind, "serialization") for kind in EVENTS.values()
     ]
-    _, found = models_json_schema(models, ref_template="#/components/schemas/{model}")
-    schemas: dict[str, Json] = found["$defs"]
+    _, definitions = models_json_schema(models, ref_template="#/components/schemas/{model}")
+    schemas: dict[str, Json] = definitions["$defs"]
     return schemas
 
 

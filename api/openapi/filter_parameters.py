@@ -1,9 +1,9 @@
-"""How the filters look in the OpenAPI description; services/leaderboard/filters.py reads them."""
+"""The filters as OpenAPI parameters; services/leaderboard/filters.py parses them."""
 
 from typing import Any
 
 from services.leaderboard.filters import DEVICE
-from shared.domain.ranking import CHOICES, FIELDS, LAYER_FIELDS, Kind
+from shared.domain.columns import CHOICES, FILTERABLE, LAYER_COLUMNS, Column
 
 _EXAMPLES = {
     "accuracy": "0.3..",
@@ -14,17 +14,18 @@ _EXAMPLES = {
 }
 
 
-def _field(name: str, kind: Kind) -> dict[str, Any]:
-    takes = f"{kind.value}, ranges such as 1..2, 1.. or ..2"
-    if kind in CHOICES:
-        takes = " | ".join(choice.value for choice in CHOICES[kind])
+def _field(column: Column) -> dict[str, Any]:
+    takes = f"{column.kind.value}, ranges such as 1..2, 1.. or ..2"
+    if column.kind in CHOICES:
+        takes = " | ".join(choice.value for choice in CHOICES[column.kind])
+    unit = f" Unit: {column.unit}." if column.unit else ""
     return {
-        "name": name,
+        "name": column.name,
         "in": "query",
         "required": False,
-        "description": f"Filter: {takes}; several separated by |.",
+        "description": f"{column.description}{unit} Filter: {takes}; separate several by |.",
         "schema": {"type": "string"},
-        **({"example": _EXAMPLES[name]} if name in _EXAMPLES else {}),
+        **({"example": _EXAMPLES[column.name]} if column.name in _EXAMPLES else {}),
     }
 
 
@@ -35,7 +36,7 @@ def _layer_field(name: str) -> dict[str, Any]:
         "required": False,
         "style": "deepObject",
         "explode": True,
-        "description": f"Filter by a layer, counted from 0, as {name}[0]=VALUES.",
+        "description": f"Filter by a layer, counted from 0: {name}[0]=VALUES.",
         "schema": {
             "type": "object",
             "patternProperties": {"^[0-9]+$": {"type": "string"}},
@@ -49,7 +50,7 @@ def _device() -> dict[str, Any]:
         "name": DEVICE,
         "in": "query",
         "required": False,
-        "description": "Device models, separated by |, or `any` to mix them; without it the one "
+        "description": "Device models, separated by |, or `any` to mix all; default: the model "
         "with the most completed jobs.",
         "schema": {"type": "string"},
         "example": _EXAMPLES[DEVICE],
@@ -58,8 +59,8 @@ def _device() -> dict[str, Any]:
 
 FILTER_PARAMETERS: dict[str, Any] = {
     "parameters": [
-        *(_field(name, kind) for name, kind in FIELDS.items()),
+        *map(_field, FILTERABLE.values()),
         _device(),
-        *(_layer_field(name) for name in LAYER_FIELDS),
+        *map(_layer_field, LAYER_COLUMNS),
     ]
 }

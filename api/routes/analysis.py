@@ -1,10 +1,10 @@
-"""Statistics and pictures of a sweep's results, and comparisons of jobs and sweeps."""
+"""Statistics and plots of a sweep's results, and comparisons of jobs and sweeps."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Response
 
-from api.deps import FitnessWeight, JobId, ReadingSession, RowFilters, SweepId
+from api.deps import JobId, ReadingSession, SelectedResults, SweepId
 from api.openapi.document import raises, sends
 from api.openapi.filter_parameters import FILTER_PARAMETERS
 from api.schemas.analysis import (
@@ -16,117 +16,82 @@ from api.schemas.analysis import (
     ParetoOut,
     SweepComparisonOut,
 )
-from services.analysis import analyses, comparison
-from services.analysis.result_table import Selection
+from services.analysis import comparison
+from services.analysis.correlations import correlate_results, find_pareto_front
+from services.analysis.effects import estimate_interactions, estimate_main_effects
+from services.analysis.importance import estimate_importance
 from services.plotting import plots
 from shared.domain.choices import CorrelationMethod, PlotFormat, PlotKind, Target
 from shared.domain.errors import NoResultsError, NotComparableError
 from shared.domain.ids import MAX_ID
-from shared.domain.ranking import FITNESS_WEIGHT
 
 router = APIRouter(prefix="/v1", tags=["analysis"])
 
-OtherId = Annotated[int, Path(ge=1, le=MAX_ID, description="The number of the other one.")]
-Method = Annotated[CorrelationMethod, Query(description="Pearson's as published, or Spearman's.")]
-TargetParameter = Annotated[Target, Query(description="The result that is explained.")]
+FILTERED: dict[str, Any] = {
+    "responses": raises(NoResultsError),
+    "openapi_extra": FILTER_PARAMETERS,
+}
+OtherId = Annotated[int, Path(ge=1, le=MAX_ID, description="Number of the other one.")]
+Method = Annotated[
+    CorrelationMethod, Query(description="Pearson's coefficient, as published, or Spearman's.")
+]
+TargetParameter = Annotated[Target, Query(description="The result to explain.")]
 
 
-@router.get(
-    "/sweeps/{sweep_id}/analysis/correlations",
-    responses=raises(NoResultsError),
-    openapi_extra=FILTER_PARAMETERS,
-)
+@router.get("/sweeps/{sweep_id}/analysis/correlations", **FILTERED)
 def correlations(
     sweep_id: SweepId,
     session: ReadingSession,
-    filters: RowFilters,
-    fitness_weight: FitnessWeight = FITNESS_WEIGHT,
+    selection: SelectedResults,
     method: Method = CorrelationMethod.PEARSON,
 ) -> CorrelationsOut:
     """Correlates parameters, ratio, accuracies, throughput, times and fitness with each other."""
-    found = analyses.correlate_results(
-        session, sweep_id, Selection(filters, fitness_weight), method
-    )
-    return CorrelationsOut.of(found)
+    return CorrelationsOut.of(correlate_results(session, sweep_id, selection, method))
 
 
-@router.get(
-    "/sweeps/{sweep_id}/analysis/pareto",
-    responses=raises(NoResultsError),
-    openapi_extra=FILTER_PARAMETERS,
-)
-def pareto(
-    sweep_id: SweepId,
-    session: ReadingSession,
-    filters: RowFilters,
-    fitness_weight: FitnessWeight = FITNESS_WEIGHT,
-) -> ParetoOut:
-    """Lists the networks that no other one beats in accuracy and throughput."""
-    return ParetoOut.of(
-        analyses.find_pareto_front(session, sweep_id, Selection(filters, fitness_weight))
-    )
+@router.get("/sweeps/{sweep_id}/analysis/pareto", **FILTERED)
+def pareto(sweep_id: SweepId, session: ReadingSession, selection: SelectedResults) -> ParetoOut:
+    """Lists the networks that no other network beats in both accuracy and throughput."""
+    return ParetoOut.of(find_pareto_front(session, sweep_id, selection))
 
 
-@router.get(
-    "/sweeps/{sweep_id}/analysis/effects",
-    responses=raises(NoResultsError),
-    openapi_extra=FILTER_PARAMETERS,
-)
+@router.get("/sweeps/{sweep_id}/analysis/effects", **FILTERED)
 def effects(
     sweep_id: SweepId,
     session: ReadingSession,
-    filters: RowFilters,
-    fitness_weight: FitnessWeight = FITNESS_WEIGHT,
+    selection: SelectedResults,
     target: TargetParameter = Target.ACCURACY,
 ) -> EffectsOut:
     """Means of a result at every level of every parameter, with 95 % intervals."""
-    return EffectsOut.of(
-        analyses.estimate_main_effects(
-            session, sweep_id, Selection(filters, fitness_weight), target
-        )
-    )
+    return EffectsOut.of(estimate_main_effects(session, sweep_id, selection, target))
 
 
-@router.get(
-    "/sweeps/{sweep_id}/analysis/interactions",
-    responses=raises(NoResultsError),
-    openapi_extra=FILTER_PARAMETERS,
-)
+@router.get("/sweeps/{sweep_id}/analysis/interactions", **FILTERED)
 def interactions(
     sweep_id: SweepId,
     session: ReadingSession,
-    filters: RowFilters,
-    fitness_weight: FitnessWeight = FITNESS_WEIGHT,
+    selection: SelectedResults,
     target: TargetParameter = Target.ACCURACY,
     parameter: Annotated[
         list[str] | None,
-        Query(max_length=64, description="Those to pair, e.g. `kernel_size[0]`; all if left out."),
+        Query(max_length=64, description="Parameters to pair, e.g. `stride[0]`; default: all."),
     ] = None,
 ) -> InteractionsOut:
     """Means of a result for every two levels of every two parameters, with 95 % intervals."""
     return InteractionsOut.of(
-        analyses.estimate_interactions(
-            session, sweep_id, Selection(filters, fitness_weight), target, parameter or ()
-        )
+        estimate_interactions(session, sweep_id, selection, target, parameter or ())
     )
 
 
-@router.get(
-    "/sweeps/{sweep_id}/analysis/importance",
-    responses=raises(NoResultsError),
-    openapi_extra=FILTER_PARAMETERS,
-)
+@router.get("/sweeps/{sweep_id}/analysis/importance", **FILTERED)
 def importance(
     sweep_id: SweepId,
     session: ReadingSession,
-    filters: RowFilters,
-    fitness_weight: FitnessWeight = FITNESS_WEIGHT,
+    selection: SelectedResults,
     target: TargetParameter = Target.ACCURACY,
 ) -> ImportanceOut:
-    """Which share of a result's variance each parameter and each two of them explain."""
-    return ImportanceOut.of(
-        analyses.estimate_importance(session, sweep_id, Selection(filters, fitness_weight), target)
-    )
+    """Share of a result's variance that each parameter and each pair of parameters explains."""
+    return ImportanceOut.of(estimate_importance(session, sweep_id, selection, target))
 
 
 @router.get("/sweeps/{sweep_id}/analysis/comparison/{other_id}", responses=raises(NoResultsError))
@@ -149,16 +114,15 @@ def compare_jobs(job_id: JobId, other_id: OtherId, session: ReadingSession) -> J
 @router.get(
     "/sweeps/{sweep_id}/plots/{kind}.{file_format}",
     response_class=Response,
-    responses=sends(*(one.media_type for one in PlotFormat)) | raises(NoResultsError),
+    responses=sends(*(f.media_type for f in PlotFormat)) | raises(NoResultsError),
     openapi_extra=FILTER_PARAMETERS,
 )
 def plot(
     sweep_id: SweepId,
-    kind: Annotated[PlotKind, Path(description="What is drawn.")],
-    file_format: Annotated[PlotFormat, Path(description="What the file is.")],
+    kind: Annotated[PlotKind, Path(description="Kind of plot.")],
+    file_format: Annotated[PlotFormat, Path(description="File format.")],
     session: ReadingSession,
-    filters: RowFilters,
-    fitness_weight: FitnessWeight = FITNESS_WEIGHT,
+    selection: SelectedResults,
     target: TargetParameter = Target.ACCURACY,
     method: Method = CorrelationMethod.PEARSON,
 ) -> Response:
@@ -168,7 +132,7 @@ def plot(
         sweep_id,
         kind,
         file_format,
-        Selection(filters, fitness_weight),
+        selection,
         target=target,
         method=method,
     )

@@ -20,7 +20,8 @@ from api.schemas.leaderboard import LeaderboardOut, leaderboard_fields
 from services.leaderboard import leaders
 from services.leaderboard.filters import DEFAULT_SORT
 from services.sweeps.reading import get_sweep
-from shared.domain.ranking import FITNESS_WEIGHT, SORT_FIELDS
+from shared.domain.columns import SORTABLE
+from shared.domain.ranking import FITNESS_WEIGHT
 from shared.domain.status import JobStatus
 
 router = APIRouter(prefix="/v1", tags=["results"])
@@ -29,8 +30,8 @@ Sort = Annotated[
     str,
     Query(
         max_length=200,
-        description="Fields, comma-separated, a minus before one puts its largest first: "
-        + ", ".join(SORT_FIELDS),
+        description="Columns, comma-separated; a minus sorts in descending order: "
+        + ", ".join(SORTABLE),
     ),
 ]
 
@@ -49,7 +50,7 @@ def show_leaderboard(
     page_size: PageSize = 100,
     page_token: PageToken = None,
 ) -> Response:
-    """Ranks networks that pass the filters: completed ones, of one device model, unless asked."""
+    """Ranks the networks that pass the filters; default: completed ones of one device model."""
     page = leaders.rank_jobs(
         session,
         sweep_id,
@@ -75,7 +76,7 @@ def list_jobs(
     page = leaders.list_jobs(
         session, sweep_id, status=status, page_size=page_size, page_token=page_token
     )
-    jobs = [JobOut.of(job) for job in page.jobs]
+    jobs = [JobOut.of(job) for job in page.items]
     return JobPageOut(jobs=jobs, next_page_token=page.next_page_token)
 
 

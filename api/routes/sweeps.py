@@ -67,7 +67,7 @@ def list_sweeps(
 ) -> SweepPageOut:
     """Lists sweeps, newest first."""
     page = reading.list_sweeps(session, page_size=page_size, page_token=page_token)
-    sweeps = [SweepOut.of(state) for state in page.sweeps]
+    sweeps = [SweepOut.of(state) for state in page.items]
     return SweepPageOut(sweeps=sweeps, next_page_token=page.next_page_token)
 
 

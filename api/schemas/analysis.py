@@ -1,20 +1,14 @@
-"""What goes out about statistics of a sweep. docs/protocol.md has the formulas."""
+"""Answers with statistics of a sweep. docs/protocol.md has the formulas."""
 
 import math
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.schemas.jobs import JobOut
-from services.analysis.analyses import (
-    Correlations,
-    ImportanceShares,
-    Interactions,
-    MainEffects,
-    PairEffects,
-    ParameterEffects,
-    ParetoFront,
-)
 from services.analysis.comparison import JobComparison, SweepComparison
+from services.analysis.correlations import Correlations, ParetoFront
+from services.analysis.effects import Interactions, MainEffects, PairEffects, ParameterEffects
+from services.analysis.importance import ImportanceShares
 from services.analysis.result_table import Coverage, Level
 from services.analysis.statistics.factorial import Effects, Estimator
 from services.analysis.statistics.intervals import CONFIDENCE
@@ -33,7 +27,7 @@ class _Out(BaseModel):
 
 class CoverageOut(_Out):
     total: int = Field(description="Architectures of the space.")
-    used: int = Field(description="Those that this answer rests on.")
+    used: int = Field(description="Architectures that this answer uses.")
     missing: dict[str, int] = Field(
         description="The others: by job state, and under `left_out` those that do not pass the "
         "filters, were measured on another device or lack the value."
@@ -52,16 +46,16 @@ class CorrelationsOut(BaseModel):
     coefficients: list[list[float | None]] = Field(
         description="By name and name; null where one of the two does not vary."
     )
-    n: list[list[int]] = Field(description="How many networks each coefficient rests on.")
+    n: list[list[int]] = Field(description="Number of networks behind each coefficient.")
 
     @classmethod
-    def of(cls, found: Correlations) -> "CorrelationsOut":
+    def of(cls, correlations: Correlations) -> "CorrelationsOut":
         return cls(
-            coverage=CoverageOut.of(found.coverage),
-            method=found.method,
-            names=found.names,
-            coefficients=[[known(value) for value in row] for row in found.coefficients],
-            n=found.counts.tolist(),
+            coverage=CoverageOut.of(correlations.coverage),
+            method=correlations.method,
+            names=correlations.names,
+            coefficients=[[known(value) for value in row] for row in correlations.coefficients],
+            n=correlations.counts.tolist(),
         )
 
 
@@ -70,16 +64,16 @@ class ParetoOut(BaseModel):
     front: list[JobOut] = Field(description="The fastest first, the most accurate last.")
 
     @classmethod
-    def of(cls, found: ParetoFront) -> "ParetoOut":
+    def of(cls, pareto: ParetoFront) -> "ParetoOut":
         return cls(
-            coverage=CoverageOut.of(found.coverage), front=[JobOut.of(job) for job in found.jobs]
+            coverage=CoverageOut.of(pareto.coverage), front=[JobOut.of(job) for job in pareto.jobs]
         )
 
 
 class EffectOut(BaseModel):
     n: int
-    mean: float | None = Field(description="Null where no network has this.")
-    low: float | None = Field(description="Where the 95 % interval of the mean begins.")
+    mean: float | None = Field(description="Null where no network has this level.")
+    low: float | None = Field(description="Lower end of the 95 % interval of the mean.")
     high: float | None
     effect: float | None
 
@@ -94,13 +88,15 @@ class CellOut(EffectOut):
 
 class ParameterEffectsOut(BaseModel):
     parameter: str = Field(examples=["kernel_size[0]"])
-    levels: list[LevelOut] = Field(description="`effect` is the mean less the mean of all.")
+    levels: list[LevelOut] = Field(
+        description="`effect` is the mean minus the mean of all networks."
+    )
 
     @classmethod
-    def of(cls, found: ParameterEffects) -> "ParameterEffectsOut":
-        rows = zip(found.levels, _effects(found.effects), strict=True)
+    def of(cls, effects: ParameterEffects) -> "ParameterEffectsOut":
+        rows = zip(effects.levels, _effects(effects.effects), strict=True)
         levels = [LevelOut(level=level, **effect) for level, effect in rows]
-        return cls(parameter=str(found.parameter), levels=levels)
+        return cls(parameter=str(effects.parameter), levels=levels)
 
 
 class PairEffectsOut(BaseModel):
@@ -110,15 +106,15 @@ class PairEffectsOut(BaseModel):
     )
 
     @classmethod
-    def of(cls, found: PairEffects) -> "PairEffectsOut":
-        places = [(a, b) for a in found.levels[0] for b in found.levels[1]]
-        rows = zip(places, _effects(found.effects), strict=True)
+    def of(cls, effects: PairEffects) -> "PairEffectsOut":
+        places = [(a, b) for a in effects.levels[0] for b in effects.levels[1]]
+        rows = zip(places, _effects(effects.effects), strict=True)
         cells = [CellOut(levels=levels, **effect) for levels, effect in rows]
-        return cls(parameters=(str(found.parameters[0]), str(found.parameters[1])), cells=cells)
+        return cls(parameters=(str(effects.parameters[0]), str(effects.parameters[1])), cells=cells)
 
 
-def _effects(found: Effects) -> list[dict[str, float | int | None]]:
-    columns = (found.counts, found.means, found.half_widths, found.effects)
+def _effects(effects: Effects) -> list[dict[str, float | int | None]]:
+    columns = (effects.counts, effects.means, effects.half_widths, effects.effects)
     return [
         {
             "n": n, "mean": known(mean), "effect": known(effect),
@@ -135,12 +131,12 @@ class EffectsOut(BaseModel):
     parameters: list[ParameterEffectsOut]
 
     @classmethod
-    def of(cls, found: MainEffects) -> "EffectsOut":
+    def of(cls, effects: MainEffects) -> "EffectsOut":
         return cls(
-            coverage=CoverageOut.of(found.coverage),
-            target=found.target,
-            mean=found.mean,
-            parameters=[ParameterEffectsOut.of(one) for one in found.parameters],
+            coverage=CoverageOut.of(effects.coverage),
+            target=effects.target,
+            mean=effects.mean,
+            parameters=[ParameterEffectsOut.of(parameter) for parameter in effects.parameters],
         )
 
 
@@ -151,26 +147,26 @@ class InteractionsOut(BaseModel):
     pairs: list[PairEffectsOut]
 
     @classmethod
-    def of(cls, found: Interactions) -> "InteractionsOut":
+    def of(cls, interactions: Interactions) -> "InteractionsOut":
         return cls(
-            coverage=CoverageOut.of(found.coverage),
-            target=found.target,
-            mean=found.mean,
-            pairs=[PairEffectsOut.of(one) for one in found.pairs],
+            coverage=CoverageOut.of(interactions.coverage),
+            target=interactions.target,
+            mean=interactions.mean,
+            pairs=[PairEffectsOut.of(pair) for pair in interactions.pairs],
         )
 
 
 class ShareOut(BaseModel):
     parameter: str
-    main: float = Field(description="Share of the variance that it explains alone.")
+    main: float = Field(description="Share of the variance that the parameter explains by itself.")
     total: float | None = Field(
-        description="Share that it is involved in; null unless the factorial is complete."
+        description="Share that includes its interactions; null unless the factorial is complete."
     )
 
 
 class PairShareOut(BaseModel):
     parameters: tuple[str, str]
-    share: float = Field(description="Share of the variance that only both together explain.")
+    share: float = Field(description="Share of the variance that the interaction explains.")
 
 
 class ImportanceOut(BaseModel):
@@ -180,24 +176,24 @@ class ImportanceOut(BaseModel):
         description="`exact` on a complete factorial (Sobol's indices), else `type_ii` sums of "
         "squares, whose shares need not add up to `explained`."
     )
-    explained: float = Field(description="Share that all of these explain together.")
+    explained: float = Field(description="Total share that these explain.")
     parameters: list[ShareOut]
     pairs: list[PairShareOut] = Field(description="Empty where there are too many for a model.")
 
     @classmethod
-    def of(cls, found: ImportanceShares) -> "ImportanceOut":
+    def of(cls, importance: ImportanceShares) -> "ImportanceOut":
         return cls(
-            coverage=CoverageOut.of(found.coverage),
-            target=found.target,
-            estimator=found.estimator,
-            explained=found.explained,
+            coverage=CoverageOut.of(importance.coverage),
+            target=importance.target,
+            estimator=importance.estimator,
+            explained=importance.explained,
             parameters=[
-                ShareOut(parameter=str(one.parameter), main=one.main, total=one.total)
-                for one in found.parameters
+                ShareOut(parameter=str(share.parameter), main=share.main, total=share.total)
+                for share in importance.parameters
             ],
             pairs=[
                 PairShareOut(parameters=(str(a), str(b)), share=share)
-                for a, b, share in found.pairs
+                for a, b, share in importance.pairs
             ],
         )
 
@@ -226,26 +222,26 @@ class McNemarOut(_Out):
 class JobComparisonOut(BaseModel):
     first: JobOut
     second: JobOut
-    trials: list[int] = Field(description="Those that both have; all figures are over these.")
+    trials: list[int] = Field(description="Trials that both have; all figures use only these.")
     images: int
     accuracies: tuple[float, float]
-    difference: IntervalOut = Field(description="First less second; bootstrap over images.")
+    difference: IntervalOut = Field(description="First minus second; bootstrap over images.")
     confidence: float = CONFIDENCE
     resamples: int = RESAMPLES
     answers: AnswersOut = Field(description="Counts over trials and images.")
     mcnemar: McNemarOut
 
     @classmethod
-    def of(cls, found: JobComparison) -> "JobComparisonOut":
+    def of(cls, comparison: JobComparison) -> "JobComparisonOut":
         return cls(
-            first=JobOut.of(found.jobs[0]),
-            second=JobOut.of(found.jobs[1]),
-            trials=found.trials,
-            images=found.images,
-            accuracies=found.accuracies,
-            difference=IntervalOut.model_validate(found.difference),
-            answers=AnswersOut.model_validate(found.answers),
-            mcnemar=McNemarOut.model_validate(found.test),
+            first=JobOut.of(comparison.jobs[0]),
+            second=JobOut.of(comparison.jobs[1]),
+            trials=comparison.trials,
+            images=comparison.images,
+            accuracies=comparison.accuracies,
+            difference=IntervalOut.model_validate(comparison.difference),
+            answers=AnswersOut.model_validate(comparison.answers),
+            mcnemar=McNemarOut.model_validate(comparison.test),
         )
 
 
@@ -260,20 +256,24 @@ class SweepComparisonOut(BaseModel):
     shared: int = Field(description="Architectures that completed in both.")
     only_first: int
     only_second: int
-    spearman: float | None = Field(description="Of accuracies; null where nothing can be said.")
+    spearman: float | None = Field(
+        description="Rank correlation of accuracies; null where it is undefined."
+    )
     kendall: float | None
-    difference: IntervalOut | None = Field(description="Mean accuracy of the first less second.")
+    difference: IntervalOut | None = Field(
+        description="Mean accuracy of the first minus that of the second."
+    )
 
     @classmethod
-    def of(cls, found: SweepComparison) -> "SweepComparisonOut":
-        agreement = found.agreement
+    def of(cls, comparison: SweepComparison) -> "SweepComparisonOut":
+        agreement = comparison.agreement
         difference = agreement.difference and IntervalOut.model_validate(agreement.difference)
         return cls(
-            first=ComparedSweepOut.model_validate(found.sweeps[0]),
-            second=ComparedSweepOut.model_validate(found.sweeps[1]),
-            shared=found.shared,
-            only_first=found.only_first,
-            only_second=found.only_second,
+            first=ComparedSweepOut.model_validate(comparison.sweeps[0]),
+            second=ComparedSweepOut.model_validate(comparison.sweeps[1]),
+            shared=comparison.shared,
+            only_first=comparison.only_first,
+            only_second=comparison.only_second,
             spearman=agreement.spearman,
             kendall=agreement.kendall,
             difference=difference,

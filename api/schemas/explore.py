@@ -1,4 +1,4 @@
-"""What goes out to look at a whole sweep at once, and closely at one network."""
+"""Answers about a whole sweep as columns, and about one network in detail."""
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -42,9 +42,13 @@ class NeighbourOut(BaseModel):
     job: JobOut
 
     @classmethod
-    def of(cls, found: Neighbour) -> "NeighbourOut":
-        job = JobOut.of(found.job)
-        return cls(parameter=str(found.parameter), was=found.was, now=found.now, job=job)
+    def of(cls, neighbour: Neighbour) -> "NeighbourOut":
+        return cls(
+            parameter=str(neighbour.parameter),
+            was=neighbour.was,
+            now=neighbour.now,
+            job=JobOut.of(neighbour.job),
+        )
 
 
 class ClassAccuracyOut(BaseModel):
@@ -60,13 +64,13 @@ class AnswersByImageOut(BaseModel):
 
     trials: int
     right: list[int] = Field(
-        description="Per validation image, in order: how many trials told its class."
+        description="Per validation image, in order: number of trials that predicted its class."
     )
     labels: list[int] | None = Field(
-        description="Per validation image: its class; null where no worker has told the labels."
+        description="Per validation image: its class; null where no worker has reported the labels."
     )
     classes: list[ClassAccuracyOut] = Field(description="Empty without labels.")
 
     @classmethod
-    def of(cls, found: JobAnswers) -> "AnswersByImageOut":
-        return cls.model_validate(found)
+    def of(cls, answers: JobAnswers) -> "AnswersByImageOut":
+        return cls.model_validate(answers)

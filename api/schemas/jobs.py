@@ -9,66 +9,35 @@ from operator import attrgetter
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
-from sqlalchemy import Row
 
+from api.schemas.columns import JOB_COLUMNS, STORED_TRIAL_COLUMNS, make_columns_model
 from api.schemas.paging import NEXT_PAGE
 from services.leaderboard.leaders import JobDetail
 from shared.db.models import Environment, Job, Trial
-from shared.domain.architecture import Architecture
-from shared.domain.measurements import Reason
+from shared.db.queries.leaderboard.leaders import LeaderRow
 from shared.domain.protocol import Protocol
-from shared.domain.status import JobStatus
 
 
-class JobOut(BaseModel):
-    id: int
-    sweep_id: int
-    architecture_hash: str
+class JobOut(make_columns_model("JobColumns", JOB_COLUMNS), BaseModel):  # type: ignore[misc]
+    """A job: the columns that the table of jobs holds, and the network's layers."""
+
     layers: list[dict[str, int | str]]
-    ratio: float | None
-    parameters: int | None = Field(description="Of the convolutions, without a classifier head.")
-    flops: int | None = Field(description="Per image; a multiply and an add count as two.")
-    status: JobStatus
-    reason: Reason | None
-    error: str | None
-    attempt: int
-    trials_done: int
-    trials_target: int
-    accuracy: float | None
-    accuracy_sd: float | None
-    accuracy_min: float | None
-    accuracy_max: float | None
-    train_accuracy: float | None
-    throughput: float | None
-    throughput_min: float | None
-    throughput_max: float | None
-    throughput_measured: bool | None
-    fit_seconds: float | None
-    finished_at: dt.datetime | None
 
     @classmethod
     def of(cls, job: Job) -> "JobOut":
         return cls.model_validate(job_fields(job))
 
 
-_OWN_FIELDS = ("architecture_hash", "layers", "fit_seconds")  # named or kept otherwise by a job
-_SAME_FIELDS = tuple(name for name in JobOut.model_fields if name not in _OWN_FIELDS)
-_same_values = attrgetter(*_SAME_FIELDS)
+_NAMES = [column.name for column in JOB_COLUMNS]
+_values = attrgetter(*(column.stored_name for column in JOB_COLUMNS))
 
 
-def job_fields(job: Job | Row[Any]) -> dict[str, Any]:
+def job_fields(job: Job | LeaderRow) -> dict[str, Any]:
     """Returns what ``JobOut`` describes."""
-    fields = dict(zip(_SAME_FIELDS, _same_values(job), strict=True))
+    fields = dict(zip(_NAMES, _values(job), strict=True))
     fields["architecture_hash"] = job.architecture_hash.hex()
-    fields["layers"] = [layer._asdict() for layer in _architecture(job).layers]
-    fields["fit_seconds"] = job.fit_s
+    fields["layers"] = [layer._asdict() for layer in job.architecture.layers]
     return fields
-
-
-def _architecture(job: Job | Row[Any]) -> Architecture:
-    return Architecture.of_columns(
-        job.channels, job.kernel_size, job.stride, job.dilation, job.padding, job.activation
-    )
 
 
 class JobPageOut(BaseModel):
@@ -87,26 +56,16 @@ class EnvironmentOut(BaseModel):
     versions: dict[str, str]
 
 
-class TrialOut(BaseModel):
-    trial: int
-    accuracy: float
-    train_accuracy: float
-    fit_seconds: float
-    images_per_s: float | None
-    images_per_s_spread: float | None
-    timing_runs: int | None
-    throughput_source: str | None
-    weights_seed: int
-    correct_bits: str = Field(description="Hexadecimal; one bit per validation image, in order.")
-    attempt: int
-    finished_at: dt.datetime
+class TrialOut(make_columns_model("TrialColumns", STORED_TRIAL_COLUMNS), BaseModel):  # type: ignore[misc]
+    """A trial: the columns that the table of trials holds, and where it was measured."""
+
     environment: EnvironmentOut
 
     @classmethod
     def of(cls, trial: Trial, environment: Environment) -> "TrialOut":
-        same = {name: getattr(trial, name, None) for name in cls.model_fields}
-        own = {"correct_bits": trial.correct_bits.hex(), "fit_seconds": trial.fit_s}
-        return cls.model_validate(same | own | {"environment": environment}, from_attributes=True)
+        fields = {c.name: getattr(trial, c.stored_name) for c in STORED_TRIAL_COLUMNS}
+        fields |= {"correct_bits": trial.correct_bits.hex(), "environment": environment}
+        return cls.model_validate(fields, from_attributes=True)
 
 
 class AttemptOut(BaseModel):

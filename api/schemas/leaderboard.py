@@ -3,24 +3,22 @@
 from typing import Any
 
 from pydantic import BaseModel, Field
-from sqlalchemy import Row
 
+from api.schemas.columns import LEADER_COLUMNS, make_columns_model
 from api.schemas.jobs import JobOut, job_fields
 from api.schemas.paging import NEXT_PAGE
 from services.analysis.statistics.intervals import trial_interval
 from services.leaderboard.leaders import LeaderPage
+from shared.db.queries.leaderboard.leaders import LeaderRow
 
 
-class LeaderOut(JobOut):
-    rank: int = Field(description="Place in the listing, from 1 on its first page.")
-    accuracy_se: float | None = Field(description="Standard error; null for one trial.")
-    accuracy_low: float | None = Field(description="Where the 95 % interval begins.")
-    accuracy_high: float | None = Field(description="Where the 95 % interval ends.")
-    fitness: float | None = Field(description="See docs/protocol.md; null without throughput.")
-    device: str | None
+class LeaderOut(make_columns_model("LeaderColumns", LEADER_COLUMNS, JobOut), JobOut):  # type: ignore[misc]
+    """A ranked job: all columns of the registry, the layers and the rank."""
+
+    rank: int = Field(description="Rank in the listing, counted from 1 on its first page.")
 
 
-def leader_fields(rank: int, row: Row[Any]) -> dict[str, Any]:
+def leader_fields(rank: int, row: LeaderRow) -> dict[str, Any]:
     """Returns what ``LeaderOut`` describes."""
     error, low, high = trial_interval(row.accuracy, row.accuracy_sd, row.trials_done)
     return {

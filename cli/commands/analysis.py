@@ -1,4 +1,4 @@
-"""``convsweep analyze ...`` and ``convsweep plot``: what the results say."""
+"""``convsweep analyze ...`` and ``convsweep plot``: statistics and plots of results."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,52 +8,38 @@ import typer
 from rich.text import Text
 
 from cli import output
-from cli.context import (
-    DeviceOption,
-    JsonOption,
-    SweepArgument,
-    UrlOption,
-    WeightOption,
-    WhereOption,
-    make_client,
-    resolve_sweep,
-)
+from cli.context import JsonOption, SweepArgument, UrlOption, make_client, resolve_sweep
+from cli.result_options import ResultQuery, reads_results
+from convsweep import Client
 from shared.domain.choices import CorrelationMethod, PlotFormat, PlotKind, Target
+from shared.domain.columns import COLUMN, Kind
 
 Json = dict[str, Any]
 MAX_ROWS = 20  # of a table of pairs
-app = typer.Typer(no_args_is_help=True, help="What the results of a sweep say.")
+app = typer.Typer(no_args_is_help=True, help="Statistics of a sweep's results.")
 
 
 TargetOption = Annotated[Target, typer.Option(help="The result to explain.")]
 MethodOption = Annotated[CorrelationMethod, typer.Option(help="How to correlate.")]
-PERCENTAGES = (Target.ACCURACY, Target.TRAIN_ACCURACY)
 
 
 @app.command()
+@reads_results
 def correlations(
-    sweep: SweepArgument,
+    query: ResultQuery,
     method: MethodOption = CorrelationMethod.PEARSON,
-    where: WhereOption = [],  # noqa: B006
-    device: DeviceOption = [],  # noqa: B006
-    fitness_weight: WeightOption = None,
-    url: UrlOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Correlates parameters, ratio, accuracies, throughput, times and fitness."""
-    with make_client(url) as client:
-        found = client.correlations(
-            resolve_sweep(client, sweep),
-            method=method.value, where=_filters(where, device), fitness_weight=fitness_weight,
-        )  # fmt: skip
+    answer = query.fetch(Client.correlations, method=method.value)
     if as_json:
-        return output.print_json(found)
-    _print_coverage(found["coverage"])
-    return _print_matrix(found["names"], found["coefficients"])
+        return output.print_json(answer)
+    _print_coverage(answer["coverage"])
+    return _print_matrix(answer["names"], answer["coefficients"])
 
 
 def _print_matrix(names: Sequence[str], coefficients: Sequence[Sequence[float | None]]) -> None:
-    """Prints the half of a matrix that says everything; columns go by the numbers of its rows."""
+    """Prints the lower half of a symmetric matrix; columns are named by the numbers of rows."""
     last = len(names) - 1
     rows = [
         [f"{place + 1} {names[place]}", *map(_coefficient, coefficients[place][:place])]
@@ -74,66 +60,50 @@ def _coefficient(value: float | None) -> Text | None:
 
 
 @app.command()
+@reads_results
 def pareto(
-    sweep: SweepArgument,
-    where: WhereOption = [],  # noqa: B006
-    device: DeviceOption = [],  # noqa: B006
-    fitness_weight: WeightOption = None,
-    url: UrlOption = None,
+    query: ResultQuery,
     as_json: JsonOption = False,
 ) -> None:
-    """Lists the networks that no other one beats in accuracy and throughput."""
-    with make_client(url) as client:
-        found = client.pareto(
-            resolve_sweep(client, sweep),
-            where=_filters(where, device),
-            fitness_weight=fitness_weight,
-        )
+    """Lists the networks that no other network beats in both accuracy and throughput."""
+    answer = query.fetch(Client.pareto)
     if as_json:
-        return output.print_json(found)
-    _print_coverage(found["coverage"])
+        return output.print_json(answer)
+    _print_coverage(answer["coverage"])
+    names = ("accuracy", "throughput", "ratio", "parameters", "trials_done")
     return output.print_table(
         None,
-        ["job", "accuracy %", "images/s", "ratio", "parameters", "trials", output.LAYERS_TITLE],
+        ["job", *map(output.heading, names), output.LAYERS_TITLE],
         [
-            (job["id"], output.percent(job["accuracy"]), f"{job['throughput']:,.0f}",
-             f"{job['ratio']:.3f}", f"{job['parameters']:,}", job["trials_done"],
-             output.layers(job["layers"]))
-            for job in found["front"]
+            (job["id"], *output.figures(job, names), output.layers(job["layers"]))
+            for job in answer["front"]
         ],
-    )  # fmt: skip
+    )
 
 
 @app.command()
+@reads_results
 def effects(
-    sweep: SweepArgument,
+    query: ResultQuery,
     target: TargetOption = Target.ACCURACY,
-    where: WhereOption = [],  # noqa: B006
-    device: DeviceOption = [],  # noqa: B006
-    fitness_weight: WeightOption = None,
-    url: UrlOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Shows the mean of a result at every level of every parameter."""
-    with make_client(url) as client:
-        found = client.effects(
-            resolve_sweep(client, sweep),
-            target=target.value, where=_filters(where, device), fitness_weight=fitness_weight,
-        )  # fmt: skip
+    answer = query.fetch(Client.effects, target=target.value)
     if as_json:
-        return output.print_json(found)
-    _print_coverage(found["coverage"])
-    output.say(f"Mean of all: {_value(found['mean'], target)}")
+        return output.print_json(answer)
+    _print_coverage(answer["coverage"])
+    output.say(f"Mean of all: {_value(answer['mean'], target)}")
     rows = [
-        (one["parameter"], "none" if level["level"] is None else level["level"],
+        (entry["parameter"], "none" if level["level"] is None else level["level"],
          *_effect_cells(level, target))
-        for one in found["parameters"] for level in one["levels"]
+        for entry in answer["parameters"] for level in entry["levels"]
     ]  # fmt: skip
     return output.print_table(None, ["parameter", "level", *_effect_headers(target)], rows)
 
 
 def _effect_headers(target: Target) -> list[str]:
-    unit = f"{target} %" if target in PERCENTAGES else target.value
+    unit = f"{target} %" if COLUMN[target].kind is Kind.FRACTION else target.value
     return ["networks", f"mean {unit}", "95 % interval", "effect"]
 
 
@@ -148,82 +118,68 @@ def _effect_cells(effect: Json, target: Target) -> list[object]:
 def _value(value: float | None, target: Target, sign: str = "") -> str | None:
     if value is None:
         return None
-    if target in PERCENTAGES:
+    if COLUMN[target].kind is Kind.FRACTION:
         return f"{100 * value:{sign}.2f}"
     return f"{value:{sign},.0f}" if target is Target.THROUGHPUT else f"{value:{sign}.4g}"
 
 
 @app.command()
+@reads_results
 def interactions(
-    sweep: SweepArgument,
+    query: ResultQuery,
     target: TargetOption = Target.ACCURACY,
     parameter: Annotated[
         list[str] | None,
-        typer.Option("--parameter", help="Those to pair, e.g. 'stride[0]'; all if left out."),
+        typer.Option("--parameter", help="A parameter to pair, e.g. 'stride[0]'; default: all."),
     ] = None,
-    where: WhereOption = [],  # noqa: B006
-    device: DeviceOption = [],  # noqa: B006
-    fitness_weight: WeightOption = None,
-    url: UrlOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Shows which pairs of levels do better or worse than their parameters apart, most first."""
-    with make_client(url) as client:
-        found = client.interactions(
-            resolve_sweep(client, sweep), target=target.value, parameter=parameter,
-            where=_filters(where, device), fitness_weight=fitness_weight,
-        )  # fmt: skip
+    """Shows the pairs of levels with the largest interactions."""
+    answer = query.fetch(Client.interactions, target=target.value, parameter=parameter)
     if as_json:
-        return output.print_json(found)
-    _print_coverage(found["coverage"])
+        return output.print_json(answer)
+    _print_coverage(answer["coverage"])
     cells = [
         (pair["parameters"], cell)
-        for pair in found["pairs"]
+        for pair in answer["pairs"]
         for cell in pair["cells"]
         if cell["effect"] is not None
     ]
-    cells.sort(key=lambda one: -abs(one[1]["effect"]))
+    cells.sort(key=lambda cell: -abs(cell[1]["effect"]))
     rows = [
         (*(f"{name}={level}" for name, level in zip(names, cell["levels"], strict=True)),
          *_effect_cells(cell, target))
         for names, cell in cells[:MAX_ROWS]
     ]  # fmt: skip
-    output.print_table(None, ["one", "other", *_effect_headers(target)], rows)
+    output.print_table(None, ["level", "other level", *_effect_headers(target)], rows)
     return _say_rest(len(cells))
 
 
 @app.command()
+@reads_results
 def importance(
-    sweep: SweepArgument,
+    query: ResultQuery,
     target: TargetOption = Target.ACCURACY,
-    where: WhereOption = [],  # noqa: B006
-    device: DeviceOption = [],  # noqa: B006
-    fitness_weight: WeightOption = None,
-    url: UrlOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Shows which share of a result's variance each parameter and each two of them explain."""
-    with make_client(url) as client:
-        found = client.importance(
-            resolve_sweep(client, sweep),
-            target=target.value, where=_filters(where, device), fitness_weight=fitness_weight,
-        )  # fmt: skip
+    """Shows the share of a result's variance that parameters and pairs of them explain."""
+    answer = query.fetch(Client.importance, target=target.value)
     if as_json:
-        return output.print_json(found)
-    _print_coverage(found["coverage"])
+        return output.print_json(answer)
+    _print_coverage(answer["coverage"])
     output.say(
-        f"Shares of the variance of {target} in percent, {found['estimator']}; all together "
-        f"explain {output.percent(found['explained'])}."
+        f"Shares of the variance of {target} in percent, {answer['estimator']}; all together "
+        f"explain {output.percent(answer['explained'])}."
     )
     rows = [
-        (one["parameter"], output.percent(one["main"]), output.percent(one["total"]))
-        for one in found["parameters"]
+        (share["parameter"], output.percent(share["main"]), output.percent(share["total"]))
+        for share in answer["parameters"]
     ]
-    output.print_table(None, ["parameter", "alone", "in all"], rows)
+    output.print_table(None, ["parameter", "main %", "total %"], rows)
     pairs = [
-        (" × ".join(one["parameters"]), output.percent(one["share"])) for one in found["pairs"]
+        (" × ".join(pair["parameters"]), output.percent(pair["share"])) for pair in answer["pairs"]
     ]
-    output.print_table("\npairs", ["pair", "together"], pairs[:MAX_ROWS])
+    output.print_table("\npairs", ["pair", "interaction %"], pairs[:MAX_ROWS])
     return _say_rest(len(pairs))
 
 
@@ -241,28 +197,28 @@ def compare_jobs(
 ) -> None:
     """Compares two networks image by image: McNemar's test and a bootstrap interval."""
     with make_client(url) as client:
-        found = client.compare_jobs(first, second)
+        answer = client.compare_jobs(first, second)
     if as_json:
-        return output.print_json(found)
-    answers, test = found["answers"], found["mcnemar"]
-    jobs = [(str(first), found["first"]), (str(second), found["second"])]
+        return output.print_json(answer)
+    answers, test = answer["answers"], answer["mcnemar"]
+    jobs = [(str(first), answer["first"]), (str(second), answer["second"])]
     output.print_table(
         None,
-        ["job", "accuracy %", "alone right", output.LAYERS_TITLE],
+        ["job", "accuracy %", "only it right", output.LAYERS_TITLE],
         [
-            (name, output.percent(accuracy), alone, output.layers(job["layers"]))
-            for (name, job), accuracy, alone in zip(
-                jobs, found["accuracies"], (answers["only_first"], answers["only_second"]),
+            (name, output.percent(accuracy), only, output.layers(job["layers"]))
+            for (name, job), accuracy, only in zip(
+                jobs, answer["accuracies"], (answers["only_first"], answers["only_second"]),
                 strict=True,
             )
         ],
     )  # fmt: skip
-    trials = len(found["trials"])
+    trials = len(answer["trials"])
     output.say(
-        f"\n{found['images']:,} images in {trials} trial{'s' * (trials > 1)} that both have. "
+        f"\n{answer['images']:,} images in {trials} common trial{'s' * (trials > 1)}. "
         f"Both right {answers['both']:,} times, neither {answers['neither']:,} times.\n"
-        f"Difference {_points(found['difference'])} "
-        f"({found['resamples']:,} bootstrap resamples of images).\n"
+        f"Difference {_points(answer['difference'])} "
+        f"({answer['resamples']:,} bootstrap resamples of images).\n"
         f"McNemar's test ({test['test'].replace('_', ' ')}): p = {test['p_value']:.4g}; "
         f"{test['images_for_first']:,} images speak for {first}, "
         f"{test['images_for_second']:,} for {second}."
@@ -283,31 +239,27 @@ def compare_sweeps(
 ) -> None:
     """Compares two sweeps by the architectures that completed in both."""
     with make_client(url) as client:
-        found = client.compare_sweeps(resolve_sweep(client, first), resolve_sweep(client, second))
+        answer = client.compare_sweeps(resolve_sweep(client, first), resolve_sweep(client, second))
     if as_json:
-        return output.print_json(found)
+        return output.print_json(answer)
     output.print_table(
         None,
-        ["sweep", "name", "completed in both", "in this one alone"],
+        ["sweep", "name", "completed in both", "only in this one"],
         [
-            (one["id"], one["name"], found["shared"], alone)
-            for one, alone in (
-                (found["first"], found["only_first"]), (found["second"], found["only_second"]),
+            (sweep["id"], sweep["name"], answer["shared"], only)
+            for sweep, only in (
+                (answer["first"], answer["only_first"]), (answer["second"], answer["only_second"]),
             )
         ],
     )  # fmt: skip
-    difference = found["difference"]
-    ranks = [(name, found[name.lower()]) for name in ("Spearman", "Kendall")]
+    difference = answer["difference"]
+    ranks = [(name, answer[name.lower()]) for name in ("Spearman", "Kendall")]
     output.say(
         "\nAccuracies of the shared ones: "
         + ", ".join(f"{name} {value:+.3f}" for name, value in ranks if value is not None)
         + (f"; first less second {_points(difference)}" if difference else "nothing to compare")
     )
     return None
-
-
-def _filters(where: Sequence[str], device: Sequence[str]) -> list[str]:
-    return [*where, *(f"device={name}" for name in device)]
 
 
 def _print_coverage(coverage: Json) -> None:
@@ -321,27 +273,20 @@ def _print_coverage(coverage: Json) -> None:
     )
 
 
+@reads_results
 def plot(
-    sweep: SweepArgument,
+    query: ResultQuery,
     kind: Annotated[str, typer.Argument(metavar="KIND", help=" | ".join(PlotKind))],
     file: Annotated[Path, typer.Option("--output", "-o", help="FILE.png or FILE.svg.")],
     target: TargetOption = Target.ACCURACY,
     method: MethodOption = CorrelationMethod.PEARSON,
-    where: WhereOption = [],  # noqa: B006
-    device: DeviceOption = [],  # noqa: B006
-    fitness_weight: WeightOption = None,
-    url: UrlOption = None,
 ) -> None:
-    """Draws a sweep's results as PNG or SVG."""
+    """Plots the results of a sweep as PNG or SVG."""
     if kind not in list(PlotKind):
         raise output.fail(f"There is no plot {kind!r}; known are: {', '.join(PlotKind)}.")
     if file.suffix.removeprefix(".") not in list(PlotFormat):
-        raise output.fail(f"{file}: end it in {' or '.join(f'.{one}' for one in PlotFormat)}")
+        raise output.fail(f"{file}: end it in {' or '.join(f'.{form}' for form in PlotFormat)}")
     if not file.parent.is_dir():
         raise output.fail(f"{file}: the folder {file.parent} does not exist.")
-    with make_client(url) as client:
-        client.plot(
-            resolve_sweep(client, sweep), kind, file, target=target.value,
-            method=method.value, where=_filters(where, device), fitness_weight=fitness_weight,
-        )  # fmt: skip
+    query.fetch(Client.plot, kind, file, target=target.value, method=method.value)
     output.say(f"Wrote {file}")

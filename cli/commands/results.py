@@ -11,44 +11,28 @@ from typing import Annotated, Any
 import typer
 
 from cli import output
-from cli.context import (
-    DeviceOption,
-    JsonOption,
-    SweepArgument,
-    UrlOption,
-    WeightOption,
-    WhereOption,
-    make_client,
-    resolve_sweep,
-)
-from convsweep.filters import parse_assignments
+from cli.context import JsonOption, UrlOption, make_client
+from cli.result_options import ResultQuery, reads_results
+from convsweep.filters import to_parameters
 from shared.domain.choices import ExportFormat
 
 Json = dict[str, Any]
+FIGURES = ("ratio", "parameters", "flops", "accuracy", "throughput")
 EXPORTS = tuple(f".{form}" for form in ExportFormat)
 
 
+@reads_results
 def top(
-    sweep: SweepArgument,
+    query: ResultQuery,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1)] = 10,
     sort: Annotated[
-        str, typer.Option(help="Fields, comma-separated; a minus puts the largest first.")
+        str, typer.Option(help="Columns, comma-separated; a minus sorts in descending order.")
     ] = "-accuracy",
-    where: WhereOption = [],  # noqa: B006
-    device: DeviceOption = [],  # noqa: B006
-    fitness_weight: WeightOption = None,
-    url: UrlOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Shows the best architectures of a sweep."""
-    with make_client(url) as client:
-        board = client.leaderboard(
-            resolve_sweep(client, sweep),
-            where=[*where, *(f"device={name}" for name in device)],
-            sort=sort,
-            limit=limit,
-            fitness_weight=fitness_weight,
-        )
+    with query.open() as (client, sweep_id):
+        board = client.leaderboard(sweep_id, sort=sort, limit=limit, **query.options)
         rows = list(board)
     if as_json:
         return output.print_json(rows)
@@ -70,45 +54,41 @@ def job(
 ) -> None:
     """Shows one architecture with its trials and attempts, or writes its weights."""
     with make_client(url) as client:
-        found = client.get_job(job_id)
+        job = client.get_job(job_id)
     if weights is not None:
-        _write_weights(found, trial, weights)
+        _write_weights(job, trial, weights)
     if as_json:
-        return output.print_json(found)
-    return _print_job(found)
+        return output.print_json(job)
+    return _print_job(job)
 
 
-def _write_weights(found: Json, trial: int, path: Path) -> None:
+def _write_weights(job: Json, trial: int, path: Path) -> None:
     command = [sys.executable, "-m", "worker", "weights", "--trial", str(trial)]
     done = subprocess.run(
-        [*command, "--output", str(path)], input=json.dumps(found).encode(), check=False
+        [*command, "--output", str(path)], input=json.dumps(job).encode(), check=False
     )
     if done.returncode:
         raise typer.Exit(done.returncode)
     output.error_console.print(f"Weights of trial {trial}: {path}")
 
 
-def _print_job(found: Json) -> None:
+def _print_job(job: Json) -> None:
     facts = [
-        ("sweep", found["sweep_id"]),
-        ("status", found["status"]),
-        ("reason", found["reason"]),
-        ("error", found["error"]),
-        (output.LAYERS_TITLE, output.layers(found["layers"])),
-        ("ratio", found["ratio"]),
-        ("parameters", found["parameters"]),
-        ("FLOPs per image", found["flops"]),
-        ("accuracy %", output.percent(found["accuracy"])),
-        ("images/s", found["throughput"] and round(found["throughput"])),
-        ("hash", found["architecture_hash"]),
+        ("sweep", job["sweep_id"]),
+        ("status", job["status"]),
+        ("reason", job["reason"]),
+        ("error", job["error"]),
+        (output.LAYERS_TITLE, output.layers(job["layers"])),
+        *zip(map(output.heading, FIGURES), output.figures(job, FIGURES), strict=True),
+        ("hash", job["architecture_hash"]),
     ]
     output.print_table(
-        None, [f"job {found['id']}", ""], [fact for fact in facts if fact[1] is not None]
+        None, [f"job {job['id']}", ""], [fact for fact in facts if fact[1] is not None]
     )
-    if found["trials"]:
-        _print_trials(found["trials"])
-    if found["attempts"]:
-        _print_attempts(found["attempts"])
+    if job["trials"]:
+        _print_trials(job["trials"])
+    if job["attempts"]:
+        _print_attempts(job["attempts"])
 
 
 def _print_trials(trials: list[Json]) -> None:
@@ -118,8 +98,8 @@ def _print_trials(trials: list[Json]) -> None:
         [
             (
                 t["trial"], output.percent(t["accuracy"]), output.percent(t["train_accuracy"]),
-                t["images_per_s"] and round(t["images_per_s"]),
-                output.percent(t["images_per_s_spread"]), t["throughput_source"],
+                t["throughput"] and round(t["throughput"]),
+                output.percent(t["throughput_spread"]), t["throughput_source"],
                 f"{t['fit_seconds']:.4f}", t["environment"]["device"],
             )
             for t in trials
@@ -152,34 +132,27 @@ def _seconds(attempt: Json) -> str | None:
 OutputOption = Annotated[Path, typer.Option("--output", "-o", help="The file to write.")]
 
 
+@reads_results
 def export(
-    sweep: SweepArgument,
+    query: ResultQuery,
     file: OutputOption,
     trials: Annotated[bool, typer.Option("--trials", help="A row per trial.")] = False,
-    where: WhereOption = [],  # noqa: B006
-    device: DeviceOption = [],  # noqa: B006
-    fitness_weight: WeightOption = None,
-    url: UrlOption = None,
 ) -> None:
     """Writes one row per architecture, or per trial, as .csv, .jsonl or .parquet."""
     _check_target(file, EXPORTS)
-    filters = [*where, *(f"device={name}" for name in device)]
-    params = [*parse_assignments(filters), ("rows", "trials" if trials else "architectures")]
-    if fitness_weight is not None:
-        params.append(("fitness_weight", str(fitness_weight)))
-    with make_client(url) as client:
-        found = client.get_sweep(resolve_sweep(client, sweep))
-        counted = file.suffix != ".parquet" and not trials and not filters
-        with output.download_progress(found["total"] if counted else None) as on_bytes:
-            path = f"/v1/sweeps/{found['id']}/export{file.suffix}"
+    rows = "trials" if trials else "architectures"
+    params = to_parameters(query.where, {"rows": rows, "fitness_weight": query.fitness_weight})
+    with query.open() as (client, sweep_id):
+        counted = file.suffix != ".parquet" and not trials and not query.where
+        total = client.get_sweep(sweep_id)["total"] if counted else None
+        with output.download_progress(total) as on_bytes:
+            path = f"/v1/sweeps/{sweep_id}/export{file.suffix}"
             client.download(path, file, params=params, on_bytes=on_bytes)
     output.say(f"Wrote {file}")
 
 
 def _check_target(file: Path, suffixes: Sequence[str]) -> None:
     if file.suffix not in suffixes:
-        raise output.fail(
-            f"{file}: the format is told by the name; end it in {' or '.join(suffixes)}"
-        )
+        raise output.fail(f"{file}: the ending is the format; use {' or '.join(suffixes)}")
     if not file.parent.is_dir():
         raise output.fail(f"{file}: the folder {file.parent} does not exist.")

@@ -1,4 +1,4 @@
-"""What a network answers image by image, from the bits that its trials keep."""
+"""A network's predictions image by image, from the bits that its trials store."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ from shared.domain.errors import NoResultsError
 
 @dataclass(frozen=True, slots=True)
 class ClassAccuracy:
-    """How well the images of one class are told, over all trials."""
+    """Accuracy on the images of one class, over all trials."""
 
     label: int
     images: int
@@ -23,19 +23,18 @@ class ClassAccuracy:
 
 @dataclass(frozen=True, slots=True)
 class JobAnswers:
-    """Per validation image, in order: in how many of the trials it was told rightly."""
+    """Number of trials that classified each validation image correctly, in order."""
 
     trials: int
     right: list[int]
-    labels: list[int] | None  # None where no worker has told them
+    labels: list[int] | None  # None where no worker has reported them
     classes: list[ClassAccuracy]
 
 
 def tally_answers(session: Session, job_id: int) -> JobAnswers:
     """Returns a job's answers by image and by class.
 
-    Labels come from the workers that loaded the images. Of images that no worker of this version
-    has loaded there are none, and then no classes.
+    Labels come from the workers that loaded the images. Without them there are no classes.
 
     Raises:
         JobNotFoundError: there is no such job.

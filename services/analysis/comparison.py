@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import numpy as np
 from sqlalchemy.orm import Session
 
-from services.analysis.statistics import BoolArray
 from services.analysis.statistics.correlation import Agreement, compare_rankings
 from services.analysis.statistics.intervals import Interval
 from services.analysis.statistics.paired import (
@@ -21,13 +20,14 @@ from services.leaderboard.leaders import get_job
 from services.sweeps.reading import get_sweep
 from shared.db.models import Job, Sweep
 from shared.db.queries.analysis import arrays as array_queries
+from shared.domain.arrays import BoolArray
 from shared.domain.errors import NoResultsError, NotComparableError
 from shared.domain.status import JobStatus
 
 
 @dataclass(frozen=True, slots=True)
 class JobComparison:
-    """Two jobs over the trials that both have; accuracies and difference are over these alone."""
+    """Two jobs over the trials that both have; accuracies and difference use only these."""
 
     jobs: tuple[Job, Job]
     trials: list[int]

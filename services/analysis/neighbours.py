@@ -1,4 +1,4 @@
-"""The architectures of a sweep that differ from one in a single setting."""
+"""The architectures of a sweep that differ from a given one in a single setting."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,16 +9,15 @@ from services.leaderboard.leaders import get_job
 from services.sweeps.reading import get_sweep
 from shared.db.models import Job
 from shared.db.queries.analysis import arrays as array_queries
-from shared.db.queries.analysis.arrays import Parameter
 from shared.domain.architecture import Architecture, LayerConfig
-from shared.domain.space import SearchSpace
+from shared.domain.space import Parameter, SearchSpace
 
 MAX_NEIGHBOURS = 500
 
 
 @dataclass(frozen=True, slots=True)
 class Neighbour:
-    """A job whose architecture has ``now`` where the one asked about has ``was``."""
+    """A job whose architecture has ``now`` where the given one has ``was``."""
 
     job: Job
     parameter: Parameter
@@ -29,7 +28,7 @@ class Neighbour:
 def find_neighbours(session: Session, job_id: int) -> list[Neighbour]:
     """Returns the jobs of the same sweep that are one setting away, layer by layer.
 
-    At most 500; where a layer offers more choices than that, those that come first in the space.
+    At most 500: the first ones in the order of layers and choices.
 
     Raises:
         JobNotFoundError: there is no such job.

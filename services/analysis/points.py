@@ -1,4 +1,4 @@
-"""Every result of a sweep as columns of numbers, for who draws them all at once."""
+"""All results of a sweep as columns of numbers, for plots of the whole sweep."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,20 +6,17 @@ from dataclasses import dataclass
 import numpy as np
 from sqlalchemy.orm import Session
 
-from services.analysis.result_table import Selection
-from services.analysis.statistics import FloatArray
+from services.analysis.result_table import ResultSelection
 from services.leaderboard.device_choice import choose_devices
 from shared.db.queries.analysis import arrays as array_queries
 from shared.db.queries.leaderboard.leaders import select_fitness_scale
+from shared.domain.arrays import FloatArray
+from shared.domain.columns import PLOTTABLE
 from shared.domain.errors import InvalidInputError
 from shared.domain.status import JobStatus
 
-POINT_FIELDS = (
-    "accuracy", "accuracy_sd", "train_accuracy", "throughput", "ratio", "parameters", "flops",
-    "fit_seconds", "trials", "fitness",
-)  # fmt: skip
 SIGNIFICANT_DIGITS = 7
-_PLACES = ("job_id", "space_index")
+_PLACES = ("id", array_queries.SPACE_INDEX)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,41 +31,43 @@ class Points:
 
 
 def load_points(
-    session: Session, sweep_id: int, selection: Selection, fields: Sequence[str]
+    session: Session, sweep_id: int, selection: ResultSelection, fields: Sequence[str]
 ) -> Points:
-    """Returns fields of all networks that pass the filters, rounded to seven significant digits.
+    """Returns columns of all networks that pass the filters, to seven significant digits.
 
-    Completed networks alone unless the filters name a status, of one device model unless they
-    name others.
+    Without a filter on the status these are completed networks, and without a filter on the device
+    those of the device model with the most completed jobs.
 
     Raises:
         SweepNotFoundError: there is no such sweep.
-        InvalidInputError: a field is unknown, or nothing was measured on a device that is named.
+        InvalidInputError: a field is unknown, or nothing was measured on a device of the filters.
     """
-    for name in fields:
-        if name not in POINT_FIELDS:
-            raise InvalidInputError(
-                f"fields: there is no {name!r}; known are {', '.join(POINT_FIELDS)}.",
-                field="fields",
-            )
+    _check_fields(fields)
     filters = selection.filters.or_status(JobStatus.COMPLETED)
     choice = choose_devices(session, sweep_id, filters.device)
     scale = select_fitness_scale(
         session, sweep_id, choice.environment_ids, selection.fitness_weight
     )
-    wanted = [*_PLACES, *dict.fromkeys(fields)]
+    names = [*_PLACES, *dict.fromkeys(fields)]
     measures, _ = array_queries.select_columns(
-        session, sweep_id, wanted, (), conditions=filters.conditions, scale=scale
+        session, sweep_id, names, (), conditions=filters.conditions, scale=scale
     )
     job_ids, space_indices = (column.astype(np.int64).tolist() for column in measures[:2])
-    columns = {
-        name: _rounded(column) for name, column in zip(wanted[2:], measures[2:], strict=True)
-    }
+    columns = {name: _rounded(column) for name, column in zip(names[2:], measures[2:], strict=True)}
     return Points(choice.device, choice.devices, job_ids, space_indices, columns)
 
 
+def _check_fields(fields: Sequence[str]) -> None:
+    for name in fields:
+        if name not in PLOTTABLE:
+            raise InvalidInputError(
+                f"fields: there is no {name!r}; known are {', '.join(PLOTTABLE)}.",
+                field="fields",
+            )
+
+
 def _rounded(values: FloatArray) -> FloatArray:
-    """Returns values with so many digits as a picture shows; a third of the bytes on the wire."""
+    """Returns values with as many digits as a plot can show, in a third of the bytes of JSON."""
     known = np.isfinite(values) & (values != 0)
     powers = np.zeros_like(values)
     powers[known] = SIGNIFICANT_DIGITS - 1 - np.floor(np.log10(np.abs(values[known])))

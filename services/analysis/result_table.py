@@ -1,37 +1,35 @@
-"""A sweep's results as columns: what analyses and plots are computed from."""
+"""The results of a sweep as a table of numpy columns: the input of analyses and plots."""
 
 from dataclasses import dataclass, replace
 
 import numpy as np
 from sqlalchemy.orm import Session
 
-from services.analysis.statistics import FloatArray
 from services.analysis.statistics.factorial import Factor
 from services.leaderboard.device_choice import choose_devices
 from services.leaderboard.filters import Filters
 from services.sweeps.reading import get_sweep
 from shared.db.models import Sweep
 from shared.db.queries.analysis import arrays as array_queries
-from shared.db.queries.analysis.arrays import ACTIVATIONS, Parameter
 from shared.db.queries.leaderboard.leaders import select_fitness_scale
-from shared.domain.architecture import LayerConfig
+from shared.domain.architecture import ACTIVATIONS
+from shared.domain.arrays import FloatArray
 from shared.domain.choices import Target
 from shared.domain.errors import NoResultsError
 from shared.domain.ranking import FITNESS_WEIGHT
-from shared.domain.space import SearchSpace
+from shared.domain.space import Parameter, SearchSpace
 from shared.domain.status import JobStatus
 
 Level = int | str | None  # of a parameter; None where a network is too shallow to have the layer
-
-
-_MEASURES = ("job_id", "ratio", *Target)
+_MEASURES = ("id", "ratio", *Target)
 
 
 @dataclass(frozen=True, slots=True)
-class Selection:
-    """Which results an answer is about: those that pass the filters, completed ones unless told.
+class ResultSelection:
+    """The results that an analysis uses: those that pass the filters.
 
-    All of one device model, the one with the most completed jobs unless the filters name others.
+    Without a filter on the status these are completed networks, and without a filter on the device
+    those of the device model with the most completed jobs.
     """
 
     filters: Filters
@@ -40,10 +38,10 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """How much of a space an answer rests on; ``used`` and ``missing`` add up to ``total``.
+    """The part of a space that an analysis uses; ``used`` and ``missing`` add up to ``total``.
 
-    ``missing`` counts architectures by job state, and under ``left_out`` those whose state would do
-    but which do not pass the filters, were measured on another device or lack the value.
+    ``missing`` counts architectures by job state. Under ``left_out`` it counts those that have the
+    right state but do not pass the filters, were measured on another device or lack the value.
     """
 
     total: int
@@ -54,7 +52,10 @@ class Coverage:
 
 @dataclass(frozen=True)
 class Results:
-    """Columns over the networks of a sweep that have results, in the order of the space."""
+    """Columns over the networks of a sweep that have results, in the order of the space.
+
+    ``measures`` and ``parameters`` hold one array (n,) per name; NaN where a network has no value.
+    """
 
     sweep: Sweep
     space: SearchSpace
@@ -65,33 +66,33 @@ class Results:
     parameters: dict[Parameter, FloatArray]
 
     def __len__(self) -> int:
-        return len(self.measures["job_id"])
+        return len(self.measures["id"])
 
     def where(self, *names: str) -> "Results":
-        """Returns the results of the networks that have all of these.
+        """Returns the networks that have a value in each of the columns ``names``.
 
         Raises:
-            NoResultsError: fewer than two have.
+            NoResultsError: fewer than two networks have all of them.
         """
         rows = np.all([np.isfinite(self.measures[name]) for name in names], axis=0)
         if rows.sum() < 2:
             raise NoResultsError(
-                f"Sweep {self.sweep.id} has {rows.sum()} such results with {' and '.join(names)}, "
-                "and this needs two. Wait for more, or widen the filters."
+                f"Sweep {self.sweep.id} has {rows.sum()} such results with {' and '.join(names)}; "
+                "at least two are needed. Wait for more, or widen the filters."
             )
         measures = {name: values[rows] for name, values in self.measures.items()}
         parameters = {name: values[rows] for name, values in self.parameters.items()}
         return replace(self, measures=measures, parameters=parameters)
 
     def levels(self, parameter: Parameter) -> list[Level]:
-        """Returns the choices that the space has for a parameter, in order."""
+        """Returns the choices of the space for a parameter, in order."""
         choices = getattr(self.space.layers[parameter.layer], parameter.field)
         levels: list[Level] = sorted(choices, key=ACTIVATIONS.index if _named(parameter) else None)
         shallow = any(block.depth <= parameter.layer for block in self.space.blocks)
         return [*levels, None] if shallow else levels
 
     def factor(self, parameter: Parameter) -> Factor:
-        """Returns which of the ``levels`` of a parameter each network has."""
+        """Returns the index of each network's level among the ``levels`` of a parameter."""
         levels = [level for level in self.levels(parameter) if level is not None]
         numbers = [
             ACTIVATIONS.index(level) if isinstance(level, str) else level for level in levels
@@ -101,7 +102,7 @@ class Results:
 
     @property
     def coverage(self) -> Coverage:
-        """How much of the space these results are."""
+        """The part of the space that these results cover."""
         missing = {
             status.value: count
             for status, count in self.counts.items()
@@ -117,22 +118,12 @@ def _named(parameter: Parameter) -> bool:
     return parameter.field == "activation"
 
 
-def varied_parameters(space: SearchSpace) -> list[Parameter]:
-    """Returns what the space offers a choice of, by layer."""
-    return [
-        Parameter(field, layer)
-        for layer, choices in enumerate(space.layers[: max(b.depth for b in space.blocks)])
-        for field in LayerConfig._fields
-        if len(getattr(choices, field)) > 1
-    ]
-
-
-def load_results(session: Session, sweep_id: int, selection: Selection) -> Results:
-    """Returns the results that ``selection`` chooses.
+def load_results(session: Session, sweep_id: int, selection: ResultSelection) -> Results:
+    """Returns the results that pass ``selection``.
 
     Raises:
         SweepNotFoundError: there is no such sweep.
-        InvalidInputError: nothing was measured on a device that is asked for.
+        InvalidInputError: nothing was measured on a device of the filters.
     """
     state = get_sweep(session, sweep_id)
     space = SearchSpace.model_validate(state.sweep.space)
@@ -141,7 +132,7 @@ def load_results(session: Session, sweep_id: int, selection: Selection) -> Resul
     scale = select_fitness_scale(
         session, sweep_id, choice.environment_ids, selection.fitness_weight
     )
-    parameters = varied_parameters(space)
+    parameters = space.varied_parameters
     measures, levels = array_queries.select_columns(
         session, sweep_id, _MEASURES, parameters, conditions=filters.conditions, scale=scale
     )
@@ -157,5 +148,5 @@ def load_results(session: Session, sweep_id: int, selection: Selection) -> Resul
 
 
 def _statuses(filters: Filters) -> tuple[str, ...]:
-    named = (one.values for one in filters.conditions if one.field == "status")
+    named = (c.values for c in filters.conditions if c.field == "status")
     return tuple(str(value) for values in named for value in values)

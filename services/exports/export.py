@@ -1,7 +1,7 @@
 """Results as files, streamed: CSV, JSON Lines or Parquet, a row per architecture or per trial.
 
-Ranges of jobs are read one after the other, each in a short transaction of its own: an export keeps
-no connection while its reader is slow, and meets no time limit however long it takes.
+Ranges of jobs are read one after the other, each in a short transaction of its own: a slow
+reader holds no connection, and no time limit of the database applies to the whole export.
 """
 
 import io
@@ -25,7 +25,7 @@ from shared.domain.choices import ExportFormat, ExportRows
 from shared.domain.protocol import MAX_TRIALS
 from shared.domain.ranking import FITNESS_WEIGHT
 
-CHUNK_BYTES = 4 * 2**20  # what one range of jobs comes to, about
+CHUNK_BYTES = 4 * 2**20  # approximate size of one range of jobs
 ROW_GROUP_ROWS = 65_536
 _FIRST_RANGE = 256
 _MOST_JOBS = {"architectures": 20_000, "trials": 2_000}  # of one range
@@ -33,7 +33,7 @@ _MOST_JOBS = {"architectures": 20_000, "trials": 2_000}  # of one range
 
 @dataclass(frozen=True, slots=True)
 class _Export:
-    """What is exported, looked up before the first byte."""
+    """The rows to export, looked up before the first byte."""
 
     open_session: Callable[[], Session]
     statement: Select[Any]
@@ -43,7 +43,7 @@ class _Export:
 
     @property
     def columns(self) -> dict[str, type]:
-        """Names of the columns and what they hold."""
+        """Names of the columns and the types of their values."""
         chosen = self.statement.selected_columns
         return {str(column.key): column.type.python_type for column in chosen}
 
@@ -71,14 +71,14 @@ def export_rows(
 ) -> Iterator[bytes]:
     """Yields a file of a sweep's rows that pass the filters, by job id, in constant memory.
 
-    Every architecture is there once, as it is when its range is read. Without a filter on the
-    device the rows of all are there, each with its own; fitness is for the device model with the
-    most completed jobs unless others are named. The sweep is looked up at once, rows while
-    iterating.
+    Every architecture appears once, as it is when its range is read. Without a filter on the
+    device the file has the rows of all devices; fitness is for the device model with the most
+    completed jobs unless a filter names others. The sweep is looked up in the call, rows during
+    iteration.
 
     Raises:
         SweepNotFoundError: there is no such sweep.
-        InvalidInputError: no result comes from a device that is named.
+        InvalidInputError: nothing was measured on a device of the filters.
     """
     with open_session() as session:
         statement = _statement(session, sweep_id, filters, rows, fitness_weight)
@@ -117,13 +117,13 @@ def _parquet(export: _Export) -> Iterator[bytes]:
     with pa.parquet.ParquetWriter(sink, schema) as writer:
         for table in _row_groups(export, schema):
             writer.write_table(table)
-            del table  # or it would be there while the next one is made
+            del table  # so that its memory is free for the next table
             yield sink.take()
     yield sink.take()
 
 
 def _row_groups(export: _Export, schema: pa.Schema) -> Iterator[pa.Table]:
-    """Yields tables of at least ``ROW_GROUP_ROWS`` rows, the last one of what is left."""
+    """Yields tables of at least ``ROW_GROUP_ROWS`` rows, the last from the remaining rows."""
     waiting: list[pa.Table] = []
     for chunk in export.chunks(export_queries.copy_csv):
         waiting.append(_table(chunk, schema))
@@ -134,7 +134,7 @@ def _row_groups(export: _Export, schema: pa.Schema) -> Iterator[pa.Table]:
 
 
 def _take(waiting: list[pa.Table]) -> pa.Table:
-    """Returns all tables as one, which alone holds their rows from then on."""
+    """Returns all tables as one and empties the list, so that the rows are held once."""
     table = pa.concat_tables(waiting)
     waiting.clear()
     return table
@@ -163,7 +163,7 @@ def _arrow_type(name: str, kind: type) -> pa.DataType:
 
 
 class _Sink(io.RawIOBase):
-    """A file to write whose bytes are taken away as they come."""
+    """A file to write; ``take`` returns and removes its bytes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -183,7 +183,7 @@ class _Sink(io.RawIOBase):
         return len(part)
 
     def take(self) -> bytes:
-        """Returns what was written since the last time."""
+        """Returns the bytes written since the last call."""
         parts, self._parts = self._parts, []
         return b"".join(parts)
 

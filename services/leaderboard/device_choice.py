@@ -1,4 +1,4 @@
-"""Whose results are shown: those of one device model, unless somebody asks for more."""
+"""Chooses which device models' results to show (default: one)."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -14,40 +14,41 @@ ANY_DEVICE = "any"
 
 @dataclass(frozen=True, slots=True)
 class DeviceChoice:
-    """The device models whose results an answer is about, and all that there are."""
+    """The device models whose results are shown, and all that measured the sweep."""
 
     device: tuple[str, ...]  # empty while nothing was measured
     devices: dict[str, int]  # completed jobs by device model, most first
-    environment_ids: tuple[int, ...]  # where the chosen ones measured
+    environment_ids: tuple[int, ...]  # of the chosen models
 
 
-def choose_devices(session: Session, sweep_id: int, wanted: Sequence[str] = ()) -> DeviceChoice:
-    """Returns the devices whose results may be ranked or pooled together.
+def choose_devices(session: Session, sweep_id: int, names: Sequence[str] = ()) -> DeviceChoice:
+    """Returns the device models whose results may be ranked or pooled together.
 
-    That is the device model with the most completed jobs of the sweep, the first by name where
-    several have as many. Whoever names others in ``wanted`` gets those, and ``any`` mixes all.
+    Without ``names`` this is the model with the most completed jobs of the sweep; of several with
+    equally many, the first by name. ``any`` among the names mixes all models.
 
     Raises:
         SweepNotFoundError: there is no such sweep.
         InvalidInputError: no result of the sweep was measured on a device of that name.
     """
-    found = device_queries.select_environments(session, sweep_id)
-    if found is None:
+    environments = device_queries.select_environments(session, sweep_id)
+    if environments is None:
         raise SweepNotFoundError(f"There is no sweep {sweep_id}.", field="sweep_id")
     counts: Counter[str] = Counter()
-    for row in found:
-        counts[row.device] += row.completed
+    for environment in environments:
+        counts[environment.device] += environment.completed
     devices = dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
-    chosen = _chosen(list(devices), wanted)
-    return DeviceChoice(chosen, devices, tuple(row.id for row in found if row.device in chosen))
+    chosen = _chosen(list(devices), names)
+    ids = tuple(place.id for place in environments if place.device in chosen)
+    return DeviceChoice(chosen, devices, ids)
 
 
-def _chosen(devices: list[str], wanted: Sequence[str]) -> tuple[str, ...]:
-    if not wanted:
+def _chosen(devices: list[str], names: Sequence[str]) -> tuple[str, ...]:
+    if not names:
         return tuple(devices[:1])
-    if ANY_DEVICE in wanted:
+    if ANY_DEVICE in names:
         return tuple(devices)
-    for name in wanted:
+    for name in names:
         if name not in devices:
             known = ", ".join(map(repr, devices)) or "none yet"
             raise InvalidInputError(
@@ -55,4 +56,4 @@ def _chosen(devices: list[str], wanted: Sequence[str]) -> tuple[str, ...]:
                 "Ask for one of them, or for `any`.",
                 field="device",
             )
-    return tuple(name for name in devices if name in wanted)
+    return tuple(name for name in devices if name in names)

@@ -5,23 +5,14 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from shared.domain.columns import CHOICES, FILTERABLE, LAYER_COLUMNS, SORTABLE, Kind
 from shared.domain.errors import InvalidFilterError, InvalidInputError, UnknownFilterError
-from shared.domain.ranking import (
-    CHOICES,
-    FIELDS,
-    LAYER_FIELDS,
-    SORT_FIELDS,
-    Condition,
-    Kind,
-    Range,
-    SortKey,
-    Value,
-)
+from shared.domain.ranking import Condition, Range, SortKey, Value
 from shared.domain.space import MAX_COUNT, MAX_LAYERS
 from shared.domain.status import JobStatus
 
 DEVICE = "device"
-KNOWN_FILTERS = (*FIELDS, DEVICE, *(f"{name}[LAYER]" for name in LAYER_FIELDS))
+KNOWN_FILTERS = (*FILTERABLE, DEVICE, *(f"{name}[LAYER]" for name in LAYER_COLUMNS))
 DEFAULT_SORT = "-accuracy"
 MAX_VALUES = 100  # of one field
 MAX_SORT_KEYS = 5
@@ -32,63 +23,63 @@ _COUNT = re.compile(r"\d{1,19}", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """What rows must be like. ``device`` says whose results: see ``device_choice``."""
+    """Conditions on rows, and the device models to show: see ``device_choice``."""
 
     conditions: tuple[Condition, ...] = ()
     device: tuple[str, ...] = ()
 
     def uses(self, field: str) -> bool:
-        """Says whether there is a condition on a field."""
+        """Says whether there is a condition on a column."""
         return any(condition.field == field for condition in self.conditions)
 
     def or_status(self, status: JobStatus) -> "Filters":
-        """Returns these filters, for rows of one state where they name none themselves."""
+        """Returns these filters, limited to one state unless they name a status themselves."""
         if self.uses("status"):
             return self
         return Filters((*self.conditions, Condition("status", (status.value,))), self.device)
 
 
 def parse_filters(pairs: Iterable[tuple[str, str]], also_known: Sequence[str] = ()) -> Filters:
-    """Returns the filters that (name, values) pairs stand for.
+    """Returns the filters of (name, values) pairs.
 
-    A name that comes twice is the same as one with all its values.
+    A name given twice is the same as one with all its values.
 
     Args:
-        also_known: parameters beside the filters, for the message about a name that is unknown.
+        also_known: other parameters, which the message about an unknown name lists too.
 
     Raises:
-        UnknownFilterError: there is no such field; the message lists those that are.
-        InvalidFilterError: a value is not one of the field's; the message says what it takes.
+        UnknownFilterError: there is no such column; the message lists the known ones.
+        InvalidFilterError: a value does not fit its column; the message says what fits.
     """
     device: list[str] = []
-    found: dict[tuple[str, int | None], list[Value | Range]] = {}
+    values_of: dict[tuple[str, int | None], list[Value | Range]] = {}
     for name, text in pairs:
         if name == DEVICE:
             device += _split(name, text)
             continue
         field, layer, kind = _resolve(name, also_known)
-        found.setdefault((field, layer), []).extend(
+        values_of.setdefault((field, layer), []).extend(
             _parse_value(name, kind, part) for part in _split(name, text)
         )
-    for (field, _), values in found.items():
+    for (field, _), values in values_of.items():
         _check_count(field, values)
     _check_count(DEVICE, device)
     conditions = (
-        Condition(field, tuple(values), layer) for (field, layer), values in found.items()
+        Condition(field, tuple(values), layer) for (field, layer), values in values_of.items()
     )
     return Filters(tuple(conditions), tuple(device))
 
 
 def parse_sort(text: str) -> tuple[SortKey, ...]:
-    """Returns the sort keys of ``-accuracy,throughput``; a minus puts the largest first.
+    """Returns the sort keys in ``-accuracy,throughput``; a minus sorts in descending order.
 
     Raises:
-        InvalidInputError: a key is unknown or comes twice, or there are too many.
+        InvalidInputError: a key is unknown or repeated, or there are too many keys.
     """
     keys = tuple(SortKey(part.removeprefix("-"), part.startswith("-")) for part in text.split(","))
-    known = ", ".join(SORT_FIELDS)
+    known = ", ".join(SORTABLE)
     for key in keys:
-        if key.field not in SORT_FIELDS:
+        if key.field not in SORTABLE:
             raise InvalidInputError(
                 f"Cannot sort by {key.field!r}; known are {known}.", field="sort"
             )
@@ -100,16 +91,16 @@ def parse_sort(text: str) -> tuple[SortKey, ...]:
 
 
 def _resolve(name: str, also_known: Sequence[str]) -> tuple[str, int | None, Kind]:
-    if name in FIELDS:
-        return name, None, FIELDS[name]
+    if name in FILTERABLE:
+        return name, None, FILTERABLE[name].kind
     layered = _LAYER_NAME.fullmatch(name)
-    if layered and layered["field"] in LAYER_FIELDS:
+    if layered and layered["field"] in LAYER_COLUMNS:
         layer = int(layered["layer"])
         if layer >= MAX_LAYERS:
             raise InvalidFilterError(
                 f"{name}: layers are counted from 0 to {MAX_LAYERS - 1}.", field=name
             )
-        return layered["field"], layer, LAYER_FIELDS[layered["field"]]
+        return layered["field"], layer, LAYER_COLUMNS[layered["field"]]
     known = ", ".join((*KNOWN_FILTERS, *sorted(also_known)))
     raise UnknownFilterError(f"Unknown filter {name!r}; known are {known}.", field=name)
 
@@ -150,7 +141,7 @@ def _parse_range(name: str, kind: Kind, low: str, high: str) -> Range:
         raise InvalidFilterError(f"{name}: a range needs an end: 1.., ..2 or 1..2", field=name)
     if first is not None and last is not None and first > last:
         raise InvalidFilterError(
-            f"{name}: {low}..{high} ends before it begins, so nothing could pass.", field=name
+            f"{name}: {low}..{high} ends before it begins, so no row could pass.", field=name
         )
     return Range(first, last)
 

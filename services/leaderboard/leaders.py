@@ -2,24 +2,23 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
 from services.leaderboard.device_choice import DeviceChoice, choose_devices
 from services.leaderboard.filters import DEFAULT_SORT, Filters, parse_sort
 from services.leaderboard.page_tokens import (
-    AfterId,
     Id,
+    Page,
     PlaceInListing,
     make_page_token,
+    read_page_by_id,
     read_page_token,
 )
 from services.sweeps.reading import get_sweep
 from shared.db.models import Environment, Job, Trial
 from shared.db.queries.leaderboard import leaders as leaderboard_queries
-from shared.db.queries.leaderboard.leaders import Listing
+from shared.db.queries.leaderboard.leaders import LeaderRow, Listing
 from shared.db.queries.sweeps import attempts as attempt_queries
 from shared.db.queries.sweeps import jobs as job_queries
 from shared.db.queries.sweeps.attempts import AttemptRow
@@ -32,7 +31,7 @@ from shared.domain.status import JobStatus
 class LeaderPage:
     """A page of ranked jobs; the first row has rank ``first_rank``."""
 
-    rows: list[Row[Any]]  # ``leaderboard_queries.LEADER_COLUMNS`` and fitness
+    rows: list[LeaderRow]
     first_rank: int
     choice: DeviceChoice
     next_page_token: str | None
@@ -40,7 +39,7 @@ class LeaderPage:
 
 @dataclass(frozen=True, slots=True)
 class JobDetail:
-    """A job, its trials in order, and its attempts in order, one that still runs last."""
+    """A job with its trials and attempts, both in order; a running attempt comes last."""
 
     job: Job
     trials: list[tuple[Trial, Environment]]
@@ -59,13 +58,13 @@ def rank_jobs(
 ) -> LeaderPage:
     """Returns a page of the jobs that pass the filters, in order, ties by id.
 
-    Completed jobs alone unless the filters name a status. The first page decides which devices
-    count and what fitness is normalized by, and its tokens keep to that. A job whose figures do
-    not change meanwhile is on exactly one page, whatever results arrive.
+    Without a filter on the status these are completed jobs. The first page fixes the devices and
+    the scale of the fitness; its tokens carry both to the next pages. A job whose figures do not
+    change in between is on exactly one page, even while other results arrive.
 
     Raises:
         SweepNotFoundError: there is no such sweep.
-        InvalidInputError: the sort is not known, or no result comes from a device that is named.
+        InvalidInputError: the sort is unknown, or nothing was measured on a device of the filters.
         InvalidPageTokenError: the token is damaged or comes from another listing.
     """
     keys, filters = parse_sort(sort), filters.or_status(JobStatus.COMPLETED)
@@ -87,7 +86,7 @@ def rank_jobs(
 
 
 class _LeaderPlace(PlaceInListing):
-    """The last row shown, how many were, and what the first page decided."""
+    """The last row shown, the number of rows shown, and what the first page fixed."""
 
     id: Id
     values: list[float | int | None]  # of the sort keys
@@ -101,10 +100,10 @@ def _check_keys(place: _LeaderPlace, keys: Sequence[SortKey]) -> None:
         raise InvalidPageTokenError("page_token: is damaged.", field="page_token")
 
 
-def _place(choice: DeviceChoice, scale: FitnessScale, last: Row[Any], shown: int) -> _LeaderPlace:
+def _place(choice: DeviceChoice, scale: FitnessScale, last: LeaderRow, shown: int) -> _LeaderPlace:
     return _LeaderPlace(
         id=last.id,
-        values=[value for name, value in last._mapping.items() if name.startswith("key_")],
+        values=list(last.sort_values),
         shown=shown,
         device=list(choice.device),
         scale=(
@@ -128,14 +127,6 @@ def _scale(
     )
 
 
-@dataclass(frozen=True, slots=True)
-class JobPage:
-    """A page of jobs by id."""
-
-    jobs: list[Job]
-    next_page_token: str | None
-
-
 def list_jobs(
     session: Session,
     sweep_id: int,
@@ -143,7 +134,7 @@ def list_jobs(
     status: JobStatus | None = None,
     page_size: int = 100,
     page_token: str | None = None,
-) -> JobPage:
+) -> Page[Job]:
     """Returns a page of a sweep's jobs by id, of one state or all.
 
     Raises:
@@ -151,13 +142,14 @@ def list_jobs(
         InvalidPageTokenError: the token is damaged or comes from another listing.
     """
     get_sweep(session, sweep_id)
-    identity = ["jobs", sweep_id, status]
-    after_id = read_page_token(AfterId, identity, page_token).id if page_token is not None else 0
-    jobs = job_queries.select_jobs(
-        session, sweep_id, status=status, after_id=after_id, limit=page_size + 1
+    return read_page_by_id(
+        ["jobs", sweep_id, status],
+        page_token,
+        page_size,
+        lambda after_id, limit: job_queries.select_jobs(
+            session, sweep_id, status=status, after_id=after_id or 0, limit=limit
+        ),
     )
-    more, jobs = len(jobs) > page_size, jobs[:page_size]
-    return JobPage(jobs, make_page_token(identity, AfterId(id=jobs[-1].id)) if more else None)
 
 
 def get_job(session: Session, job_id: int) -> Job:

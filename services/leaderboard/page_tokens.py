@@ -1,10 +1,12 @@
-"""Tokens that say where the next page of a listing begins: opaque, and refused elsewhere."""
+"""Pages of listings, and the opaque tokens that say where the next page begins."""
 
 import base64
 import hashlib
 import json
-from collections.abc import Sequence
-from typing import Annotated, TypeVar
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Annotated, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -18,24 +20,25 @@ Id = Annotated[int, Field(ge=0, le=MAX_ID)]
 
 
 class PlaceInListing(BaseModel):
-    """Where a page begins. What a token holds is input like any other and is checked."""
+    """Where a page begins. The content of a token is input and validated like any other."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class AfterId(PlaceInListing):
-    """Behind the row with this id, in whichever direction the listing goes."""
+    """After the row with this id, in the direction of the listing."""
 
     id: Id
 
 
 PlaceT = TypeVar("PlaceT", bound=PlaceInListing)
+ItemT = TypeVar("ItemT")
 
 
 def make_page_token(listing: Sequence[object], place: PlaceInListing) -> str:
-    """Returns a token of a place in a listing; ``listing`` is made of what JSON knows.
+    """Returns a token of a place in a listing; ``listing`` is made of JSON values.
 
-    The check sum is no secret: whoever makes up a token moves a place in a listing, no more.
+    The checksum is not a secret: a forged token can only move the place in a listing.
     """
     body = (_fingerprint(listing) + place.model_dump_json()).encode()
     return base64.urlsafe_b64encode(_check(body) + body).decode().rstrip("=")
@@ -51,8 +54,8 @@ def read_page_token(kind: type[PlaceT], listing: Sequence[object], token: str) -
     fingerprint = _fingerprint(listing).encode()
     if not body.startswith(fingerprint):
         raise InvalidPageTokenError(
-            "page_token: belongs to another listing. Ask with the same sweep, filters and order "
-            "as for the page it came with, or leave it out to begin anew.",
+            "page_token: belongs to another listing. Use it with the sweep, filters and order of "
+            "the page that returned it, or omit it for the first page.",
             field="page_token",
         )
     try:
@@ -61,10 +64,40 @@ def read_page_token(kind: type[PlaceT], listing: Sequence[object], token: str) -
         raise _damaged() from error
 
 
+@dataclass(frozen=True, slots=True)
+class Page(Generic[ItemT]):
+    """A page of a listing; ``next_page_token`` is None on the last."""
+
+    items: list[ItemT]
+    next_page_token: str | None
+
+
+def read_page_by_id(
+    listing: Sequence[object],
+    page_token: str | None,
+    page_size: int,
+    select: Callable[[int | None, int], list[ItemT]],
+    id_of: Callable[[ItemT], int] = attrgetter("id"),
+) -> Page[ItemT]:
+    """Returns the page of a listing ordered by id that a token begins, the first without one.
+
+    Args:
+        listing: identifies the listing; made of JSON values.
+        select: returns items that follow an id, None for the first ones, and at most a number.
+
+    Raises:
+        InvalidPageTokenError: the token is damaged or belongs to another listing.
+    """
+    after_id = read_page_token(AfterId, listing, page_token).id if page_token is not None else None
+    items = select(after_id, page_size + 1)
+    more, items = len(items) > page_size, items[:page_size]
+    return Page(items, make_page_token(listing, AfterId(id=id_of(items[-1]))) if more else None)
+
+
 def _body(token: str) -> bytes:
     try:
         raw = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
-    except ValueError as error:  # of characters beyond ASCII, or of the wrong number of them
+    except ValueError as error:  # non-ASCII characters, or a wrong length
         raise _damaged() from error
     check, body = raw[:_CHECK_BYTES], raw[_CHECK_BYTES:]
     if check != _check(body):
@@ -74,8 +107,7 @@ def _body(token: str) -> bytes:
 
 def _damaged() -> InvalidPageTokenError:
     return InvalidPageTokenError(
-        "page_token: is damaged. Hand it back as it came with the page before, or leave it out "
-        "to begin anew.",
+        "page_token: is damaged. Pass it back unchanged, or omit it for the first page.",
         field="page_token",
     )
 

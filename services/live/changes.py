@@ -247,7 +247,7 @@ def _leader(row: BestRow, sweep_id: int, rank: int) -> Leader:
         layers=[layer._asdict() for layer in row.architecture.layers],
         accuracy=row.accuracy,
         throughput=row.throughput,
-        trials=row.trials_done,
+        trials_done=row.trials_done,
         finished_at=row.finished_at,
     )
 

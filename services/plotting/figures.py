@@ -1,4 +1,4 @@
-"""How results are drawn: numbers in, figures out. Colours can be told apart by everybody."""
+"""Draws results as figures, in colours that colour-blind readers can distinguish."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,22 +9,15 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from services.analysis.analyses import Correlations, MainEffects, ParameterEffects
+from services.analysis.correlations import Correlations
+from services.analysis.effects import MainEffects, ParameterEffects
 from services.analysis.result_table import Coverage, Level
-from services.analysis.statistics import FloatArray, IntArray
-from shared.domain.choices import Target
+from shared.domain.arrays import FloatArray, IntArray
+from shared.domain.columns import COLUMN
 
 SEQUENTIAL, DIVERGING = "viridis", "RdBu_r"
 INK, QUIET, PALE = "#222222", "#6b6b6b", "#d9d9d9"
 HIGHLIGHT = "#d55e00"  # vermilion of Okabe and Ito's palette
-LABELS = {
-    "accuracy": "validation accuracy (%)",
-    "train_accuracy": "training accuracy (%)",
-    "throughput": "throughput (images/s)",
-    "fit_seconds": "time of the fit (s)",
-    "fitness": "fitness",
-    "ratio": "ratio (output / input elements)",
-}
 MAX_NUMBERED = 24  # names of a heat map with its numbers written in
 MAX_BACKGROUND_LINES = 1500
 BEST_SHARE, MAX_BEST = 0.05, 300
@@ -33,10 +26,6 @@ BEST_SHARE, MAX_BEST = 0.05, 300
 def _where(coverage: Coverage) -> str:
     networks = f"{coverage.used:,} of {coverage.total:,} networks"
     return f"{networks}, measured on {', '.join(coverage.device)}"
-
-
-def _scale(target: str) -> float:
-    return 100.0 if target in (Target.ACCURACY, Target.TRAIN_ACCURACY) else 1.0
 
 
 def _head(figure: Figure, title: str, subtitle: str) -> None:
@@ -84,10 +73,10 @@ def draw_scatter(
     )  # fmt: skip
     axes.set_xscale("log")
     _log_ticks(axes)
-    axes.set(xlabel=LABELS["throughput"], ylabel=LABELS["accuracy"])
+    axes.set(xlabel=COLUMN["throughput"].label, ylabel=COLUMN["accuracy"].label)
     axes.legend(frameon=False, fontsize=9, loc="best")
     _plain(axes)
-    bar = figure.colorbar(dots, label=LABELS["ratio"], pad=0.015, aspect=30)
+    bar = figure.colorbar(dots, label=COLUMN["ratio"].label, pad=0.015, aspect=30)
     bar.solids.set_alpha(1)  # type: ignore[union-attr]
     bar.outline.set_visible(False)
     _head(figure, title, _where(coverage))
@@ -104,14 +93,14 @@ def _log_ticks(axes: Axes) -> None:
     axes.xaxis.set_minor_formatter(NullFormatter())
 
 
-def draw_correlations(found: Correlations, title: str) -> Figure:
+def draw_correlations(correlations: Correlations, title: str) -> Figure:
     """Draws a heat map of correlations, without the columns that do not vary.
 
     Source: the second figure of the random-CNN experiment.
     """
-    varies = np.isfinite(np.diag(found.coefficients))
-    names = [name for name, kept in zip(found.names, varies, strict=True) if kept]
-    values = found.coefficients[np.ix_(varies, varies)][1:, :-1]  # the rest says nothing new
+    varies = np.isfinite(np.diag(correlations.coefficients))
+    names = [name for name, kept in zip(correlations.names, varies, strict=True) if kept]
+    values = correlations.coefficients[np.ix_(varies, varies)][1:, :-1]  # the rest repeats it
     size = max(4.6, 0.47 * len(names) + 2.0)
     figure = Figure(figsize=(min(size + 0.8, 24), min(size, 23)), layout="constrained")
     axes = figure.add_subplot()
@@ -126,11 +115,11 @@ def draw_correlations(found: Correlations, title: str) -> Figure:
         _write_numbers(axes, values)
     bar = figure.colorbar(image, shrink=0.6, aspect=25, pad=0.02)
     bar.outline.set_visible(False)
-    counts = found.counts[np.ix_(varies, varies)]
+    counts = correlations.counts[np.ix_(varies, varies)]
     low, high = (int(end) for end in (counts.min(), counts.max())) if names else (0, 0)
     spread = "" if low == high else f", each over {low:,} to {high:,} networks"
-    method = f"{found.method.value.capitalize()}'s correlation{spread}"
-    _head(figure, title, f"{method}; {_where(found.coverage)}")
+    method = f"{correlations.method.value.capitalize()}'s correlation{spread}"
+    _head(figure, title, f"{method}; {_where(correlations.coverage)}")
     return figure
 
 
@@ -144,11 +133,11 @@ def _write_numbers(axes: Axes, values: FloatArray) -> None:
                 axes.text(column, row, text, ha="center", va="center", fontsize=8, color=color)
 
 
-def draw_effects(found: MainEffects, title: str) -> Figure:
+def draw_effects(main_effects: MainEffects, title: str) -> Figure:
     """Draws the mean per level of every parameter with its interval: fields down, layers across."""
-    shown = [one for one in found.parameters if (one.effects.counts > 0).sum() > 1]
-    fields = list(dict.fromkeys(one.parameter.field for one in shown))
-    layers = sorted({one.parameter.layer for one in shown})
+    shown = [entry for entry in main_effects.parameters if (entry.effects.counts > 0).sum() > 1]
+    fields = list(dict.fromkeys(entry.parameter.field for entry in shown))
+    layers = sorted({entry.parameter.layer for entry in shown})
     height, width = max(len(fields), 1), max(len(layers), 1)
     figure = Figure(
         figsize=(min(2.7 * width + 1.2, 24), min(2.1 * height + 1.1, 18)), layout="constrained"
@@ -156,29 +145,29 @@ def draw_effects(found: MainEffects, title: str) -> Figure:
     grid = figure.subplots(height, width, sharey=True, squeeze=False)
     for axes in grid.flat:
         axes.set_visible(False)
-    for one in shown:
-        place = grid[fields.index(one.parameter.field), layers.index(one.parameter.layer)]
-        _draw_effect(place, one, found.mean, _scale(found.target))
-    figure.supylabel(LABELS[found.target], fontsize=10, color=INK)
+    for entry in shown:
+        place = grid[fields.index(entry.parameter.field), layers.index(entry.parameter.layer)]
+        _draw_effect(place, entry, main_effects.mean, COLUMN[main_effects.target].shown_factor)
+    figure.supylabel(COLUMN[main_effects.target].label, fontsize=10, color=INK)
     note = "means with 95 % intervals, networks per level below; dashed: mean of all"
-    _head(figure, title, f"{note}; {_where(found.coverage)}")
+    _head(figure, title, f"{note}; {_where(main_effects.coverage)}")
     return figure
 
 
-def _draw_effect(axes: Axes, found: ParameterEffects, mean: float, scale: float) -> None:
+def _draw_effect(axes: Axes, entry: ParameterEffects, mean: float, scale: float) -> None:
     axes.set_visible(True)
-    places = np.arange(len(found.levels))
-    effects = found.effects
+    places = np.arange(len(entry.levels))
+    effects = entry.effects
     axes.axhline(scale * mean, color=QUIET, lw=0.9, ls=(0, (4, 3)), zorder=1)
     axes.errorbar(
         places, scale * effects.means, scale * np.nan_to_num(effects.half_widths),
         color="#0072b2", marker="o", ms=5, lw=1.4, elinewidth=1.4, capsize=3.5, zorder=3,
     )  # fmt: skip
-    names = ["none" if level is None else str(level) for level in found.levels]
+    names = ["none" if level is None else str(level) for level in entry.levels]
     labels = [f"{name}\n{n:,}" for name, n in zip(names, effects.counts, strict=True)]
     axes.set_xticks(places, labels)
     axes.set_xlim(-0.5, len(places) - 0.5)
-    axes.set_title(str(found.parameter), fontsize=9.5, color=INK, parse_math=False)
+    axes.set_title(str(entry.parameter), fontsize=9.5, color=INK, parse_math=False)
     _plain(axes)
     axes.grid(visible=False, axis="x")
     axes.tick_params(axis="x", labelsize=8)
@@ -226,7 +215,7 @@ def draw_parallel(
         _draw_axis(axes, place, axis)
     axes.set(xlim=(-0.35, len(axes_data) - 0.55), ylim=(-0.03, 1.06))
     axes.axis("off")
-    bar = figure.colorbar(lines, label=LABELS["accuracy"], pad=0.01, aspect=30)
+    bar = figure.colorbar(lines, label=COLUMN["accuracy"].label, pad=0.01, aspect=30)
     bar.solids.set_alpha(1)  # type: ignore[union-attr]
     bar.outline.set_visible(False)
     others = f"{len(behind):,} of the others" if len(behind) < len(rest) else "the others"
@@ -268,6 +257,6 @@ def _ticks(axis: Axis, low: float, high: float) -> list[tuple[float, str]]:
     if axis.logarithmic:
         values = LogLocator(subs=(1, 2, 5)).tick_values(10**low, 10**high)
         return [(np.log10(v), f"{v:,.10g}") for v in values if low <= np.log10(v) <= high]
-    scale = _scale(axis.name)
+    scale = COLUMN[axis.name].shown_factor
     values = MaxNLocator(6).tick_values(scale * low, scale * high)
     return [(v / scale, f"{v:.3g}") for v in values if low <= v / scale <= high]

@@ -1,4 +1,4 @@
-"""Pictures of a sweep's results as files. The same results give the same bytes."""
+"""Plots of a sweep's results as files. The same results give the same bytes."""
 
 import io
 from collections.abc import Mapping
@@ -8,8 +8,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from sqlalchemy.orm import Session
 
-from services.analysis.analyses import Correlations, correlate_results, estimate_main_effects
-from services.analysis.result_table import Selection, load_results
+from services.analysis.correlations import Correlations, correlate_results
+from services.analysis.effects import estimate_main_effects
+from services.analysis.result_table import ResultSelection, load_results
 from services.analysis.statistics.pareto import pareto_front
 from services.plotting.figures import (
     Axis,
@@ -24,7 +25,7 @@ from services.trainings.probe_vs_trained import compare_probe_with_training
 from shared.domain.choices import CorrelationMethod, PlotFormat, PlotKind, Target
 from shared.domain.errors import NoResultsError
 
-mpl.rcParams["svg.hashsalt"] = "convsweep"  # names of parts, otherwise different every time
+mpl.rcParams["svg.hashsalt"] = "convsweep"  # fixed ids of SVG elements; they are random otherwise
 DPI = 140
 _BOTH = (Target.THROUGHPUT, Target.ACCURACY)
 _METADATA: Mapping[PlotFormat, Mapping[str, None]] = {
@@ -38,21 +39,21 @@ def draw_plot(
     sweep_id: int,
     kind: PlotKind,
     file_format: PlotFormat,
-    selection: Selection,
+    selection: ResultSelection,
     *,
     target: Target = Target.ACCURACY,
     method: CorrelationMethod = CorrelationMethod.PEARSON,
 ) -> bytes:
-    """Returns a picture of a sweep's results as a file.
+    """Returns a plot of a sweep's results as a file.
 
     Args:
-        target: what main effects are drawn of.
+        target: the result whose main effects are drawn.
         method: how correlations are computed.
 
     Raises:
         SweepNotFoundError: there is no such sweep.
-        InvalidInputError: nothing was measured on a device that is asked for.
-        NoResultsError: fewer than two networks have what the picture shows.
+        InvalidInputError: nothing was measured on a device of the filters.
+        NoResultsError: fewer than two networks have the results that the plot shows.
     """
     if kind is PlotKind.SCATTER:
         figure = _scatter(session, sweep_id, selection)
@@ -69,14 +70,14 @@ def draw_plot(
 
 
 def draw_probe_vs_trained(session: Session, sweep_id: int, file_format: PlotFormat) -> bytes:
-    """Returns a picture of trained against probe accuracy as a file.
+    """Returns a plot of trained against probe accuracy as a file.
 
     Raises:
         SweepNotFoundError: there is no such sweep.
         NoResultsError: no recipe has trained three networks yet.
     """
-    found = compare_probe_with_training(session, sweep_id)
-    return _file(draw_prediction(found, _name(session, sweep_id)), file_format)
+    comparison = compare_probe_with_training(session, sweep_id)
+    return _file(draw_prediction(comparison, _name(session, sweep_id)), file_format)
 
 
 def _file(figure: Figure, file_format: PlotFormat) -> bytes:
@@ -85,15 +86,15 @@ def _file(figure: Figure, file_format: PlotFormat) -> bytes:
     return file.getvalue()
 
 
-def _check_variety(found: Correlations) -> None:
-    if np.isfinite(np.diag(found.coefficients)).sum() < 2:
+def _check_variety(correlations: Correlations) -> None:
+    if np.isfinite(np.diag(correlations.coefficients)).sum() < 2:
         raise NoResultsError(
-            f"Over these {found.coverage.used} networks fewer than two columns vary: "
+            f"Over these {correlations.coverage.used} networks fewer than two columns vary: "
             "there is no correlation to draw."
         )
 
 
-def _scatter(session: Session, sweep_id: int, selection: Selection) -> Figure:
+def _scatter(session: Session, sweep_id: int, selection: ResultSelection) -> Figure:
     results = load_results(session, sweep_id, selection).where(*_BOTH)
     throughput, accuracy = (results.measures[name] for name in _BOTH)
     return draw_scatter(
@@ -106,11 +107,11 @@ def _scatter(session: Session, sweep_id: int, selection: Selection) -> Figure:
     )
 
 
-def _parallel(session: Session, sweep_id: int, selection: Selection) -> Figure:
+def _parallel(session: Session, sweep_id: int, selection: ResultSelection) -> Figure:
     results = load_results(session, sweep_id, selection).where(Target.ACCURACY)
     axes = [
-        Axis(str(one), results.factor(one).codes.astype(float), results.levels(one))
-        for one in results.parameters
+        Axis(str(factor), results.factor(factor).codes.astype(float), results.levels(factor))
+        for factor in results.parameters
     ]
     measured = [("ratio", False), (Target.THROUGHPUT, True), (Target.ACCURACY, False)]
     for name, logarithmic in measured:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 from sqlalchemy.orm import Session
 
-from services.leaderboard.page_tokens import AfterId, make_page_token, read_page_token
+from services.leaderboard.page_tokens import Page, read_page_by_id
 from services.sweeps.rate import SAMPLE, Span, estimate_rate
 from shared.db.models import Sweep
 from shared.db.queries.live import changes as live_queries
@@ -30,14 +30,6 @@ class SweepState:
     @property
     def unfinished(self) -> int:
         return sum(self.counts[status] for status in UNFINISHED_JOB_STATUSES)
-
-
-@dataclass(frozen=True, slots=True)
-class SweepPage:
-    """A page of sweeps, newest first, without rates."""
-
-    sweeps: list[SweepState]
-    next_page_token: str | None
 
 
 def get_sweep(session: Session, sweep_id: int) -> SweepState:
@@ -68,17 +60,15 @@ def _rate(session: Session, sweep_id: int) -> float | None:
 
 def list_sweeps(
     session: Session, *, page_size: int = 50, page_token: str | None = None
-) -> SweepPage:
-    """Returns a page of sweeps with their jobs by state, newest first.
+) -> Page[SweepState]:
+    """Returns a page of sweeps with their jobs by state, newest first; without their rates.
 
     Raises:
         InvalidPageTokenError: the token is damaged or comes from another listing.
     """
-    before_id = None
-    if page_token is not None:
-        before_id = read_page_token(AfterId, ["sweeps"], page_token).id
-    rows = sweep_queries.select_sweeps(session, before_id=before_id, limit=page_size + 1)
-    states = [SweepState(sweep, counts, None, None) for sweep, counts in rows[:page_size]]
-    more = len(rows) > page_size
-    token = make_page_token(["sweeps"], AfterId(id=states[-1].sweep.id)) if more else None
-    return SweepPage(states, token)
+
+    def select(before_id: int | None, limit: int) -> list[SweepState]:
+        rows = sweep_queries.select_sweeps(session, before_id=before_id, limit=limit)
+        return [SweepState(sweep, counts, None, None) for sweep, counts in rows]
+
+    return read_page_by_id(["sweeps"], page_token, page_size, select, lambda state: state.sweep.id)

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from sqlalchemy.orm import Session
 
-from services.analysis.statistics import FloatArray
 from services.analysis.statistics.prediction import Prediction, predict
 from services.trainings.reading import every_training
+from shared.domain.arrays import FloatArray
 from shared.domain.errors import NoResultsError
 from shared.domain.status import TrainingStatus
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
-from services.leaderboard.page_tokens import AfterId, make_page_token, read_page_token
+from services.leaderboard.page_tokens import read_page_by_id
 from services.sweeps.reading import get_sweep
 from shared.db.queries.trainings import trainings as training_queries
 from shared.db.queries.trainings.trainings import EpochRow, TrainingRow
@@ -39,17 +39,19 @@ def list_trainings(
         InvalidPageTokenError: the token is damaged or comes from another listing.
     """
     get_sweep(session, sweep_id)
-    identity = ["trainings", sweep_id, status]
-    after_id = read_page_token(AfterId, identity, page_token).id if page_token is not None else 0
-    rows = training_queries.select_trainings(
-        session, sweep_id, status=status, after_id=after_id, limit=page_size + 1
+    page = read_page_by_id(
+        ["trainings", sweep_id, status],
+        page_token,
+        page_size,
+        lambda after_id, limit: training_queries.select_trainings(
+            session, sweep_id, status=status, after_id=after_id or 0, limit=limit
+        ),
     )
-    more, rows = len(rows) > page_size, rows[:page_size]
     counts = training_queries.count_trainings(session, sweep_id)
     return TrainingPage(
-        rows,
+        page.items,
         {state: counts.get(state, 0) for state in TrainingStatus},
-        make_page_token(identity, AfterId(id=rows[-1].id)) if more else None,
+        page.next_page_token,
     )
 
 

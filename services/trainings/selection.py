@@ -3,14 +3,13 @@
 import numpy as np
 from sqlalchemy.orm import Session
 
-from services.analysis.analyses import find_pareto_front
-from services.analysis.result_table import Selection as ResultSelection
-from services.analysis.result_table import load_results
-from services.analysis.statistics import FloatArray
+from services.analysis.correlations import find_pareto_front
+from services.analysis.result_table import ResultSelection, load_results
 from services.leaderboard.filters import parse_filters
 from services.leaderboard.leaders import rank_jobs
 from services.sweeps.reading import get_sweep
 from shared.db.queries.analysis import arrays as array_queries
+from shared.domain.arrays import FloatArray
 from shared.domain.choices import Target
 from shared.domain.errors import InvalidInputError, NoResultsError
 from shared.domain.selection import ByIds, ByPareto, ByRank, BySample, Selection
@@ -40,7 +39,7 @@ def choose_jobs(session: Session, sweep_id: int, selection: Selection) -> list[i
         chosen = [job.id for job in find_pareto_front(session, sweep_id, results).jobs]
     else:
         measures = load_results(session, sweep_id, results).where(Target.ACCURACY).measures
-        chosen = stratified_sample(measures["job_id"], measures[Target.ACCURACY], selection)
+        chosen = stratified_sample(measures["id"], measures[Target.ACCURACY], selection)
     if not chosen:
         raise NoResultsError(
             f"No completed job of sweep {sweep_id} matches. Wait for results, or widen the filters."

@@ -8,19 +8,18 @@ import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal, NamedTuple, TypeVar
+from typing import Annotated, Literal, NamedTuple, TypeVar, get_args
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
+from shared.domain.arrays import IntArray
 from shared.domain.errors import InvalidInputError
 
 Activation = Literal["relu", "gelu", "silu", "tanh", "none"]
+ACTIVATIONS: tuple[str, ...] = get_args(Activation)
 TORCH_ACTIVATIONS: dict[str, str] = {  # names of the modules in torch.nn
     "relu": "ReLU", "gelu": "GELU", "silu": "SiLU", "tanh": "Tanh", "none": "Identity",
 }  # fmt: skip
-IntArray = NDArray[np.int64]
 IntOrArray = TypeVar("IntOrArray", int, IntArray)
 PositiveCount = Annotated[int, Field(gt=0, strict=True)]  # neither true nor "3"
 InputShape = tuple[PositiveCount, PositiveCount, PositiveCount]  # (C, H, W)

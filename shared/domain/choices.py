@@ -1,10 +1,10 @@
-"""What may be asked for: one list for services, API and command line."""
+"""The choices that services, API and command line offer, each list in one place."""
 
 from enum import StrEnum
 
 
 class Target(StrEnum):
-    """A measured result that analyses explain."""
+    """A result that effects and importance explain: the analysable columns of the registry."""
 
     ACCURACY = "accuracy"
     TRAIN_ACCURACY = "train_accuracy"
@@ -14,14 +14,14 @@ class Target(StrEnum):
 
 
 class CorrelationMethod(StrEnum):
-    """How two columns are correlated."""
+    """The correlation coefficient."""
 
     PEARSON = "pearson"
     SPEARMAN = "spearman"
 
 
 class PlotKind(StrEnum):
-    """What is drawn."""
+    """The kind of plot."""
 
     SCATTER = "scatter"
     CORRELATIONS = "correlations"
@@ -30,19 +30,19 @@ class PlotKind(StrEnum):
 
 
 class PlotFormat(StrEnum):
-    """What the file of a plot is."""
+    """The file format of a plot."""
 
     PNG = "png"
     SVG = "svg"
 
     @property
     def media_type(self) -> str:
-        """What HTTP calls it."""
+        """The media type in HTTP."""
         return "image/png" if self is PlotFormat.PNG else "image/svg+xml"
 
 
 class ExportFormat(StrEnum):
-    """What the file of an export is."""
+    """The file format of an export."""
 
     CSV = "csv"
     JSONL = "jsonl"
@@ -50,7 +50,7 @@ class ExportFormat(StrEnum):
 
 
 class ExportRows(StrEnum):
-    """What a row of an export is about."""
+    """What a row of an export describes."""
 
     ARCHITECTURES = "architectures"
     TRIALS = "trials"

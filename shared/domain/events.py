@@ -39,7 +39,7 @@ class Leader(_Event):
     layers: list[dict[str, int | str]]
     accuracy: float = Field(description="Fraction; the mean over its trials.")
     throughput: float | None = Field(description="Images per second; the mean over its trials.")
-    trials: int
+    trials_done: int
     finished_at: dt.datetime
 
 

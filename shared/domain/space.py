@@ -8,19 +8,18 @@ from itertools import accumulate
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from shared.domain.architecture import (
     Activation,
     Architecture,
-    IntArray,
     LayerConfig,
     PositiveCount,
     architecture_hash,
     layer_cost,
     output_size,
 )
+from shared.domain.arrays import BoolArray, FloatArray, IntArray
 from shared.domain.errors import InvalidInputError
 from shared.domain.measurements import Reason
 
@@ -28,6 +27,16 @@ MAX_ARCHITECTURES = 10_000_000
 MAX_LAYERS = 16
 MAX_LAYER_CHOICES = 65_536
 MAX_COUNT = 2**63 - 1  # columns are 64-bit integers, here and in the database
+
+
+class Parameter(NamedTuple):
+    """A parameter that a search space may vary: a field of a layer; layers count from 0."""
+
+    field: str
+    layer: int
+
+    def __str__(self) -> str:
+        return f"{self.field}[{self.layer}]"
 
 
 class LayerSpace(BaseModel):
@@ -140,6 +149,21 @@ class SearchSpace(BaseModel):
         return sum(block.size for block in self.blocks)
 
     @property
+    def depth(self) -> int:
+        """Number of layers of the deepest network."""
+        return max(block.depth for block in self.blocks)
+
+    @property
+    def varied_parameters(self) -> list[Parameter]:
+        """The parameters with more than one choice, by layer."""
+        return [
+            Parameter(field, layer)
+            for layer, choices in enumerate(self.layers[: self.depth])
+            for field in LayerConfig._fields
+            if len(getattr(choices, field)) > 1
+        ]
+
+    @property
     def groups(self) -> int:
         """How many groups, that is distinct prefixes, the space has."""
         return sum(block.size // block.group_size for block in self.blocks)
@@ -244,19 +268,17 @@ class SpaceTable:
     group: IntArray
     options: list[list[LayerConfig]]  # per layer
     choices: tuple[IntArray, ...]  # per layer, an index into its options
-    fits: NDArray[np.bool_]
+    fits: BoolArray
     features: IntArray
     input_elements: int
     parameters: IntArray
     flops: IntArray
 
     @cached_property
-    def ratio(self) -> NDArray[np.float64]:
+    def ratio(self) -> FloatArray:
         return self.features / self.input_elements
 
-    def reasons(
-        self, min_ratio: float | None, max_ratio: float | None
-    ) -> dict[Reason, NDArray[np.bool_]]:
+    def reasons(self, min_ratio: float | None, max_ratio: float | None) -> dict[Reason, BoolArray]:
         """Returns, per reason, which rows the shape check refuses for it; no row has two."""
         return {
             Reason.INVALID_SHAPE: ~self.fits,

@@ -35,7 +35,7 @@ def test_a_sweep_runs_from_post_to_leaderboard_export_and_plot(
     table, picture = tmp_path / "results.csv", tmp_path / "scatter.png"
     cluster.convsweep("export", "latest", "-o", str(table))
     rows = list(csv.DictReader(io.StringIO(table.read_text())))
-    assert len(rows) == shown["total"] == len({row["architecture"] for row in rows})
+    assert len(rows) == shown["total"] == len({row["architecture_hash"] for row in rows})
     cluster.convsweep("plot", "latest", "scatter", "-o", str(picture))
     assert picture.read_bytes().startswith(b"\x89PNG")
 

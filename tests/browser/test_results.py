@@ -176,21 +176,6 @@ def test_downloads_hold_what_the_table_shows(
             assert path.read_bytes()[:4] == b"PAR1"
 
 
-def test_effects_are_those_of_the_api(page: Page, site: str) -> None:
-    page.goto(f"{site}/#/sweeps/1?tab=effects")
-    figures = page.locator(".effects figure")
-    told = httpx.get(f"{site}/v1/sweeps/1/analysis/effects").json()
-    expect(figures).to_have_count(len(told["parameters"]))
-    for figure, parameter in zip(figures.all(), told["parameters"], strict=True):
-        words = figure.locator("svg").get_attribute("aria-label") or ""
-        for level in parameter["levels"]:
-            assert f"{level['level']} {100 * level['mean']:.1f} %" in words
-    expect(page.locator(".heatmaplayer image")).to_be_visible()
-    expect(page.locator(".parcoords .y-axis")).to_have_count(10)
-    page.locator("select[name=target]").select_option("throughput")
-    expect(page.get_by_text("coloured by throughput")).to_be_visible()
-
-
 def test_networks_are_chosen_in_the_table_and_compared(
     page: Page, site: str, leaders: list[Json]
 ) -> None:

@@ -23,7 +23,7 @@ _POINTS = ".chart[data-points] canvas"
 READY = {
     "dashboard-sweep": _POINTS,
     "dashboard-dark": _POINTS,
-    "dashboard-effects": ".parcoords",
+    "dashboard-effects": ".parallel[data-lines]",
     "dashboard-network": "section[aria-label=Neighbours] tbody",
     "dashboard-trainings": ".curves polyline",
     "dashboard-compare": "section[aria-label='Image by image'] tbody",

@@ -77,7 +77,7 @@ class Reference:
     @classmethod
     def of(cls, session: Session, sweep_id: int) -> "Reference":
         rows = session.execute(
-            text("SELECT j.*, j.fit_s AS fit_seconds, j.trials_done AS trials, e.device "
+            text("SELECT j.*, j.fit_s AS fit_seconds, e.device "
                  "FROM jobs j LEFT JOIN environments e ON e.id = j.environment_id "
                  "WHERE sweep_id = :id ORDER BY j.id"),
             {"id": sweep_id},

@@ -25,7 +25,7 @@ ACCEPTED: dict[str, Condition] = {
     "fitness=-0.5..": Condition("fitness", (Range(-0.5, None),)),
     "ratio= 0.5 .. 1 ": Condition("ratio", (Range(0.5, 1.0),)),
     "parameters=..90000": Condition("parameters", (Range(None, 90_000),)),
-    "trials=5": Condition("trials", (5,)),
+    "trials_done=5": Condition("trials_done", (5,)),
     "status=completed|rejected": Condition("status", ("completed", "rejected")),
     "reason=non_finite": Condition("reason", ("non_finite",)),
     "kernel_size[0]=7": Condition("kernel_size", (7,), 0),
@@ -56,7 +56,7 @@ REFUSED = {
     "throughput=١٠": "a number",
     "parameters=1.5": "a whole number",
     "parameters=-1": "a whole number",
-    "trials=1|": "missing",
+    "trials_done=1|": "missing",
     "status=done": "known are pending, running",
     "status=completed..failed": "no status",
     "reason=luck": "known are invalid_shape",
@@ -93,7 +93,7 @@ def test_a_name_that_comes_twice_has_all_its_values() -> None:
 
 
 @given(
-    st.one_of(st.text(max_size=40), st.sampled_from(["accuracy", "trials", "kernel_size[0]"])),
+    st.one_of(st.text(max_size=40), st.sampled_from(["accuracy", "trials_done", "kernel_size[0]"])),
     st.one_of(st.text(max_size=40), st.text(string.digits + ".|-e ", max_size=20)),
 )
 def test_any_text_is_one_condition_or_a_refusal(name: str, values: str) -> None:

@@ -34,8 +34,8 @@ class EndEvent(ProgressEvent):
 class LeaderEvent:
     """A network that was among the ten most accurate when it finished.
 
-    ``accuracy`` (a fraction) and ``throughput`` (images per second) are means over ``trials``
-    trials.
+    ``accuracy`` (a fraction) and ``throughput`` (images per second) are means over
+    ``trials_done`` trials.
     """
 
     sweep_id: int
@@ -45,7 +45,7 @@ class LeaderEvent:
     layers: list[Layer]
     accuracy: float
     throughput: float | None
-    trials: int
+    trials_done: int
     finished_at: str
 
 

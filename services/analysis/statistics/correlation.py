@@ -6,8 +6,8 @@ from itertools import combinations_with_replacement
 
 import numpy as np
 
-from services.analysis.statistics import BoolArray, FloatArray, IntArray
 from services.analysis.statistics.intervals import Interval, mean_interval
+from shared.domain.arrays import BoolArray, FloatArray, IntArray
 from shared.domain.choices import CorrelationMethod
 
 
@@ -22,7 +22,7 @@ class CorrelationMatrix:
 def correlate(columns: FloatArray, method: CorrelationMethod) -> CorrelationMatrix:
     """Returns the correlation of every two rows of ``columns`` (k, n), NaN being a missing value.
 
-    Each coefficient rests on the places where both have a value; Spearman ranks these alone, ties
+    Each coefficient rests on the places where both have a value; Spearman ranks only these, ties
     at their mean rank. It is NaN where one of the two is constant there, or fewer than two remain.
     """
     present = np.isfinite(columns)

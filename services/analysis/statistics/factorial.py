@@ -8,8 +8,8 @@ from itertools import combinations
 
 import numpy as np
 
-from services.analysis.statistics import FloatArray, IntArray
 from services.analysis.statistics.intervals import mean_intervals
+from shared.domain.arrays import FloatArray, IntArray
 
 MAX_COLUMNS = 400  # of a least-squares model with pairwise terms; its cost grows with their square
 BLOCK_ROWS = 16_384
@@ -27,7 +27,7 @@ class Factor:
         return np.bincount(self.codes, minlength=self.size)
 
     def present(self) -> "Factor":
-        """Returns the factor with the levels that occur alone, in order."""
+        """Returns the factor with only the levels that occur, in order."""
         used, codes = np.unique(self.codes, return_inverse=True)
         return Factor(codes.astype(np.int64), len(used))
 
@@ -157,10 +157,10 @@ def _type_ii(factors: Sequence[Factor], values: FloatArray) -> Importance:
 
 
 def _terms(factors: Sequence[Factor]) -> list[Term]:
-    alone: list[Term] = [(number,) for number in range(len(factors))]
-    terms = [*alone, *combinations(range(len(factors)), 2)]
+    single: list[Term] = [(number,) for number in range(len(factors))]
+    terms = [*single, *combinations(range(len(factors)), 2)]
     width = sum(math.prod(factors[number].size - 1 for number in term) for term in terms)
-    return terms if width <= MAX_COLUMNS else alone
+    return terms if width <= MAX_COLUMNS else single
 
 
 class _NormalEquations:

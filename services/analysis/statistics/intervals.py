@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from services.analysis.statistics import FloatArray, IntArray
+from shared.domain.arrays import FloatArray, IntArray
 from shared.domain.protocol import MAX_TRIALS
 
 CONFIDENCE = 0.95
@@ -15,7 +15,7 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A mean and the interval that covers it; ends are None where one value tells no spread."""
+    """A mean and the interval that covers it; ends are None for a single value."""
 
     mean: float
     low: float | None
@@ -23,7 +23,7 @@ class Interval:
 
 
 class TrialInterval(NamedTuple):
-    """Standard error of a mean over trials, and its interval; None where one trial tells none."""
+    """Standard error of a mean over trials, and its interval; None for a single trial."""
 
     error: float | None
     low: float | None
@@ -32,7 +32,7 @@ class TrialInterval(NamedTuple):
 
 @lru_cache(maxsize=MAX_TRIALS)
 def t_quantile(trials: int) -> float:
-    """Returns the quantile of Student's t that an interval over so many trials spans."""
+    """Returns the quantile of Student's t for an interval over this number of trials."""
     from scipy.special import stdtrit  # Student's quantiles
 
     return float(stdtrit(trials - 1, (1 + CONFIDENCE) / 2))

@@ -5,8 +5,8 @@ from enum import StrEnum
 
 import numpy as np
 
-from services.analysis.statistics import BoolArray, IntArray
 from services.analysis.statistics.intervals import CONFIDENCE, Interval
+from shared.domain.arrays import BoolArray, IntArray
 from shared.domain.errors import NotComparableError
 
 EXACT_BELOW = 25  # images on which the two differ
@@ -44,7 +44,7 @@ def unpack_bits(bits: bytes, images: int) -> BoolArray:
     """Returns per image whether the answer was right, from bits, most significant first.
 
     Raises:
-        NotComparableError: these are not the answers to so many images.
+        NotComparableError: the bits are not the answers to this number of images.
     """
     if len(bits) != -(-images // 8):
         raise NotComparableError(f"{len(bits)} bytes are not the answers to {images} images.")

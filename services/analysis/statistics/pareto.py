@@ -1,8 +1,8 @@
-"""The networks that no other one beats in everything."""
+"""The networks that no other network beats in both measures."""
 
 import numpy as np
 
-from services.analysis.statistics import FloatArray, IntArray
+from shared.domain.arrays import FloatArray, IntArray
 
 
 def pareto_front(first: FloatArray, second: FloatArray) -> IntArray:

@@ -1,13 +1,13 @@
-"""How well one measurement of things predicts another: rank correlations and precision at k."""
+"""How well one measurement predicts another: rank correlations and precision at k."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from services.analysis.statistics import FloatArray, IntArray
 from services.analysis.statistics.correlation import correlate
 from services.analysis.statistics.intervals import CONFIDENCE
+from shared.domain.arrays import FloatArray, IntArray
 from shared.domain.choices import CorrelationMethod
 
 Figure = Callable[[FloatArray, FloatArray], float]

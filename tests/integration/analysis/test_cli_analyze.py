@@ -53,7 +53,7 @@ def test_jobs_and_sweeps_are_compared(url: str, session: Session) -> None:
     done = convsweep(url, "analyze", "compare-jobs", "1", "2")
     assert done.exit_code == 0, done.output
     assert "McNemar's test (exact)" in done.output
-    assert "16 images in 2 trials" in done.output
+    assert "16 images in 2 common trials" in done.output
     found = answer(url, "analyze", "compare-sweeps", str(first), str(second))
     assert found["spearman"] == pytest.approx(1)
     done = convsweep(url, "analyze", "compare-sweeps", str(first), str(second))
@@ -80,5 +80,5 @@ def test_wrong_plots_are_refused_and_leave_no_file(
         done = convsweep(url, "plot", sweep_id, kind, "-o", str(tmp_path / name))
         assert done.exit_code == 1
     done = convsweep(url, "plot", sweep_id, "scatter", "-o", str(tmp_path / "x.png"))
-    assert "this needs two" in str(done.exception)
+    assert "at least two are needed" in str(done.exception)
     assert list(tmp_path.iterdir()) == []

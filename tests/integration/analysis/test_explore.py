@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from sqlalchemy.orm import Session
 
-from services.analysis.points import POINT_FIELDS
 from services.leasing.datasets import note_labels
 from services.sweeps.creation import create_sweep
+from shared.domain.columns import PLOTTABLE
 from shared.domain.space import SearchSpace
 from tests.integration.scenario import (
     add_sweep,
@@ -32,15 +32,15 @@ def rows(api_url: str, sweep_id: int, query: str = "") -> list[dict[str, object]
 def test_columns_are_those_of_the_leaderboard(api_url: str, session: Session) -> None:
     sweep_id = add_sweep(session)
     finish_sweep(session, sweep_id)
-    fields = ",".join(POINT_FIELDS)
+    fields = ",".join(PLOTTABLE)
     points = httpx.get(f"{api_url}/v1/sweeps/{sweep_id}/points?fields={fields}").json()
     by_id = {row["id"]: row for row in rows(api_url, sweep_id)}
     assert len(points["id"]) == len(by_id)
     assert set(points["id"]) == set(by_id)
-    for name in set(POINT_FIELDS) - {"trials"}:
+    for name in PLOTTABLE:
         for job_id, value in zip(points["id"], points["columns"][name], strict=True):
             assert value == pytest.approx(by_id[job_id][name], rel=1e-6), name
-    assert points["columns"]["trials"] == [2] * len(by_id)
+    assert points["columns"]["trials_done"] == [2] * len(by_id)
     assert points["device"] == ["a processor"]
 
 

@@ -110,7 +110,7 @@ def test_a_download_that_fails_leaves_the_old_file_and_nothing_else(
     assert file.read_text() == "old"
     client.download(export, file)
     assert [path.name for path in tmp_path.iterdir()] == ["results.csv"]
-    assert file.read_text().startswith("job_id,")
+    assert file.read_text().startswith("id,")
 
 
 def test_an_address_without_an_api_is_named_in_the_error() -> None:

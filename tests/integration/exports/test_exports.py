@@ -104,13 +104,13 @@ def test_an_export_is_the_table(api: httpx.Client, session: Session) -> None:
     rows = read(api, sweep_id, "jsonl")
     assert len(rows) == TOTAL
     for row, job in zip(rows, reference.with_fitness(["H100"]), strict=True):
-        same = ("status", "reason", "error", "ratio", "parameters", "flops", "trials", "accuracy",
-                "accuracy_sd", "train_accuracy", "throughput", "throughput_max",
+        same = ("status", "reason", "error", "ratio", "parameters", "flops", "trials_done",
+                "accuracy", "accuracy_sd", "train_accuracy", "throughput", "throughput_max",
                 "throughput_measured", "fit_seconds", "device")  # fmt: skip
         assert {name: row[name] for name in same} == {name: job[name] for name in same}
         assert row["fitness"] == pytest.approx(job["fitness"])
-        assert row["job_id"] == job["id"]
-        assert row["architecture"] == job["architecture_hash"].hex()
+        assert row["id"] == job["id"]
+        assert row["architecture_hash"] == job["architecture_hash"].hex()
         for name in ("channels", "kernel_size", "stride", "dilation", "padding", "activation"):
             assert [row[f"{name}_0"], row[f"{name}_1"]] == job[name]
         interval = trial_interval(job["accuracy"], job["accuracy_sd"], job["trials_done"])
@@ -139,7 +139,7 @@ def test_filters_of_an_export_are_those_of_the_leaderboard(
     filters = {"accuracy": "0.2..", "stride[1]": "1", "status": "completed", "device": "A100"}
     board = api.get(f"/v1/sweeps/{sweep_id}/leaderboard", params=filters).json()["rows"]
     rows = read(api, sweep_id, "csv", **filters)
-    assert sorted(row["id"] for row in board) == [int(row["job_id"]) for row in rows]
+    assert sorted(row["id"] for row in board) == [int(row["id"]) for row in rows]
     assert 0 < len(rows) < len(reference.rows)
 
 

@@ -14,8 +14,9 @@ from services.leaderboard.filters import parse_filters
 from services.leaderboard.leaders import LeaderPage, list_jobs, rank_jobs
 from services.leaderboard.page_tokens import PlaceInListing, make_page_token
 from services.sweeps.reading import list_sweeps
+from shared.domain.columns import SORTABLE
 from shared.domain.errors import InvalidFilterError, InvalidInputError, InvalidPageTokenError
-from shared.domain.ranking import SORT_FIELDS, Range
+from shared.domain.ranking import Range
 from tests.conftest import SessionFactory
 from tests.integration.listings import DEVICES, STATUSES, Reference, add_results, as_text
 from tests.integration.scenario import add_sweep, claimed, complete, success, trial
@@ -46,7 +47,7 @@ FILTERS: dict[str, st.SearchStrategy[list[Any]]] = {
     "parameters": some(st.integers(0, 500)),
     "flops": some(st.integers(0, 10**6)),
     "fit_seconds": some(st.integers(1, 9).map(lambda ms: ms / 1000)),
-    "trials": some(st.integers(0, 3)),
+    "trials_done": some(st.integers(0, 3)),
     "fitness": some(st.floats(-0.5, 1.5)),
     "status": some(st.sampled_from(STATUSES), ranged=False),
     "reason": some(st.sampled_from(["accuracy_below_minimum", "non_finite"]), ranged=False),
@@ -60,7 +61,7 @@ FILTERS: dict[str, st.SearchStrategy[list[Any]]] = {
     "stride[2]": some(st.integers(1, 2)),  # of a layer that is not there
 }
 SORTS = st.lists(
-    st.tuples(st.sampled_from(["", "-"]), st.sampled_from(SORT_FIELDS)),
+    st.tuples(st.sampled_from(["", "-"]), st.sampled_from(list(SORTABLE))),
     min_size=1, max_size=3, unique_by=lambda key: key[1],
 )  # fmt: skip
 
@@ -138,10 +139,10 @@ def test_every_filter_takes_some_rows_and_leaves_others(name: str, session: Sess
     texts = {
         "status": "failed", "reason": "non_finite", "activation[0]": "tanh", "ratio": "..0.6",
         "parameters": "..90", "flops": "..100000", "throughput": "1000..", "fit_seconds": "0.004..",
-        "trials": "1..2", "stride[1]": "1|2", "channels[0]": "2", "padding[1]": "1",
+        "trials_done": "1..2", "stride[1]": "1|2", "channels[0]": "2", "padding[1]": "1",
     }  # fmt: skip
     wanted = [(name, texts.get(name, "0.2..0.7" if "[" not in name else "3")), ("device", "any")]
-    if name in ("reason", "trials"):
+    if name in ("reason", "trials_done"):
         wanted.append(("status", "failed|rejected|completed"))
     found = ids(walk(session, sweep_id, filters=parse_filters(wanted)))
     if name in ("dilation[1]", "stride[2]"):

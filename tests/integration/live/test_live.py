@@ -77,7 +77,7 @@ def test_a_watcher_is_told_what_is_there_and_then_what_is_new(session: Session) 
     told = look(session, watcher)
     assert leaders(told) == list(zip(second, [2, 6, 1, 8], strict=True))
     [leader] = [leader for leader in only(Leader, told) if leader.rank == 1]
-    assert (leader.accuracy, leader.throughput, leader.trials) == (0.5, 100.0, 2)
+    assert (leader.accuracy, leader.throughput, leader.trials_done) == (0.5, 100.0, 2)
     assert len(leader.layers) == 2
     third = complete_with(session, sweep_id, 2, 0.01, 0.02, 0.45, 0.03)
     told = look(session, watcher)

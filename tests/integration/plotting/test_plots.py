@@ -10,8 +10,7 @@ import httpx
 import pytest
 from sqlalchemy.orm import Session
 
-from services.plotting.figures import LABELS
-from shared.domain.choices import Target
+from shared.domain.columns import COLUMN
 from tests.integration.api.test_api import SMALL, assert_problem
 from tests.integration.listings import add_results
 from tests.integration.scenario import add_sweep, claimed, complete
@@ -73,7 +72,7 @@ def test_picture_of_effects_shows_the_networks_and_the_target_of_the_request(
     coverage = effects["coverage"]
     networks = f"{coverage['used']:,} of {coverage['total']:,} networks"
     assert any(f"{networks}, measured on {', '.join(coverage['device'])}" in one for one in texts)
-    labels = {target: LABELS[Target(target)] for target in ("accuracy", "throughput")}
+    labels = {target: COLUMN[target].label for target in ("accuracy", "throughput")}
     shown = {target for target, label in labels.items() if label in texts}
     assert shown == {params.get("target", "accuracy")}
 

@@ -225,7 +225,7 @@ def test_sweeps_are_listed_newest_first_and_page_without_gaps(session: Session) 
     pages, token = [], None
     for _ in range(3):
         page = list_sweeps(session, page_size=2, page_token=token)
-        pages.append([state.sweep.id for state in page.sweeps])
+        pages.append([state.sweep.id for state in page.items])
         token = page.next_page_token
     assert pages == [[ids[4], ids[3]], [ids[2], ids[1]], [ids[0]]]
     assert token is None

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from services.analysis.statistics import FloatArray
 from services.analysis.statistics.correlation import compare_rankings, correlate
+from shared.domain.arrays import FloatArray
 from shared.domain.choices import CorrelationMethod
 
 REFERENCES = {

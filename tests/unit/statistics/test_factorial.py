@@ -9,7 +9,6 @@ from scipy import stats
 from statsmodels.formula.api import ols
 from statsmodels.stats.anova import anova_lm
 
-from services.analysis.statistics import FloatArray
 from services.analysis.statistics.factorial import (
     Estimator,
     Factor,
@@ -18,6 +17,7 @@ from services.analysis.statistics.factorial import (
     main_effects,
 )
 from services.analysis.statistics.intervals import mean_interval
+from shared.domain.arrays import FloatArray
 
 SIZES = (3, 2, 4)
 NAMES = ("a", "b", "c")

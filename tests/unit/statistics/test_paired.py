@@ -5,7 +5,6 @@ import pytest
 from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 
-from services.analysis.statistics import BoolArray
 from services.analysis.statistics.paired import (
     EXACT_BELOW,
     PairedTest,
@@ -15,6 +14,7 @@ from services.analysis.statistics.paired import (
     mcnemar,
     unpack_bits,
 )
+from shared.domain.arrays import BoolArray
 from shared.domain.errors import NotComparableError
 
 

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from services.analysis.statistics import FloatArray
 from services.analysis.statistics.pareto import pareto_front
+from shared.domain.arrays import FloatArray
 
 POINTS = arrays.arrays(np.float64, st.tuples(st.just(2), st.integers(0, 60)),
                        elements=st.integers(0, 6).map(float))  # fmt: skip

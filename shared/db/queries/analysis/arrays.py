@@ -1,16 +1,15 @@
-"""SQL about results as columns: a whole sweep as numpy arrays, and what comparisons need."""
+"""SQL of analyses: a whole sweep as numpy arrays, and the jobs and answers to compare."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, get_args
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from sqlalchemy import (
     ARRAY,
     BigInteger,
     Float,
     LargeBinary,
-    Row,
     Select,
     SQLColumnExpression,
     Text,
@@ -22,44 +21,24 @@ from sqlalchemy.orm import Session, aliased
 
 from shared.db.models import DatasetLabels, Job, Trial
 from shared.db.queries.leaderboard.conditions import (
+    column_sql,
     conditions_sql,
-    fitness_sql,
     measured_on,
     name_values,
     scale_values,
 )
+from shared.db.queries.result_columns import layer_sql
+from shared.db.queries.rows import read_rows
 from shared.db.queries.statements import BINARY, copy_out
-from shared.domain.architecture import Activation
+from shared.domain.architecture import ACTIVATIONS
+from shared.domain.arrays import FloatArray
 from shared.domain.ranking import Condition, FitnessScale
+from shared.domain.space import Parameter
 from shared.domain.status import JobStatus
 
-FloatArray = NDArray[np.float64]
-ACTIVATIONS: tuple[str, ...] = get_args(Activation)
+SPACE_INDEX = "space_index"  # place in the sweep's space, from 0
 _HEADER_BYTES, _TRAILER_BYTES = 19, 2  # of the binary format
 _COMPLETED = JobStatus.COMPLETED.value
-_MEASURES: dict[str, SQLColumnExpression[Any]] = {
-    "job_id": Job.id,
-    "space_index": Job.space_index,
-    "accuracy": Job.accuracy,
-    "accuracy_sd": Job.accuracy_sd,
-    "train_accuracy": Job.train_accuracy,
-    "throughput": Job.throughput,
-    "fit_seconds": Job.fit_s,
-    "ratio": Job.ratio,
-    "parameters": Job.parameters,
-    "flops": Job.flops,
-    "trials": Job.trials_done,
-}
-
-
-class Parameter(NamedTuple):
-    """One thing that a search space may vary: a field of a layer, layers counted from 0."""
-
-    field: str
-    layer: int
-
-    def __str__(self) -> str:
-        return f"{self.field}[{self.layer}]"
 
 
 def select_columns(
@@ -73,26 +52,30 @@ def select_columns(
 ) -> tuple[FloatArray, FloatArray]:
     """Returns measures (k, n) and parameters (m, n) of jobs in the order of a sweep's space.
 
-    What a job lacks is NaN: a measurement, or a layer. An activation is its place in
-    ``ACTIVATIONS``. Postgres sends rows in its binary format, which become columns as they are:
-    an object of Python's per number would cost many times as much.
+    Missing measurements and layers are NaN. An activation is its index in ``ACTIVATIONS``.
+    Postgres sends rows in its binary format and numpy reads them as they are: a Python object per
+    number would cost many times as much.
 
     Args:
-        conditions: what the jobs must be like.
-        scale: what their fitness is measured against; only jobs of its environments are taken.
+        measures: names of numeric columns of the registry, or ``SPACE_INDEX``.
+        conditions: conditions that the jobs meet.
+        scale: the scale of their fitness; only jobs of its environments are read.
     """
-    known = _MEASURES | {"fitness": fitness_sql()}
-    forms, asked = name_values(conditions)
-    values = [known[name] for name in measures] + [_layer_value(one) for one in parameters]
+    forms, bound = name_values(conditions)
+    values = [_measure(name) for name in measures] + [_layer_value(p) for p in parameters]
     statement = _select_numbers(Job.space_index, values).where(
         Job.sweep_id == sweep_id, measured_on(completed_only=True), *conditions_sql(forms)
     )
-    columns = _read(session, statement.params(asked | scale_values(scale)))
+    columns = _read(session, statement.params(bound | scale_values(scale)))
     return columns[: len(measures)], columns[len(measures) :]
 
 
+def _measure(name: str) -> SQLColumnExpression[Any]:
+    return Job.space_index if name == SPACE_INDEX else column_sql(name)
+
+
 def _layer_value(parameter: Parameter) -> SQLColumnExpression[Any]:
-    value = getattr(Job, parameter.field)[parameter.layer + 1]  # Postgres counts from 1
+    value = layer_sql(parameter.field, parameter.layer)
     if parameter.field != "activation":
         return cast(value, Float)
     places = cast(list(ACTIVATIONS), ARRAY(Text))
@@ -102,13 +85,13 @@ def _layer_value(parameter: Parameter) -> SQLColumnExpression[Any]:
 def _select_numbers(
     order: SQLColumnExpression[Any], values: Sequence[SQLColumnExpression[Any]]
 ) -> Select[*tuple[Any, ...]]:
-    """Returns rows of what orders them and values, all of them numbers, NaN where one is null."""
-    numbers = (func.coalesce(cast(one, Float), cast("NaN", Float)) for one in (order, *values))
+    """Returns rows of the value that orders them and of ``values``; a null becomes NaN."""
+    numbers = (func.coalesce(cast(value, Float), cast("NaN", Float)) for value in (order, *values))
     return select(*numbers)
 
 
 def _read(session: Session, statement: Select[*tuple[Any, ...]]) -> FloatArray:
-    """Returns the columns (k, n) of a statement of ``_select_numbers``, put in order here.
+    """Returns the columns (k, n) of a statement of ``_select_numbers``, in order.
 
     Source: "Binary Format" in PostgreSQL's documentation of COPY.
     """
@@ -140,10 +123,18 @@ def select_shared_accuracies(
     return accuracies[0], accuracies[1]
 
 
-def select_answers(session: Session, job_id: int) -> list[Row[int, bytes]]:
-    """Returns (trial, correct_bits) of a job's trials, in order."""
+@dataclass(frozen=True, slots=True)
+class TrialAnswers:
+    """The predictions of one trial: a bit per validation image, 1 where it was correct."""
+
+    trial: int
+    correct_bits: bytes
+
+
+def select_answers(session: Session, job_id: int) -> list[TrialAnswers]:
+    """Returns the answers of a job's trials, in order."""
     statement = select(Trial.trial, Trial.correct_bits).where(Trial.job_id == job_id)
-    return list(session.execute(statement.order_by(Trial.trial)))
+    return read_rows(TrialAnswers, session.execute(statement.order_by(Trial.trial)))
 
 
 def select_jobs_by_id(session: Session, job_ids: Sequence[int]) -> dict[int, Job]:
@@ -155,13 +146,13 @@ def select_jobs_by_id(session: Session, job_ids: Sequence[int]) -> dict[int, Job
 def select_jobs_by_hash(
     session: Session, sweep_id: int, hashes: Sequence[bytes]
 ) -> dict[bytes, Job]:
-    """Returns a sweep's jobs by the hashes of their architectures; those that it has."""
-    wanted = Job.architecture_hash == func.any(cast(list(hashes), ARRAY(LargeBinary)))
-    statement = select(Job).where(Job.sweep_id == sweep_id, wanted)
+    """Returns those of a sweep's jobs whose architectures have these hashes, by hash."""
+    listed = Job.architecture_hash == func.any(cast(list(hashes), ARRAY(LargeBinary)))
+    statement = select(Job).where(Job.sweep_id == sweep_id, listed)
     return {job.architecture_hash: job for job in session.execute(statement).scalars()}
 
 
 def select_labels(session: Session, dataset_hash: str) -> list[int] | None:
-    """Returns the labels of a dataset's validation images, or None where no worker told them."""
+    """Returns the labels of a dataset's validation images; None where no worker reported them."""
     statement = select(DatasetLabels.labels).where(DatasetLabels.dataset_hash == dataset_hash)
     return session.execute(statement).scalar_one_or_none()

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import ARRAY, ColumnElement, Float, Select, Text, cast, func, literal, select, text
+from sqlalchemy import ARRAY, ColumnElement, Float, Select, cast, func, literal, select, text
 from sqlalchemy.orm import Session
 
 from shared.db.models import Environment, Job, Trial
@@ -16,16 +16,15 @@ from shared.db.queries.leaderboard.conditions import (
     name_values,
     scale_values,
 )
+from shared.db.queries.result_columns import written_columns
 from shared.db.queries.statements import CSV, VERBATIM, copy_out
-from shared.domain.architecture import LayerConfig
+from shared.domain.columns import COLUMN, EXPORTABLE, TRIAL_COLUMNS
 from shared.domain.ranking import Condition, FitnessScale
 from shared.domain.status import JobStatus
 
-_ISO_TIME = 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'
-
 
 def find_id_range(session: Session, sweep_id: int) -> tuple[int, int]:
-    """Returns the first and the last id of a sweep's jobs, by looks into an index."""
+    """Returns the first and the last id of a sweep's jobs, by index lookups."""
     statement = text("""
         SELECT min(ends.first), max(ends.last)
         FROM unnest(CAST(:statuses AS text[])) AS s(status), LATERAL (
@@ -49,36 +48,12 @@ def architecture_rows(
     """Returns a statement with a row per job that meets the conditions.
 
     Args:
-        depth: how many layers have columns.
-        chosen_only: the results of the scale's environments; else all.
+        depth: number of layers with columns.
+        chosen_only: whether to leave out what other environments than the scale's measured.
         t_quantiles: of Student's t for 2, 3, ... trials.
     """
-    columns: list[Any] = [
-        Job.id.label("job_id"),
-        _hex(Job.architecture_hash).label("architecture"),
-        *_layer_columns(depth),
-        Job.status,
-        Job.reason,
-        Job.ratio,
-        Job.parameters,
-        Job.flops,
-        Job.trials_done.label("trials"),
-        Job.accuracy,
-        Job.accuracy_sd,
-        *_interval_columns(t_quantiles),
-        Job.accuracy_min,
-        Job.accuracy_max,
-        Job.train_accuracy,
-        Job.throughput,
-        Job.throughput_min,
-        Job.throughput_max,
-        Job.throughput_measured,
-        Job.fit_s.label("fit_seconds"),
-        fitness_sql().label("fitness"),
-        Environment.device,
-        _iso(Job.finished_at).label("finished_at"),
-        Job.error,
-    ]
+    computed = {"fitness": fitness_sql(), **_interval_columns(t_quantiles)}
+    columns = written_columns(EXPORTABLE.values(), computed, depth)
     statement = select(*columns).outerjoin(Environment, Environment.id == Job.environment_id)
     only = [measured_on(completed_only=is_completed_only(conditions))] if chosen_only else []
     return _meeting(statement, sweep_id, conditions, scale, only).order_by(Job.id)
@@ -97,15 +72,16 @@ def _meeting(
     return met.params(values | scale_values(scale))
 
 
-def _interval_columns(t_quantiles: Sequence[float]) -> list[ColumnElement[Any]]:
+def _interval_columns(t_quantiles: Sequence[float]) -> dict[str, ColumnElement[Any]]:
+    """Returns the standard error of the accuracy and the ends of its 95 % interval."""
     error = Job.accuracy_sd / func.sqrt(func.nullif(Job.trials_done, 0), type_=Float)
     quantiles = select(cast(literal(list(t_quantiles), ARRAY(Float)), ARRAY(Float)))
     reach = quantiles.scalar_subquery()[Job.trials_done - 1]
-    return [
-        error.label("accuracy_se"),
-        (Job.accuracy - reach * error).label("accuracy_low"),
-        (Job.accuracy + reach * error).label("accuracy_high"),
-    ]
+    return {
+        "accuracy_se": error,
+        "accuracy_low": Job.accuracy - reach * error,
+        "accuracy_high": Job.accuracy + reach * error,
+    }
 
 
 def trial_rows(
@@ -118,27 +94,13 @@ def trial_rows(
     """Returns a statement with a row per trial of the jobs that meet the conditions.
 
     Args:
-        chosen_only: the trials that were themselves measured there; else all.
+        depth: number of layers with columns.
+        chosen_only: whether to leave out trials that other environments than the scale's measured.
     """
-    columns: list[Any] = [
+    columns = [
         Job.id.label("job_id"),
-        _hex(Job.architecture_hash).label("architecture"),
-        *_layer_columns(depth),
-        Job.status,
-        Trial.trial,
-        Trial.accuracy,
-        Trial.train_accuracy,
-        Trial.images_per_s.label("throughput"),
-        Trial.images_per_s_spread.label("throughput_spread"),
-        Trial.timing_runs,
-        Trial.throughput_source,
-        Trial.fit_s.label("fit_seconds"),
-        Trial.weights_seed,
-        _hex(Trial.correct_bits).label("correct_bits"),
-        Trial.attempt,
-        Environment.device,
-        Environment.code_version,
-        _iso(Trial.finished_at).label("finished_at"),
+        *written_columns([COLUMN["architecture_hash"], COLUMN["status"]], {}, depth),
+        *written_columns(TRIAL_COLUMNS, {}, depth),
     ]
     statement = select(*columns).join(Trial, Trial.job_id == Job.id)
     statement = statement.join(Environment, Environment.id == Trial.environment_id)
@@ -150,30 +112,16 @@ def trial_rows(
 def copy_csv(session: Session, rows: Select[Any], first_id: int, end_id: int) -> bytes:
     """Returns the rows of jobs from ``first_id`` to before ``end_id`` as lines of CSV.
 
-    Nothing at all is null, an empty text is two quotes.
+    A null is empty, an empty text is two quotes.
     """
     return copy_out(session, _in_range(rows, first_id, end_id), CSV)
 
 
 def copy_json(session: Session, rows: Select[Any], first_id: int, end_id: int) -> bytes:
-    """Returns the rows of jobs from ``first_id`` to before ``end_id``, a JSON object per line."""
+    """Returns the rows of jobs from ``first_id`` to before ``end_id`` as one JSON object a line."""
     row = _in_range(rows, first_id, end_id).subquery("a_row").table_valued()
     return copy_out(session, select(func.row_to_json(row)), VERBATIM)
 
 
 def _in_range(rows: Select[Any], first_id: int, end_id: int) -> Select[Any]:
     return rows.where(Job.id >= first_id, Job.id < end_id)
-
-
-def _layer_columns(depth: int) -> Iterable[ColumnElement[Any]]:
-    for layer in range(depth):
-        for name in LayerConfig._fields:
-            yield getattr(Job, name)[layer + 1].label(f"{name}_{layer}")
-
-
-def _hex(column: Any) -> ColumnElement[str]:
-    return func.encode(column, literal("hex", Text), type_=Text)
-
-
-def _iso(column: Any) -> ColumnElement[str]:
-    return func.to_char(func.timezone("UTC", column), literal(_ISO_TIME, Text), type_=Text)

@@ -1,11 +1,11 @@
 """SQL of filters and of fitness: expressions over jobs in which every value is a parameter.
 
-A statement depends on the form of a question alone and takes its values by their names, so the same
-question with other values is the same statement.
+A statement depends only on the form of a query and takes its values by name, so a query with other
+values runs the same statement.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,27 +24,15 @@ from sqlalchemy import (
 from sqlalchemy.orm import InstrumentedAttribute
 
 from shared.db.models import Job
+from shared.db.queries.result_columns import layer_sql, stored_sql
+from shared.domain.columns import COLUMN
 from shared.domain.ranking import Condition, FitnessScale, Range
 from shared.domain.status import JobStatus
-
-COLUMNS: Mapping[str, InstrumentedAttribute[Any]] = {
-    "id": Job.id,
-    "accuracy": Job.accuracy,
-    "train_accuracy": Job.train_accuracy,
-    "throughput": Job.throughput,
-    "ratio": Job.ratio,
-    "parameters": Job.parameters,
-    "flops": Job.flops,
-    "fit_seconds": Job.fit_s,
-    "trials": Job.trials_done,
-    "status": Job.status,
-    "reason": Job.reason,
-}
 
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """A condition with the names of parameters in the place of its values."""
+    """A condition with names of parameters instead of values."""
 
     field: str
     layer: int | None
@@ -66,7 +54,7 @@ def name_values(conditions: Iterable[Condition]) -> tuple[tuple[Form, ...], dict
     def form(condition: Condition) -> Form:
         exact = [value for value in condition.values if not isinstance(value, Range)]
         ranges = [value for value in condition.values if isinstance(value, Range)]
-        ends = tuple((named(one.low), named(one.high)) for one in ranges)
+        ends = tuple((named(part.low), named(part.high)) for part in ranges)
         return Form(condition.field, condition.layer, named(exact), ends)
 
     return tuple(map(form, conditions)), values
@@ -75,46 +63,51 @@ def name_values(conditions: Iterable[Condition]) -> tuple[tuple[Form, ...], dict
 def conditions_sql(
     forms: Iterable[Form], *, ranked_only: bool = False
 ) -> list[ColumnElement[bool]]:
-    """Returns what a job must be like to meet all conditions of these forms."""
+    """Returns an expression per form that is true of jobs which meet the condition."""
     return [_meets(form, ranked_only) for form in forms]
 
 
 def measured_on(*, completed_only: bool) -> ColumnElement[bool]:
-    """Returns that a job's results come from one of ``environment_ids``.
+    """Returns the condition that a job was measured in one of ``environment_ids``.
 
-    A job without any result meets it too, unless the conditions let only completed jobs in.
+    Jobs that were not measured anywhere meet it too, unless only completed jobs are selected.
     """
     measured = among_environments(Job.environment_id)
     return measured if completed_only else or_(measured, Job.environment_id.is_(None))
 
 
 def among_environments(column: InstrumentedAttribute[Any]) -> ColumnElement[bool]:
-    """Returns that a column is one of ``environment_ids``."""
+    """Returns the condition that a column is one of ``environment_ids``."""
     return column == any_(bindparam("environment_ids", type_=ARRAY(BigInteger)))
 
 
 def is_completed_only(conditions: Sequence[Condition]) -> bool:
-    """Says whether the conditions let no other than completed jobs in."""
-    wanted = (JobStatus.COMPLETED.value,)
-    return any(one.field == "status" and set(one.values) == set(wanted) for one in conditions)
+    """Says whether the conditions select only completed jobs."""
+    completed = {JobStatus.COMPLETED.value}
+    return any(
+        condition.field == "status" and set(condition.values) == completed
+        for condition in conditions
+    )
 
 
 def column_sql(
     field: str, layer: int | None = None, *, ranked_only: bool = False
 ) -> ColumnElement[Any]:
-    """Returns the value of a field of a job; null where it has none."""
+    """Returns a column of a job, or of one of its layers; null where it has no value."""
+    if layer is not None:
+        return layer_sql(field, layer)
     if field == "fitness":
         return fitness_sql(ranked_only=ranked_only)
-    if layer is not None:
-        return getattr(Job, field)[layer + 1]  # type: ignore[no-any-return]
-    return COLUMNS[field]  # type: ignore[return-value]
+    element: ColumnElement[Any]
+    element = stored_sql(COLUMN[field])  # type: ignore[assignment]
+    return element
 
 
 def fitness_sql(*, ranked_only: bool = False) -> ColumnElement[Any]:
-    """Returns the fitness of a completed job on a scale; null for every other job.
+    """Returns the fitness of a completed job on the scale; null for every other job.
 
     Args:
-        ranked_only: the statement has no other jobs, so that an index has all that is needed.
+        ranked_only: the statement selects only completed jobs, so an index has all it reads.
     """
     accuracy, throughput = normalized_sql("accuracy"), normalized_sql("throughput")
     fitness = accuracy + parameter("fitness_weight") * throughput
@@ -125,17 +118,17 @@ def fitness_sql(*, ranked_only: bool = False) -> ColumnElement[Any]:
 
 
 def normalized_sql(field: str) -> ColumnElement[Any]:
-    """Returns an accuracy or a throughput on the scale, where 0 to 1 is what there was."""
-    return (COLUMNS[field] - parameter(f"least_{field}")) / parameter(f"{field}_span")
+    """Returns an accuracy or a throughput on the scale from 0, the least, to 1, the greatest."""
+    return (stored_sql(COLUMN[field]) - parameter(f"least_{field}")) / parameter(f"{field}_span")
 
 
 def parameter(name: str) -> ColumnElement[Any]:
-    """Returns a number that the statement is given under this name; null where it is None."""
+    """Returns the number that the statement takes under this name; null for None."""
     return cast(bindparam(name), Float)
 
 
 def scale_values(scale: FitnessScale) -> dict[str, Any]:
-    """Returns what a statement with a fitness in it is given for its parameters."""
+    """Returns the parameters of a statement that reads a fitness."""
     return {
         "environment_ids": list(scale.environment_ids),
         "fitness_weight": scale.weight,
@@ -149,7 +142,7 @@ def scale_values(scale: FitnessScale) -> dict[str, Any]:
 def _span(least: float | None, greatest: float | None) -> float | None:
     if least is None or greatest is None:
         return None
-    return greatest - least if greatest > least else math.inf  # all alike: all of them are at zero
+    return greatest - least if greatest > least else math.inf  # all are equal: each is at zero
 
 
 def _meets(form: Form, ranked_only: bool) -> ColumnElement[bool]:

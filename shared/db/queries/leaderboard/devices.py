@@ -1,25 +1,29 @@
-"""SQL about the devices that a sweep was measured on."""
+"""SQL about the devices that measured a sweep."""
 
-from sqlalchemy import Row
+from dataclasses import dataclass
+
 from sqlalchemy.orm import Session
 
 from shared.db.queries.statements import sql
 
 
-def select_environments(
-    session: Session, sweep_id: int
-) -> list[Row[int | None, str | None, int | None]] | None:
-    """Returns (id, device, completed) of every environment that gave a sweep results.
+@dataclass(frozen=True, slots=True)
+class MeasuredEnvironment:
+    """An environment that measured jobs of a sweep."""
 
-    ``completed`` counts the sweep's jobs that are completed there now. None where there is no such
-    sweep.
-    """
+    id: int
+    device: str
+    completed: int  # jobs of the sweep that completed there
+
+
+def select_environments(session: Session, sweep_id: int) -> list[MeasuredEnvironment] | None:
+    """Returns the environments that measured a sweep, by id; None where there is no such sweep."""
     statement = sql("""
-        SELECT e.id, e.device, kept.completed
+        SELECT e.id, e.device, counted.completed
         FROM sweeps s
-        LEFT JOIN sweep_environments kept ON kept.sweep_id = s.id
-        LEFT JOIN environments e ON e.id = kept.environment_id
+        LEFT JOIN sweep_environments counted ON counted.sweep_id = s.id
+        LEFT JOIN environments e ON e.id = counted.environment_id
         WHERE s.id = :sweep_id ORDER BY e.id
     """)
     rows = list(session.execute(statement, {"sweep_id": sweep_id}))
-    return [row for row in rows if row.id is not None] if rows else None
+    return [MeasuredEnvironment(*row) for row in rows if row.id is not None] if rows else None

@@ -1,11 +1,12 @@
-"""SQL about ranked jobs: pages of them in any order, and what their fitness is measured against."""
+"""SQL about ranked jobs: pages in any order, and the scale of their fitness."""
 
+import datetime as dt
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache, lru_cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, and_, bindparam, case, func, or_, select
+from sqlalchemy import ColumnElement, Select, and_, bindparam, case, func, or_, select
 from sqlalchemy.orm import Session
 
 from shared.db.models import Environment, Job
@@ -21,41 +22,78 @@ from shared.db.queries.leaderboard.conditions import (
     parameter,
     scale_values,
 )
+from shared.db.queries.result_columns import stored_sql
+from shared.db.queries.rows import LayerColumns
 from shared.db.queries.statements import Prepared
+from shared.domain.architecture import LayerConfig
+from shared.domain.columns import COLUMNS
 from shared.domain.ranking import Condition, FitnessScale, Place, SortKey
 from shared.domain.status import JobStatus
 
-LEADER_COLUMNS = (
-    Job.id, Job.sweep_id, Job.architecture_hash, Job.channels, Job.kernel_size, Job.stride,
-    Job.dilation, Job.padding, Job.activation, Job.ratio, Job.parameters, Job.flops, Job.status,
-    Job.reason, Job.error, Job.attempt, Job.trials_done, Job.trials_target, Job.accuracy,
-    Job.accuracy_sd, Job.accuracy_min, Job.accuracy_max, Job.train_accuracy, Job.throughput,
-    Job.throughput_min, Job.throughput_max, Job.throughput_measured, Job.fit_s, Job.finished_at,
-    Environment.device,
-)  # fmt: skip
-SAMPLE = 256  # jobs beside a page that show how fit its last one is at least
+SAMPLE = 256  # jobs beyond a page that bound the fitness of its last one from below
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaderRow(LayerColumns):
+    """A ranked job: the columns of the registry by their names in the database, and its layers."""
+
+    id: int
+    sweep_id: int
+    architecture_hash: bytes
+    status: str
+    reason: str | None
+    attempt: int
+    ratio: float | None
+    parameters: int | None
+    flops: int | None
+    trials_done: int
+    trials_target: int
+    accuracy: float | None
+    accuracy_sd: float | None
+    accuracy_min: float | None
+    accuracy_max: float | None
+    train_accuracy: float | None
+    throughput: float | None
+    throughput_min: float | None
+    throughput_max: float | None
+    throughput_measured: bool | None
+    fit_s: float | None
+    device: str | None
+    finished_at: dt.datetime | None
+    error: str | None
+    fitness: float | None
+    sort_values: tuple[float | int | None, ...]  # of the listing's sort keys
+
+
+_STORED: dict[str, Any] = {
+    **{field: getattr(Job, field) for field in LayerConfig._fields},
+    **{column.stored_name: stored_sql(column) for column in COLUMNS if column.database},
+}
+_COMPUTED = ("fitness", "sort_values")
+_SELECTED = [_STORED[field.name] for field in fields(LeaderRow) if field.name not in _COMPUTED]
+_NAMES = [field.name for field in fields(LeaderRow) if field.name != "sort_values"]
 
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """Which jobs of a sweep, in which order."""
+    """The jobs of a sweep that a listing shows, and their order."""
 
     sweep_id: int
     conditions: tuple[Condition, ...]
     sort: tuple[SortKey, ...]
-    scale: FitnessScale  # also says where the jobs were measured
+    scale: FitnessScale  # its environments are those of the jobs
 
 
 @dataclass(frozen=True, slots=True)
 class _Form:
-    """What the statement of a page depends on: everything about it but the values."""
+    """What the statement of a page depends on: everything about the listing except values."""
 
     conditions: tuple[Form, ...]
     completed_only: bool
     sort: tuple[SortKey, ...]
-    after: tuple[bool, ...] | None  # which values of the place are there
+    after: tuple[bool, ...] | None  # whether each value of the place is known
     valued: bool = True  # the jobs with a value of the first sort key, or those without
-    bounded: bool = False  # by what the fitness of the page's last job is at least
+    bounded: bool = False  # by a lower bound of the fitness of the page's last job
 
 
 def select_fitness_scale(
@@ -63,11 +101,11 @@ def select_fitness_scale(
 ) -> FitnessScale:
     """Returns the least and greatest figures of the sweep's completed jobs in these environments.
 
-    Each of the four is one look into an index.
+    Each of the four figures takes one index lookup.
     """
     values = {"sweep_id": sweep_id, "environment_ids": list(environment_ids)}
-    found: tuple[float | None, ...] = tuple(_extremes().rows(session, values)[0])
-    return FitnessScale(tuple(environment_ids), weight, *found)
+    extremes: tuple[float | None, ...] = tuple(_extremes().rows(session, values)[0])
+    return FitnessScale(tuple(environment_ids), weight, *extremes)
 
 
 @cache
@@ -89,7 +127,7 @@ def _extreme(column: Any, descending: bool) -> ColumnElement[float | None]:
 
 
 def _order(column: Any, descending: bool) -> ColumnElement[Any]:
-    """Returns an order that the indexes have; values that are null are looked for apart."""
+    """Returns an order that the indexes have; another statement reads rows without a value."""
     ordered: ColumnElement[Any]
     ordered = column.desc().nulls_last() if descending else column.asc().nulls_first()
     return ordered
@@ -97,13 +135,12 @@ def _order(column: Any, descending: bool) -> ColumnElement[Any]:
 
 def select_leaders(
     session: Session, listing: Listing, *, after: Place | None, limit: int
-) -> list[Row[Any]]:
+) -> list[LeaderRow]:
     """Returns up to ``limit`` jobs in the listing's order from just after a place, ties by id.
 
-    Rows have ``LEADER_COLUMNS``, ``fitness``, and ``key_0`` and so on, the values of the sort keys.
-    Rows without a value of the first key come last.
+    Rows without a value of the first sort key come last.
     """
-    rows: list[Row[Any]] = []
+    rows: list[LeaderRow] = []
     if after is None or after.values[0] is not None:
         rows = _select_page(session, listing, after, limit, valued=True)
         after = None
@@ -114,7 +151,7 @@ def select_leaders(
 
 def _select_page(
     session: Session, listing: Listing, after: Place | None, limit: int, *, valued: bool
-) -> list[Row[Any]]:
+) -> list[LeaderRow]:
     conditions, values = name_values(listing.conditions)
     completed_only = is_completed_only(listing.conditions)
     form = _Form(
@@ -130,11 +167,17 @@ def _select_page(
     if after is not None:
         values |= {"after_id": after.id}
         values |= {f"after_{n}": value for n, value in enumerate(after.values)}
-    return _page(form).rows(session, values)
+    return [_leader_row(row) for row in _page(form).rows(session, values)]
+
+
+def _leader_row(row: Sequence[Any]) -> LeaderRow:
+    width = len(_NAMES)
+    values = dict(zip(_NAMES, row[:width], strict=True))
+    return LeaderRow(**values, sort_values=tuple(row[width:]))
 
 
 def _is_by_fitness(listing: Listing) -> bool:
-    """Says whether the fittest are wanted and accuracies differ, so that few jobs can be them."""
+    """Says whether the fittest come first and accuracies differ, so that few jobs qualify."""
     first, scale = listing.sort[0], listing.scale
     least, greatest = scale.least_accuracy, scale.greatest_accuracy
     differ = least is not None and greatest is not None and greatest > least
@@ -143,28 +186,31 @@ def _is_by_fitness(listing: Listing) -> bool:
 
 @lru_cache(maxsize=1024)
 def _page(form: _Form) -> Prepared:
-    """Returns a page, found by narrow columns that an index may have and filled by id."""
+    """Returns the statement of a page: it ranks narrow columns, which an index may have.
+
+    The other columns are then read by id.
+    """
     ranked_only = form.completed_only
     keys = [
         column_sql(key.field, ranked_only=ranked_only).label(f"key_{n}")
         for n, key in enumerate(form.sort)
     ]
-    found = select(Job.id, *keys).where(*_wanted(form, [key.element for key in keys]))
+    ranked = select(Job.id, *keys).where(*_listed(form, [key.element for key in keys]))
     if form.bounded:
-        found = _among_the_fittest(found)
-    columns = list(found.selected_columns)[1:]
-    found = found.order_by(None).order_by(*_orders(form, columns), found.selected_columns[0])
-    page = found.limit(bindparam("limit")).subquery("page")
+        ranked = _among_the_fittest(ranked)
+    columns = list(ranked.selected_columns)[1:]
+    ranked = ranked.order_by(None).order_by(*_orders(form, columns), ranked.selected_columns[0])
+    page = ranked.limit(bindparam("limit")).subquery("page")
     names = [page.c[key.name] for key in keys]
     return Prepared.of(
-        select(*LEADER_COLUMNS, fitness_sql(ranked_only=ranked_only).label("fitness"), *names)
+        select(*_SELECTED, fitness_sql(ranked_only=ranked_only).label("fitness"), *names)
         .join(page, page.c.id == Job.id)
         .outerjoin(Environment, Environment.id == Job.environment_id)
         .order_by(*_orders(form, names), page.c.id)
     )
 
 
-def _wanted(form: _Form, keys: Sequence[ColumnElement[Any]]) -> list[ColumnElement[bool]]:
+def _listed(form: _Form, keys: Sequence[ColumnElement[Any]]) -> list[ColumnElement[bool]]:
     return [
         Job.sweep_id == bindparam("sweep_id"),
         *conditions_sql(form.conditions, ranked_only=form.completed_only),
@@ -175,11 +221,11 @@ def _wanted(form: _Form, keys: Sequence[ColumnElement[Any]]) -> list[ColumnEleme
 
 
 def _among_the_fittest(jobs: Select[Any]) -> Select[Any]:
-    """Returns those of some jobs with a fitness that can be the fittest ``limit`` of them.
+    """Returns the jobs that can be among the ``limit`` fittest.
 
-    A sample of the most accurate and of the fastest shows that so many have a fitness of F or more.
-    Whoever is not among the fastest of the sample is at most as fast as the slowest of them, which
-    leaves a least accuracy that makes up for it: everybody else is below F.
+    A sample of the most accurate and of the fastest jobs gives a fitness F that at least ``limit``
+    jobs reach. A job outside the fastest of the sample is at most as fast as the slowest of them,
+    so it needs a minimum accuracy to reach F; less accurate jobs are left out.
 
     Source: the threshold algorithm of Fagin, Lotem and Naor (2001), in one statement.
     """
@@ -200,13 +246,13 @@ def _among_the_fittest(jobs: Select[Any]) -> Select[Any]:
         .offset(bindparam("limit") - 1).limit(1).scalar_subquery()
     )  # fmt: skip
     slowest = parameter("fitness_weight") * func.min(fastest.c.speed)
-    enough = at_least - slowest - 1e-9  # rounding hides nobody
+    enough = at_least - slowest - 1e-9  # against rounding
     bound = case(
-        (func.count() < bindparam("sample"), float("inf")),  # the fastest are all that there are
+        (func.count() < bindparam("sample"), float("inf")),  # the sample holds every job
         else_=parameter("least_accuracy") + enough * parameter("accuracy_span"),
     )
     least = select(bound).select_from(fastest).scalar_subquery()
-    others = jobs.where(Job.accuracy.between(least, 1))  # an upper end tells of few: an index scan
+    others = jobs.where(Job.accuracy.between(least, 1))  # the upper end: an index scan
     keys = [column.name for column in jobs.selected_columns]
     both = select(*(fastest.c[name] for name in keys)).union(others).subquery("fittest")
     return select(*both.c)
@@ -222,7 +268,10 @@ def _orders(form: _Form, columns: Sequence[Any]) -> list[ColumnElement[Any]]:
 
 
 def _beyond(form: _Form, columns: Sequence[Any]) -> list[ColumnElement[bool]]:
-    """Returns that a row comes after a place; the first key alone bounds what an index reads."""
+    """Returns the condition that a row comes after a place.
+
+    A separate bound on the first key limits what an index scan reads.
+    """
     assert form.after is not None
     bounds: list[ColumnElement[bool]] = []
     places = [bindparam(f"after_{n}", type_=column.type) for n, column in enumerate(columns)]
@@ -230,10 +279,10 @@ def _beyond(form: _Form, columns: Sequence[Any]) -> list[ColumnElement[bool]]:
         descending = form.sort[0].descending
         bounds.append(columns[0] <= places[0] if descending else columns[0] >= places[0])
     condition: ColumnElement[bool] = Job.id > bindparam("after_id")
-    for key, column, place, there in reversed(
+    for key, column, place, known in reversed(
         list(zip(form.sort, columns, places, form.after, strict=True))
     ):
-        if not there:
+        if not known:
             condition = and_(column.is_(None), condition)
             continue
         later = column < place if key.descending else column > place

@@ -36,6 +36,8 @@ export class Points {
     this.canvas = document.createElement("canvas")
     this.gl = null
     this.count = 0
+    /** @type {(() => void) | null} called when the browser gives a lost context back */
+    this.onRestored = null
   }
 
   /** Asks for WebGL, which takes browsers a while; `gl` is null after it where there is none. */
@@ -45,13 +47,21 @@ export class Points {
     if (!this.gl) return
     this.#prepare()
     this.canvas.addEventListener("webglcontextlost", (event) => event.preventDefault())
-    this.canvas.addEventListener("webglcontextrestored", () => { this.#prepare(); this.onRestored?.() })
+    this.canvas.addEventListener("webglcontextrestored", () => {
+      this.#prepare()
+      this.onRestored?.()
+    })
   }
 
   #prepare() {
     const { gl } = this
     const program = gl.createProgram()
-    for (const [kind, text] of [[gl.VERTEX_SHADER, VERTEX], [gl.FRAGMENT_SHADER, FRAGMENT]]) {
+    /** @type {[number, string][]} */
+    const shaders = [
+      [gl.VERTEX_SHADER, VERTEX],
+      [gl.FRAGMENT_SHADER, FRAGMENT],
+    ]
+    for (const [kind, text] of shaders) {
       const shader = gl.createShader(kind)
       gl.shaderSource(shader, text)
       gl.compileShader(shader)
@@ -62,14 +72,17 @@ export class Points {
     gl.enable(gl.BLEND)
     gl.blendFunc(gl.ONE, gl.ONE_MINUS_SRC_ALPHA)
     this.at = Object.fromEntries(NAMES.map((name) => [name, gl.getUniformLocation(program, name)]))
-    this.buffers = Object.fromEntries([["place", 2], ["shade", 1], ["lit", 1]].map(([name, parts]) => {
-      const buffer = gl.createBuffer()
-      const attribute = gl.getAttribLocation(program, name)
-      gl.bindBuffer(gl.ARRAY_BUFFER, buffer)
-      gl.enableVertexAttribArray(attribute)
-      gl.vertexAttribPointer(attribute, parts, gl.FLOAT, false, 0, 0)
-      return [name, buffer]
-    }))
+    const sizes = { place: 2, shade: 1, lit: 1 }
+    this.buffers = Object.fromEntries(
+      Object.entries(sizes).map(([name, parts]) => {
+        const buffer = gl.createBuffer()
+        const attribute = gl.getAttribLocation(program, name)
+        gl.bindBuffer(gl.ARRAY_BUFFER, buffer)
+        gl.enableVertexAttribArray(attribute)
+        gl.vertexAttribPointer(attribute, parts, gl.FLOAT, false, 0, 0)
+        return [name, buffer]
+      }),
+    )
   }
 
   /** Takes what is drawn from now on: `place` in pairs from 0 to 1, `shade` from 0 to 1 or -1, `lit`. */

@@ -3,7 +3,24 @@
 import { h } from "./dom.js"
 import { setParams } from "./route.js"
 
-const NAMES = ["accuracy=", "throughput=", "ratio=", "parameters=", "flops=", "fit_seconds=", "trials=", "fitness=", "status=", "reason=", "device=", "kernel_size[0]=", "stride[0]=", "dilation[0]=", "channels[0]=", "activation[0]="]
+const NAMES = [
+  "accuracy=",
+  "throughput=",
+  "ratio=",
+  "parameters=",
+  "flops=",
+  "fit_seconds=",
+  "trials_done=",
+  "fitness=",
+  "status=",
+  "reason=",
+  "device=",
+  "kernel_size[0]=",
+  "stride[0]=",
+  "dilation[0]=",
+  "channels[0]=",
+  "activation[0]=",
+]
 
 /** The filters in the URL (`where`), and the bar that changes them. */
 export class Filters {
@@ -12,12 +29,41 @@ export class Filters {
     this.onChange = () => {}
     this.problem = h("p", { class: "notice", role: "alert", hidden: true })
     this.chips = h("div", { class: "chips" })
-    const input = h("input", { type: "text", name: "filter", list: "filter-names", placeholder: "accuracy=0.3.. or kernel_size[0]=5|7", "aria-label": "Add a filter", size: 34, autocomplete: "off", spellcheck: "false" })
-    this.element = h("section", { class: "panel", "aria-label": "Filters", style: { gap: "10px" } },
-      h("form", { class: "row", on: { submit: (event) => { event.preventDefault(); if (this.#add(input.value)) input.value = "" } } },
-        h("datalist", { id: "filter-names" }, NAMES.map((name) => h("option", { value: name }))),
-        input, h("button", { type: "submit" }, "Filter"), this.chips),
-      this.problem)
+    const input = h("input", {
+      type: "text",
+      name: "filter",
+      list: "filter-names",
+      placeholder: "accuracy=0.3.. or kernel_size[0]=5|7",
+      "aria-label": "Add a filter",
+      size: 34,
+      autocomplete: "off",
+      spellcheck: "false",
+    })
+    this.element = h(
+      "section",
+      { class: "panel", "aria-label": "Filters", style: { gap: "10px" } },
+      h(
+        "form",
+        {
+          class: "row",
+          on: {
+            submit: (event) => {
+              event.preventDefault()
+              if (this.#add(input.value)) input.value = ""
+            },
+          },
+        },
+        h(
+          "datalist",
+          { id: "filter-names" },
+          NAMES.map((name) => h("option", { value: name })),
+        ),
+        input,
+        h("button", { type: "submit" }, "Filter"),
+        this.chips,
+      ),
+      this.problem,
+    )
     this.#show()
   }
 
@@ -67,7 +113,28 @@ export class Filters {
   }
 
   #show() {
-    this.chips.replaceChildren(...this.texts.map((text) => h("span", { class: "chip" }, text,
-      h("button", { type: "button", "aria-label": `Remove filter ${text}`, on: { click: () => { this.texts = this.texts.filter((other) => other !== text); this.#changed() } } }, "×"))))
+    this.chips.replaceChildren(
+      ...this.texts.map((text) =>
+        h(
+          "span",
+          { class: "chip" },
+          text,
+          h(
+            "button",
+            {
+              type: "button",
+              "aria-label": `Remove filter ${text}`,
+              on: {
+                click: () => {
+                  this.texts = this.texts.filter((other) => other !== text)
+                  this.#changed()
+                },
+              },
+            },
+            "×",
+          ),
+        ),
+      ),
+    )
   }
 }

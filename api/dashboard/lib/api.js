@@ -34,12 +34,22 @@ export async function askColumns(path, options = {}) {
   return (await request(path, options)).json()
 }
 
+/**
+ * @param {string} path
+ * @param {{ method?: string, body?: unknown, signal?: AbortSignal, headers?: Record<string, string> }} options
+ */
 export async function request(path, { method = "GET", body, signal, headers = {} } = {}) {
   for (;;) {
     const key = sessionStorage.getItem(KEY)
     const response = await send(path, {
-      method, signal, body: body === undefined ? undefined : JSON.stringify(body),
-      headers: { ...headers, ...(body === undefined ? {} : { "Content-Type": "application/json" }), ...(key ? { Authorization: `Bearer ${key}` } : {}) },
+      method,
+      signal,
+      body: body === undefined ? undefined : JSON.stringify(body),
+      headers: {
+        ...headers,
+        ...(body === undefined ? {} : { "Content-Type": "application/json" }),
+        ...(key ? { Authorization: `Bearer ${key}` } : {}),
+      },
     })
     if (response.ok) return response
     const problem = await problemOf(response)
@@ -54,11 +64,16 @@ async function send(path, options, again = options.method === "GET") {
     return await fetch(path, options)
   } catch (error) {
     if (error.name === "AbortError") throw error
-    if (again) { // reading twice does no harm, and networks come and go
+    if (again) {
+      // reading twice does no harm, and networks come and go
       await new Promise((resolve) => setTimeout(resolve, AGAIN_MS))
       return send(path, options, false)
     }
-    throw new Problem(0, "unreachable", "The API does not answer. Is it running? Start it with `convsweep up`, then try again.")
+    throw new Problem(
+      0,
+      "unreachable",
+      "The API does not answer. Is it running? Start it with `convsweep up`, then try again.",
+    )
   }
 }
 
@@ -69,7 +84,11 @@ async function problemOf(response) {
 
 let asking = null
 function newKey(complaint) {
-  asking ??= askKey(complaint).then((key) => sessionStorage.setItem(KEY, key)).finally(() => { asking = null })
+  asking ??= askKey(complaint)
+    .then((key) => sessionStorage.setItem(KEY, key))
+    .finally(() => {
+      asking = null
+    })
   return asking
 }
 
@@ -92,7 +111,10 @@ export async function* watchSweep(sweepId, signal) {
   let lastId = null
   while (!signal.aborted) {
     try {
-      const response = await request(`/v1/sweeps/${sweepId}/events`, { signal, headers: lastId ? { "Last-Event-ID": lastId } : {} })
+      const response = await request(`/v1/sweeps/${sweepId}/events`, {
+        signal,
+        headers: lastId ? { "Last-Event-ID": lastId } : {},
+      })
       for await (const message of messages(response.body)) {
         lastId = message.id ?? lastId
         if (message.data !== undefined) yield { event: message.event, data: JSON.parse(message.data) }

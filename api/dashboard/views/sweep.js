@@ -1,16 +1,33 @@
 // One sweep: where it stands, live; its results as a picture and a table; what explains them.
 
-import { ask, watchSweep } from "./api.js"
-import { confirmed, askExtension } from "./dialog.js"
-import { announce, count, duration, figures, h, moment, percent, pill, significant, stateBar, stateKeys } from "./dom.js"
-import { Filters } from "./filters.js"
+import { ask, watchSweep } from "../lib/api.js"
+import { askExtension, confirmed } from "../lib/dialog.js"
+import {
+  announce,
+  count,
+  duration,
+  figures,
+  h,
+  moment,
+  percent,
+  pill,
+  significant,
+  stateBar,
+  stateKeys,
+} from "../lib/dom.js"
+import { Filters } from "../lib/filters.js"
+import { setParams } from "../lib/route.js"
+import { Space } from "../lib/space.js"
 import { Leaderboard } from "./leaderboard.js"
-import { setParams } from "./route.js"
 import { Scatter } from "./scatter.js"
-import { Space } from "./space.js"
 
 const REFRESH_MS = 4000
-const TABS = [["explore", "Explore"], ["effects", "What matters"], ["trainings", "Trainings"], ["workers", "Workers"]]
+const TABS = [
+  ["explore", "Explore"],
+  ["effects", "What matters"],
+  ["trainings", "Trainings"],
+  ["workers", "Workers"],
+]
 
 export async function show(view, { path, params, signal }) {
   const sweep = await ask(`/v1/sweeps/${encodeURIComponent(path[1])}`, { signal })
@@ -26,15 +43,32 @@ export async function show(view, { path, params, signal }) {
 }
 
 function tabBar(current, choose) {
-  const buttons = TABS.map(([id, title], place) => h("button", {
-    type: "button", role: "tab", id: `tab-${id}`, "aria-controls": "panel", "aria-selected": id === current, tabindex: id === current ? 0 : -1,
-    on: { click: () => pick(place), keydown: (event) => {
-      const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key]
-      if (step) pick((place + step + TABS.length) % TABS.length)
-    } },
-  }, title))
+  const buttons = TABS.map(([id, title], place) =>
+    h(
+      "button",
+      {
+        type: "button",
+        role: "tab",
+        id: `tab-${id}`,
+        "aria-controls": "panel",
+        "aria-selected": id === current,
+        tabindex: id === current ? 0 : -1,
+        on: {
+          click: () => pick(place),
+          keydown: (event) => {
+            const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key]
+            if (step) pick((place + step + TABS.length) % TABS.length)
+          },
+        },
+      },
+      title,
+    ),
+  )
   function pick(place) {
-    buttons.forEach((button, other) => { button.setAttribute("aria-selected", other === place); button.tabIndex = other === place ? 0 : -1 })
+    buttons.forEach((button, other) => {
+      button.setAttribute("aria-selected", String(other === place))
+      button.tabIndex = other === place ? 0 : -1
+    })
     buttons[place].focus()
     setParams({ tab: TABS[place][0] === "explore" ? null : TABS[place][0] })
     choose(TABS[place][0])
@@ -64,7 +98,10 @@ function explore(panel, own, context) {
   board.columnOf = (field) => scatter.column(field)
   panel.append(scatter.element, board.element)
   const load = () => Promise.all([scatter.load(), scatter.selection ? null : board.load()])
-  context.filters.onChange = () => { board.restart(); return load() }
+  context.filters.onChange = () => {
+    board.restart()
+    return load()
+  }
   context.refresh = load
   load()
 }
@@ -95,13 +132,28 @@ class Header {
     this.problem = h("div", { role: "alert" })
     this.progress = h("section", { class: "card", "aria-label": "Progress" })
     const { sweep } = context
-    this.element = h("div", { class: "panel" },
-      h("div", { class: "row" },
-        h("div", { class: "title grow" },
-          h("p", { class: "crumbs" }, h("a", { href: "#/sweeps" }, "Sweeps"), ` / #${sweep.id} · ${sweep.protocol.dataset} · ${sweep.protocol.trials} trials · started ${moment(sweep.created_at)}`),
-          h("div", { class: "row" }, h("h1", {}, sweep.name), this.status)),
-        this.actions),
-      this.problem, this.progress)
+    this.element = h(
+      "div",
+      { class: "panel" },
+      h(
+        "div",
+        { class: "row" },
+        h(
+          "div",
+          { class: "title grow" },
+          h(
+            "p",
+            { class: "crumbs" },
+            h("a", { href: "#/sweeps" }, "Sweeps"),
+            ` / #${sweep.id} · ${sweep.protocol.dataset} · ${sweep.protocol.trials} trials · started ${moment(sweep.created_at)}`,
+          ),
+          h("div", { class: "row" }, h("h1", {}, sweep.name), this.status),
+        ),
+        this.actions,
+      ),
+      this.problem,
+      this.progress,
+    )
     this.update(sweep)
   }
 
@@ -116,9 +168,16 @@ class Header {
         ["best accuracy", percent(this.best)],
         ["finished", count(sweep.finished), `of ${count(sweep.total)}`],
         ["jobs a second", running ? significant(sweep.jobs_per_s) : "–"],
-        [running ? "time left" : "took", running ? duration(sweep.eta_s) : duration(sweep.completed_at && (Date.parse(sweep.completed_at) - Date.parse(sweep.created_at)) / 1000)],
+        [
+          running ? "time left" : "took",
+          running
+            ? duration(sweep.eta_s)
+            : duration(sweep.completed_at && (Date.parse(sweep.completed_at) - Date.parse(sweep.created_at)) / 1000),
+        ],
       ]),
-      stateBar(sweep.counts), stateKeys(sweep.counts))
+      stateBar(sweep.counts),
+      stateKeys(sweep.counts),
+    )
   }
 
   /** Asks for the best accuracy, which a filtered table or another tab does not tell. */
@@ -139,12 +198,54 @@ class Header {
     const { status, counts, protocol, id, name } = this.context.sweep
     const button = (title, does, kind = "") => h("button", { type: "button", class: kind, on: { click: does } }, title)
     const found = []
-    if (status === "running") found.push(button("Pause", async () => await confirmed(`Pause “${name}”?`, "Groups that run now finish; nothing new is handed out until you resume.", "Pause") && this.#do("pause")))
+    if (status === "running")
+      found.push(
+        button(
+          "Pause",
+          async () =>
+            (await confirmed(
+              `Pause “${name}”?`,
+              "Groups that run now finish; nothing new is handed out until you resume.",
+              "Pause",
+            )) && this.#do("pause"),
+        ),
+      )
     if (status === "paused") found.push(button("Resume", () => this.#do("resume"), "primary"))
-    if (counts.failed) found.push(button(`Retry ${count(counts.failed)} failed`, async () => await confirmed("Hand failed jobs out again?", `${count(counts.failed)} jobs failed. Their attempts are counted anew.`, "Retry") && this.#do("retry")))
-    if (status !== "cancelled") found.push(button("Extend …", async () => { const more = await askExtension(protocol.trials); if (more) this.#do("extend", more) }))
-    if (status === "running" || status === "paused") found.push(button("Cancel …", async () => await confirmed(`Cancel “${name}” for good?`, `${count(counts.pending + counts.running)} unfinished jobs are given up. Results that are there stay.`, "Cancel this sweep", true) && this.#do("cancel"), "danger"))
-    return found.map((one) => (one.dataset.sweep = id, one))
+    if (counts.failed)
+      found.push(
+        button(
+          `Retry ${count(counts.failed)} failed`,
+          async () =>
+            (await confirmed(
+              "Hand failed jobs out again?",
+              `${count(counts.failed)} jobs failed. Their attempts are counted anew.`,
+              "Retry",
+            )) && this.#do("retry"),
+        ),
+      )
+    if (status !== "cancelled")
+      found.push(
+        button("Extend …", async () => {
+          const more = await askExtension(protocol.trials)
+          if (more) this.#do("extend", more)
+        }),
+      )
+    if (status === "running" || status === "paused")
+      found.push(
+        button(
+          "Cancel …",
+          async () =>
+            (await confirmed(
+              `Cancel “${name}” for good?`,
+              `${count(counts.pending + counts.running)} unfinished jobs are given up. Results that are there stay.`,
+              "Cancel this sweep",
+              true,
+            )) && this.#do("cancel"),
+          "danger",
+        ),
+      )
+    for (const button of found) button.dataset.sweep = id
+    return found
   }
 
   async #do(action, body) {

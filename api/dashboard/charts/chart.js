@@ -1,14 +1,12 @@
 // A picture of points that is hovered over, clicked, zoomed, and selected from by box or lasso.
 
+import { h, s } from "../lib/dom.js"
 import { Axes, extent, roomy } from "./axes.js"
-import { h, s } from "./dom.js"
-import { color, colorscale } from "./plot.js"
+import { color, colorStops, rgb } from "./palette.js"
 import { LIT, Points } from "./points.js"
 
 const NEAR_PX = 12
 const STILL_PX = 4
-
-const rgb = (hex) => [1, 3, 5].map((place) => Number.parseInt(hex.slice(place, place + 2), 16) / 255)
 
 export class Chart {
   /** @param {{onHover, onOpen, onSelect}} told with a point's place (or null), a place, a selection (or null) */
@@ -24,13 +22,27 @@ export class Chart {
     this.overlay.addEventListener("pointerdown", (event) => this.#press(event))
     this.overlay.addEventListener("pointermove", (event) => this.#move(event))
     this.overlay.addEventListener("pointerup", (event) => this.#release(event))
-    this.overlay.addEventListener("pointercancel", () => { this.drag = null; this.#decorate() })
+    this.overlay.addEventListener("pointercancel", () => {
+      this.drag = null
+      this.#decorate()
+    })
     this.overlay.addEventListener("pointerleave", () => this.told.onHover(null))
-    this.overlay.addEventListener("dblclick", () => { this.view = null; this.told.onSelect(null); this.draw() })
+    this.overlay.addEventListener("dblclick", () => {
+      this.view = null
+      this.told.onSelect(null)
+      this.draw()
+    })
     document.addEventListener("themechange", () => this.draw(), { signal })
     const watching = new ResizeObserver(() => this.draw())
     watching.observe(this.element)
-    signal.addEventListener("abort", () => { watching.disconnect(); this.points.end() }, { once: true })
+    signal.addEventListener(
+      "abort",
+      () => {
+        watching.disconnect()
+        this.points.end()
+      },
+      { once: true },
+    )
   }
 
   /** Makes ready to draw; returns whether this browser can. */
@@ -46,7 +58,8 @@ export class Chart {
 
   /** Shows columns of values; `axes` has title and format of x, y and color, `front` places in order. */
   show(data) {
-    const { x, y, shade } = (this.data = data)
+    const { x, y, shade } = data
+    this.data = data
     this.whole = { x: roomy(extent(x)), y: roomy(extent(y)) }
     this.colours = extent(shade)
     const place = new Float32Array(2 * x.length)
@@ -78,23 +91,34 @@ export class Chart {
     if (!this.data || !clientWidth) return
     const { axes, points } = this
     const range = this.view ?? this.whole
-    const stops = colorscale()
     axes.fit(clientWidth, clientHeight)
     const { x, y, color: shade } = this.data.axes
-    axes.draw({ x: { ...x, range: range.x }, y: { ...y, range: range.y }, color: { ...shade, range: this.colours }, stops })
+    axes.draw({
+      x: { ...x, range: range.x },
+      y: { ...y, range: range.y },
+      color: { ...shade, range: this.colours },
+    })
     this.#fit(points.canvas)
     const unit = (value, [from, to]) => (value - from) / (to - from)
     const low = [unit(range.x[0], this.whole.x), unit(range.y[0], this.whole.y)]
     const span = [unit(range.x[1], this.whole.x) - low[0], unit(range.y[1], this.whole.y) - low[1]]
     const many = this.data.x.length
     const size = many > 20_000 ? 3.5 : many > 3_000 ? 5 : 8
-    points.draw({ low, span, size: size * devicePixelRatio, opacity: many > 3_000 ? 0.7 : 0.85, stops: stops.flatMap(([, stop]) => rgb(stop)), unknown: rgb(color("muted")) })
+    points.draw({
+      low,
+      span,
+      size: size * devicePixelRatio,
+      opacity: many > 3_000 ? 0.7 : 0.85,
+      stops: colorStops().flatMap(rgb),
+      unknown: rgb(color("muted")),
+    })
     this.#decorate()
   }
 
   #fit(canvas) {
     const { left, top, across, up } = this.axes
-    for (const [name, value] of Object.entries({ left, top, width: across, height: up })) canvas.style.setProperty(name, `${value}px`)
+    for (const [name, value] of Object.entries({ left, top, width: across, height: up }))
+      canvas.style.setProperty(name, `${value}px`)
     const [width, height] = [across, up].map((length) => Math.round(length * devicePixelRatio))
     if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height })
   }
@@ -110,19 +134,33 @@ export class Chart {
     this.overlay.replaceChildren(
       s("defs", {}, s("clipPath", { id: "plane" }, s("rect", area))),
       s("rect", { class: "plane", ...area }),
-      s("g", { "clip-path": "url(#plane)" },
+      s(
+        "g",
+        { "clip-path": "url(#plane)" },
         s("polyline", { class: "front", points: front.map((place) => at(place).join(",")).join(" ") }),
-        front.map((place) => { const [cx, cy] = at(place); return s("circle", { class: "front", cx, cy, r: 4.5 }) }),
-        selection && s("path", { class: "selection", d: path(cornersOf(selection).map(([vx, vy]) => [axes.x(vx), axes.y(vy)])) }),
-        dragged && s("path", { class: "selection", d: path(dragged) })))
+        front.map((place) => {
+          const [cx, cy] = at(place)
+          return s("circle", { class: "front", cx, cy, r: 4.5 })
+        }),
+        selection &&
+          s("path", { class: "selection", d: path(cornersOf(selection).map(([vx, vy]) => [axes.x(vx), axes.y(vy)])) }),
+        dragged && s("path", { class: "selection", d: path(dragged) }),
+      ),
+    )
   }
 
   #cornersOf(corners) {
     if (this.mode === "lasso") return corners
     const [[x0, y0], [x1, y1]] = [corners[0], corners.at(-1)]
-    return [[x0, y0], [x1, y0], [x1, y1], [x0, y1]]
+    return [
+      [x0, y0],
+      [x1, y0],
+      [x1, y1],
+      [x0, y1],
+    ]
   }
 
+  /** @returns {[number, number]} */
   #place(event) {
     const box = this.overlay.getBoundingClientRect()
     return [event.clientX - box.x, event.clientY - box.y]
@@ -140,7 +178,10 @@ export class Chart {
     const [x, y] = this.drag.corners[0]
     this.drag.moved ||= Math.hypot(here[0] - x, here[1] - y) > STILL_PX
     this.drag.corners.push(here)
-    if (this.drag.moved && this.mode !== "off") { this.told.onHover(null); this.#decorate() }
+    if (this.drag.moved && this.mode !== "off") {
+      this.told.onHover(null)
+      this.#decorate()
+    }
     return null
   }
 
@@ -157,8 +198,10 @@ export class Chart {
     const corners = this.#cornersOf([...drag.corners, this.#place(event)]).map(([px, py]) => this.axes.valuesAt(px, py))
     const [x, y] = [0, 1].map((part) => corners.map((corner) => corner[part]))
     const ends = (values) => [Math.min(...values), Math.max(...values)]
-    if (this.mode === "zoom") { this.view = { x: ends(x), y: ends(y) }; this.draw() }
-    else this.told.onSelect(this.mode === "lasso" ? { x, y, lasso: true } : { x: ends(x), y: ends(y), lasso: false })
+    if (this.mode === "zoom") {
+      this.view = { x: ends(x), y: ends(y) }
+      this.draw()
+    } else this.told.onSelect(this.mode === "lasso" ? { x, y, lasso: true } : { x: ends(x), y: ends(y), lasso: false })
   }
 
   /** The place of the point next to a pixel, or null where none is near. */
@@ -170,7 +213,10 @@ export class Chart {
     for (let i = 0; i < x.length; i++) {
       if (x[i] == null || y[i] == null) continue
       const away = (axes.x(x[i]) - px) ** 2 + (axes.y(y[i]) - py) ** 2
-      if (away <= least) { least = away; nearest = i }
+      if (away <= least) {
+        least = away
+        nearest = i
+      }
     }
     return nearest
   }
@@ -179,5 +225,10 @@ export class Chart {
 /** The corners of a selection, in values. */
 function cornersOf({ x, y, lasso }) {
   if (lasso) return x.map((value, place) => [value, y[place]])
-  return [[x[0], y[0]], [x[1], y[0]], [x[1], y[1]], [x[0], y[1]]]
+  return [
+    [x[0], y[0]],
+    [x[1], y[0]],
+    [x[1], y[1]],
+    [x[0], y[1]],
+  ]
 }

@@ -1,13 +1,33 @@
 // Every network of a sweep as a point; any numeric field on either axis and as colour.
 
-import { askColumns } from "./api.js"
-import { Chart } from "./chart.js"
-import { announce, count, decimal, emptyState, fieldName, h, network, percent, short, significant } from "./dom.js"
-import { here, link, setParams } from "./route.js"
+import { Chart } from "../charts/chart.js"
+import { askColumns } from "../lib/api.js"
+import { announce, count, decimal, emptyState, fieldName, h, network, percent, short, significant } from "../lib/dom.js"
+import { here, link, setParams } from "../lib/route.js"
 
-export const POINT_FIELDS = ["accuracy", "accuracy_sd", "train_accuracy", "throughput", "ratio", "parameters", "flops", "fit_seconds", "trials", "fitness"]
+export const POINT_FIELDS = [
+  "accuracy",
+  "accuracy_sd",
+  "train_accuracy",
+  "throughput",
+  "ratio",
+  "parameters",
+  "flops",
+  "fit_seconds",
+  "trials_done",
+  "fitness",
+]
 // which way is better, for the front that no other network beats
-const BETTER = { accuracy: 1, train_accuracy: 1, throughput: 1, fitness: 1, parameters: -1, flops: -1, fit_seconds: -1, ratio: -1 }
+const BETTER = {
+  accuracy: 1,
+  train_accuracy: 1,
+  throughput: 1,
+  fitness: 1,
+  parameters: -1,
+  flops: -1,
+  fit_seconds: -1,
+  ratio: -1,
+}
 const FRACTIONS = new Set(["accuracy", "accuracy_sd", "train_accuracy"])
 const AXES = ["x", "y", "color"]
 
@@ -19,17 +39,24 @@ export class Scatter {
     const { params } = here()
     this.fields = [...POINT_FIELDS, ...context.space.varied_numbers()]
     const start = { x: context.sweep.protocol.timing ? "throughput" : "flops", y: "accuracy", color: "ratio" }
-    this.axes = Object.fromEntries(AXES.map((axis) => [axis, this.fields.includes(params.get(axis)) ? params.get(axis) : start[axis]]))
+    this.axes = Object.fromEntries(
+      AXES.map((axis) => [axis, this.fields.includes(params.get(axis)) ? params.get(axis) : start[axis]]),
+    )
     this.start = start
     this.front = params.get("front") !== "off"
     this.selection = parseSelection(params.get("select"))
     this.mode = matchMedia("(max-width: 640px)").matches ? "off" : "select"
     this.columns = new Map()
-    this.chart = new Chart({
-      onHover: (place, event) => this.#hover(place, event),
-      onOpen: (place) => { location.hash = link(["jobs", this.points.id[place]]).slice(1) },
-      onSelect: (selection) => this.#select(selection && inWords(selection)),
-    }, context.signal)
+    this.chart = new Chart(
+      {
+        onHover: (place, event) => this.#hover(place, event),
+        onOpen: (place) => {
+          location.hash = link(["jobs", this.points.id[place]]).slice(1)
+        },
+        onSelect: (selection) => this.#select(selection && inWords(selection)),
+      },
+      context.signal,
+    )
     this.chart.element.setAttribute("aria-describedby", "scatter-words")
     this.chart.setMode(this.mode)
     this.empty = h("div", { hidden: true })
@@ -37,12 +64,20 @@ export class Scatter {
     this.card = h("div", { class: "hovercard", hidden: true })
     document.body.append(this.card)
     context.signal.addEventListener("abort", () => this.card.remove(), { once: true })
-    this.element = h("section", { class: "card", "aria-label": "Scatter plot" }, this.#controls(), this.chart.element, this.empty, this.words)
+    this.element = h(
+      "section",
+      { class: "card", "aria-label": "Scatter plot" },
+      this.#controls(),
+      this.chart.element,
+      this.empty,
+      this.words,
+    )
   }
 
   /** Fetches what the axes need and draws it. */
   async load() {
-    const turn = (this.turn = Symbol())
+    const turn = Symbol()
+    this.turn = turn
     this.columns.clear()
     const wanted = [...new Set(Object.values(this.axes))].filter((field) => POINT_FIELDS.includes(field))
     try {
@@ -85,28 +120,90 @@ export class Scatter {
   }
 
   #controls() {
-    const choose = (axis, title) => h("label", {}, title, h("select", { name: axis, on: { change: (event) => this.#axis(axis, event.target.value) } },
-      this.fields.map((field) => h("option", { value: field, selected: field === this.axes[axis] }, fieldName(field)))))
-    const modes = [["select", "Box"], ["lasso", "Lasso"], ["zoom", "Zoom"]]
-    const buttons = modes.map(([mode, title]) => h("button", { type: "button", "aria-pressed": mode === this.mode, title: { select: "Drag a box to filter the table", lasso: "Draw around networks to filter the table", zoom: "Drag to zoom; double click to see all" }[mode], on: { click: () => this.#mode(mode, buttons, modes) } }, title))
-    this.clear = h("button", { type: "button", hidden: true, on: { click: () => this.#select(null) } }, "Clear selection")
-    return h("div", { class: "row" }, h("h2", { class: "grow unseen" }, "All networks"),
-      choose("x", "across"), choose("y", "up"), choose("color", "colour"),
-      h("label", {}, h("input", { type: "checkbox", name: "front", checked: this.front, on: { change: (event) => { this.front = event.target.checked; setParams({ front: this.front ? null : "off" }); this.#draw() } } }), "Pareto front"),
-      h("span", { class: "grow" }), this.clear, h("span", { class: "segments", role: "group", "aria-label": "Dragging" }, buttons))
+    const choose = (axis, title) =>
+      h(
+        "label",
+        {},
+        title,
+        h(
+          "select",
+          { name: axis, on: { change: (event) => this.#axis(axis, event.target.value) } },
+          this.fields.map((field) =>
+            h("option", { value: field, selected: field === this.axes[axis] }, fieldName(field)),
+          ),
+        ),
+      )
+    const modes = [
+      ["select", "Box"],
+      ["lasso", "Lasso"],
+      ["zoom", "Zoom"],
+    ]
+    const buttons = modes.map(([mode, title]) =>
+      h(
+        "button",
+        {
+          type: "button",
+          "aria-pressed": mode === this.mode,
+          title: {
+            select: "Drag a box to filter the table",
+            lasso: "Draw around networks to filter the table",
+            zoom: "Drag to zoom; double click to see all",
+          }[mode],
+          on: { click: () => this.#mode(mode, buttons, modes) },
+        },
+        title,
+      ),
+    )
+    this.clear = h(
+      "button",
+      { type: "button", hidden: true, on: { click: () => this.#select(null) } },
+      "Clear selection",
+    )
+    return h(
+      "div",
+      { class: "row" },
+      h("h2", { class: "grow unseen" }, "All networks"),
+      choose("x", "across"),
+      choose("y", "up"),
+      choose("color", "colour"),
+      h(
+        "label",
+        {},
+        h("input", {
+          type: "checkbox",
+          name: "front",
+          checked: this.front,
+          on: {
+            change: (event) => {
+              this.front = event.target.checked
+              setParams({ front: this.front ? null : "off" })
+              this.#draw()
+            },
+          },
+        }),
+        "Pareto front",
+      ),
+      h("span", { class: "grow" }),
+      this.clear,
+      h("span", { class: "segments", role: "group", "aria-label": "Dragging" }, buttons),
+    )
   }
 
   async #axis(axis, field) {
     this.axes[axis] = field
     setParams({ [axis]: field === this.start[axis] ? null : field, ...(axis === "color" ? {} : { select: null }) })
-    if (axis !== "color") { this.#select(null); this.chart.view = null }
+    if (axis !== "color") {
+      this.#select(null)
+      this.chart.view = null
+    }
     if (this.points) await this.#draw()
   }
 
   #mode(mode, buttons, modes) {
     this.mode = mode
     this.chart.setMode(mode)
-    buttons.forEach((button, place) => button.setAttribute("aria-pressed", modes[place][0] === mode))
+    for (const [place, button] of buttons.entries())
+      button.setAttribute("aria-pressed", String(modes[place][0] === mode))
   }
 
   async #draw() {
@@ -126,7 +223,10 @@ export class Scatter {
   }
 
   #words() {
-    const words = (field) => ({ title: fieldName(field), format: FRACTIONS.has(field) ? (value) => percent(value, 1).replace(".0 %", " %") : short })
+    const words = (field) => ({
+      title: fieldName(field),
+      format: FRACTIONS.has(field) ? (value) => percent(value, 1).replace(".0 %", " %") : short,
+    })
     return Object.fromEntries(AXES.map((axis) => [axis, words(this.axes[axis])]))
   }
 
@@ -138,15 +238,19 @@ export class Scatter {
     const picked = selection && inside(selection, this.shown.x, this.shown.y)
     this.chart.select(selection, picked)
     this.#say(picked)
-    if (ended || selection) this.onSelect(picked && picked.map((place) => this.points.id[place]))
+    if (ended || selection) this.onSelect(picked ? picked.map((place) => this.points.id[place]) : null)
   }
 
   #say(picked) {
     const { length } = this.points.id
     this.clear.hidden = !picked
-    this.words.textContent = picked ? `${count(picked.length)} of ${count(length)} networks are selected; the table below shows them.`
+    this.words.textContent = picked
+      ? `${count(picked.length)} of ${count(length)} networks are selected; the table below shows them.`
       : `${count(length)} networks${this.points.device.length ? ` measured on ${this.points.device.join(", ")}` : ""}. Drag over points to filter the table; click one to open it.`
-    this.chart.element.setAttribute("aria-label", `Scatter plot of ${fieldName(this.axes.y)} against ${fieldName(this.axes.x)}, coloured by ${fieldName(this.axes.color)}. The table below has the same networks.`)
+    this.chart.element.setAttribute(
+      "aria-label",
+      `Scatter plot of ${fieldName(this.axes.y)} against ${fieldName(this.axes.x)}, coloured by ${fieldName(this.axes.color)}. The table below has the same networks.`,
+    )
     if (picked) announce(this.words.textContent)
   }
 
@@ -155,10 +259,21 @@ export class Scatter {
     const waiting = counts.pending + counts.running
     const filtered = this.context.filters.texts.length
     this.words.textContent = ""
-    this.empty.replaceChildren(!this.works ? emptyState("No picture here", "This browser has no WebGL. The table below has every network.")
-      : filtered ? emptyState("Nothing passes these filters", "Take one away, or widen a range.")
-      : waiting ? emptyState("No results yet", "They appear here as workers finish groups. If nothing moves for a minute, look whether a worker runs: convsweep worker.")
-        : emptyState("No completed network", "Every network of this sweep was invalid, rejected by a gate, or failed. The filter status=rejected shows why; looser gates in a new sweep let more through."))
+    this.empty.replaceChildren(
+      !this.works
+        ? emptyState("No picture here", "This browser has no WebGL. The table below has every network.")
+        : filtered
+          ? emptyState("Nothing passes these filters", "Take one away, or widen a range.")
+          : waiting
+            ? emptyState(
+                "No results yet",
+                "They appear here as workers finish groups. If nothing moves for a minute, look whether a worker runs: convsweep worker.",
+              )
+            : emptyState(
+                "No completed network",
+                "Every network of this sweep was invalid, rejected by a gate, or failed. The filter status=rejected shows why; looser gates in a new sweep let more through.",
+              ),
+    )
   }
 
   #hover(place, event) {
@@ -166,10 +281,20 @@ export class Scatter {
     if (place === null) return
     const rows = [...new Set(Object.values(this.axes))].map((field) => {
       const axis = AXES.find((one) => this.axes[one] === field)
-      return [fieldName(field), format(field, { x: this.shown.x, y: this.shown.y, color: this.shown.shade }[axis][place])]
+      return [
+        fieldName(field),
+        format(field, { x: this.shown.x, y: this.shown.y, color: this.shown.shade }[axis][place]),
+      ]
     })
-    this.card.replaceChildren(network(this.context.space.at(this.points.space_index[place])),
-      h("dl", {}, rows.flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)])), h("span", { class: "muted small" }, `job ${this.points.id[place]} · click to open`))
+    this.card.replaceChildren(
+      network(this.context.space.at(this.points.space_index[place])),
+      h(
+        "dl",
+        {},
+        rows.flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]),
+      ),
+      h("span", { class: "muted small" }, `job ${this.points.id[place]} · click to open`),
+    )
     const { clientX, clientY } = event
     this.card.style.left = `${Math.max(8, Math.min(clientX + 16, innerWidth - 276))}px`
     this.card.style.top = `${Math.max(8, Math.min(clientY + 16, innerHeight - this.card.offsetHeight - 8))}px`
@@ -191,7 +316,11 @@ export function paretoFront(x, y, betterX, betterY) {
   places.sort((a, b) => betterX * (x[b] - x[a]) || betterY * (y[b] - y[a]))
   const front = []
   let best = -Infinity
-  for (const place of places) if (betterY * y[place] > best) { best = betterY * y[place]; front.push(place) }
+  for (const place of places)
+    if (betterY * y[place] > best) {
+      best = betterY * y[place]
+      front.push(place)
+    }
   return front.sort((a, b) => x[a] - x[b])
 }
 
@@ -210,12 +339,16 @@ function parseSelection(text) {
   const found = /^(box|lasso):([-\d.e+,]+);([-\d.e+,]+)$/.exec(text ?? "")
   if (!found) return null
   const [x, y] = [found[2], found[3]].map((part) => part.split(",").map(Number))
-  return x.length === y.length && x.length >= 2 && [...x, ...y].every(Number.isFinite) ? { x, y, lasso: found[1] === "lasso" } : null
+  return x.length === y.length && x.length >= 2 && [...x, ...y].every(Number.isFinite)
+    ? { x, y, lasso: found[1] === "lasso" }
+    : null
 }
 
 /** Places of the points within a selection. */
 function inside(selection, x, y) {
-  const within = selection.lasso ? inLasso : ({ x: [x0, x1], y: [y0, y1] }, px, py) => px >= x0 && px <= x1 && py >= y0 && py <= y1
+  const within = selection.lasso
+    ? inLasso
+    : ({ x: [x0, x1], y: [y0, y1] }, px, py) => px >= x0 && px <= x1 && py >= y0 && py <= y1
   return [...x.keys()].filter((place) => x[place] != null && y[place] != null && within(selection, x[place], y[place]))
 }
 

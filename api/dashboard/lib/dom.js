@@ -2,22 +2,38 @@
 
 const SVG = "http://www.w3.org/2000/svg"
 
+/** @typedef {Node | string | number | null | undefined | false} Child */
+
 /**
  * Makes an element. `on` has listeners, `style` custom properties or styles, the rest attributes.
- * @param {string} tag
+ * @template {keyof HTMLElementTagNameMap} Tag
+ * @param {Tag} tag
  * @param {Record<string, any>} [props]
- * @param {...(Node | string | number | null | undefined | false)} children
- * @returns {HTMLElement}
+ * @param {...(Child | Child[])} children
+ * @returns {HTMLElementTagNameMap[Tag]}
  */
 export function h(tag, props = {}, ...children) {
   return build(document.createElement(tag), props, children)
 }
 
-/** Makes an SVG element, as `h` does. */
+/**
+ * Makes an SVG element, as `h` does.
+ * @template {keyof SVGElementTagNameMap} Tag
+ * @param {Tag} tag
+ * @param {Record<string, any>} [props]
+ * @param {...(Child | Child[])} children
+ * @returns {SVGElementTagNameMap[Tag]}
+ */
 export function s(tag, props = {}, ...children) {
   return build(document.createElementNS(SVG, tag), props, children)
 }
 
+/**
+ * @template {HTMLElement | SVGElement} Made
+ * @param {Made} element
+ * @param {Record<string, any>} props
+ * @param {(Child | Child[])[]} children
+ */
 function build(element, props, children) {
   for (const [name, value] of Object.entries(props)) {
     if (name === "on") for (const [event, does] of Object.entries(value)) element.addEventListener(event, does)
@@ -26,11 +42,16 @@ function build(element, props, children) {
     else if (value === true) element.setAttribute(name, "")
     else if (value !== false && value != null) element.setAttribute(name, String(value))
   }
-  element.append(...children.flat().filter((child) => child != null && child !== false).map((child) => (child instanceof Node ? child : String(child))))
+  element.append(
+    ...children
+      .flat()
+      .filter((child) => child != null && child !== false)
+      .map((child) => (child instanceof Node ? child : String(child))),
+  )
   return element
 }
 
-/** Tells people who listen to the page what has changed. */
+/** Announces a change to screen readers. */
 export function announce(text) {
   document.getElementById("announcer").textContent = text
 }
@@ -51,7 +72,10 @@ export const significant = (value) => (value == null ? "–" : fourDigits.format
 export function flop(value) {
   const units = ["", "k", "M", "G", "T", "P", "E"]
   let place = 0
-  while (value >= 1000 && place < units.length - 1) { value /= 1000; place++ }
+  while (value >= 1000 && place < units.length - 1) {
+    value /= 1000
+    place++
+  }
   return `${Number(value.toPrecision(3))} ${units[place]}FLOP`
 }
 
@@ -59,7 +83,13 @@ export function flop(value) {
 export function duration(seconds) {
   if (seconds == null) return "–"
   if (seconds < 1) return "under 1 s"
-  const parts = [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]]
+  /** @type {[number, string][]} */
+  const parts = [
+    [86400, "d"],
+    [3600, "h"],
+    [60, "min"],
+    [1, "s"],
+  ]
   const found = []
   for (const [size, unit] of parts) {
     const many = Math.floor(seconds / size)
@@ -71,18 +101,33 @@ export function duration(seconds) {
 }
 
 export const ago = (time) => `${duration(Math.max(0, (Date.now() - Date.parse(time)) / 1000))} ago`
-export const moment = (time) => (time ? new Date(time).toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "short" }) : "–")
+export const moment = (time) =>
+  time ? new Date(time).toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "short" }) : "–"
 
 /** The name of a field as people say it. */
 export function fieldName(field) {
   const layered = /^([a-z_]+)\[(\d+)\]$/.exec(field)
   if (layered) return `${layered[1].replace("_", " ")}, layer ${Number(layered[2]) + 1}`
-  return { accuracy: "accuracy", accuracy_sd: "accuracy SD", train_accuracy: "training accuracy", throughput: "throughput (images/s)", fit_seconds: "fit time (s)", flops: "FLOPs", ratio: "ratio" }[field] ?? field
+  return (
+    {
+      accuracy: "accuracy",
+      accuracy_sd: "accuracy SD",
+      train_accuracy: "training accuracy",
+      throughput: "throughput (images/s)",
+      fit_seconds: "fit time (s)",
+      flops: "FLOPs",
+      ratio: "ratio",
+    }[field] ?? field
+  )
 }
 
 /** An architecture as a row of layers. */
 export function network(layers) {
-  return h("span", { class: "net" }, layers.map((layer) => h("span", { class: "layer", title: describe(layer) }, layerText(layer))))
+  return h(
+    "span",
+    { class: "net" },
+    layers.map((layer) => h("span", { class: "layer", title: describe(layer) }, layerText(layer))),
+  )
 }
 
 export function layerText(layer) {
@@ -94,50 +139,114 @@ export function layerText(layer) {
   return parts.join(" ")
 }
 
-const describe = (layer) => `${layer.channels} channels, kernel ${layer.kernel_size}, stride ${layer.stride}, dilation ${layer.dilation}, padding ${layer.padding}, ${layer.activation}`
+const describe = (layer) =>
+  `${layer.channels} channels, kernel ${layer.kernel_size}, stride ${layer.stride}, dilation ${layer.dilation}, padding ${layer.padding}, ${layer.activation}`
 
 export const pill = (status, live = false) => h("span", { class: `pill is-${status}${live ? " is-live" : ""}` }, status)
 
 /** Figures with their names below: [name, value or node, small addition]. */
 export function figures(entries) {
-  return h("dl", { class: "figures" }, entries.map(([name, value, small]) => h("div", {}, h("dt", {}, name), h("dd", {}, value, small && h("small", {}, ` ${small}`)))))
+  return h(
+    "dl",
+    { class: "figures" },
+    entries.map(([name, value, small]) =>
+      h("div", {}, h("dt", {}, name), h("dd", {}, value, small && h("small", {}, ` ${small}`))),
+    ),
+  )
 }
 
 export const STATES = ["completed", "rejected", "invalid", "failed", "cancelled", "running", "pending"]
 
 /** A stacked bar of jobs by state; its words are in `stateKeys`. */
 export function stateBar(counts, thin = false) {
-  const said = STATES.filter((state) => counts[state]).map((state) => `${count(counts[state])} ${state}`).join(", ")
-  return h("div", { class: thin ? "bar thin" : "bar", role: "img", "aria-label": `Jobs by state: ${said || "none"}` },
-    STATES.filter((state) => counts[state]).map((state) => h("i", { class: `is-${state}`, style: { flex: `${counts[state]} 0 0` } })))
+  const said = STATES.filter((state) => counts[state])
+    .map((state) => `${count(counts[state])} ${state}`)
+    .join(", ")
+  return h(
+    "div",
+    { class: thin ? "bar thin" : "bar", role: "img", "aria-label": `Jobs by state: ${said || "none"}` },
+    STATES.filter((state) => counts[state]).map((state) =>
+      h("i", { class: `is-${state}`, style: { flex: `${counts[state]} 0 0` } }),
+    ),
+  )
 }
 
 export function stateKeys(counts) {
-  return h("ul", { class: "keys" }, STATES.filter((state) => counts[state]).map((state) => h("li", { class: `key is-${state}` }, h("b", {}, count(counts[state])), ` ${state}`)))
+  return h(
+    "ul",
+    { class: "keys" },
+    STATES.filter((state) => counts[state]).map((state) =>
+      h("li", { class: `key is-${state}` }, h("b", {}, count(counts[state])), ` ${state}`),
+    ),
+  )
 }
 
-/** A table: columns are [title, isNumber, cell of a row]; wide ones scroll by themselves. */
+/**
+ * A table; a wide one scrolls.
+ * @template Row
+ * @param {string} caption
+ * @param {[string, boolean, (row: Row) => Child][]} columns title, whether it holds numbers, cell of a row
+ * @param {Row[]} rows
+ * @param {(row: Row) => Record<string, any>} attributes of a row's element
+ */
 export function table(caption, columns, rows, attributes = () => ({})) {
-  return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption },
-    h("table", {}, h("caption", { class: "unseen" }, caption),
-      h("thead", {}, h("tr", {}, columns.map(([title, isNumber]) => h("th", { scope: "col", class: isNumber && "number" }, title)))),
-      h("tbody", {}, rows.map((row) => h("tr", attributes(row), columns.map(([, isNumber, cell]) => h("td", { class: isNumber && "number" }, cell(row))))))))
+  return h(
+    "div",
+    { class: "scroll", tabindex: "0", role: "region", "aria-label": caption },
+    h(
+      "table",
+      {},
+      h("caption", { class: "unseen" }, caption),
+      h(
+        "thead",
+        {},
+        h(
+          "tr",
+          {},
+          columns.map(([title, isNumber]) => h("th", { scope: "col", class: isNumber && "number" }, title)),
+        ),
+      ),
+      h(
+        "tbody",
+        {},
+        rows.map((row) =>
+          h(
+            "tr",
+            attributes(row),
+            columns.map(([, isNumber, cell]) => h("td", { class: isNumber && "number" }, cell(row))),
+          ),
+        ),
+      ),
+    ),
+  )
 }
 
 /** What stands where there is nothing yet: what that means and what to do next. */
 export function emptyState(title, text, ...actions) {
-  return h("div", { class: "state" }, h("h2", {}, title), h("p", {}, text), actions.length ? h("div", { class: "row" }, ...actions) : null)
+  return h(
+    "div",
+    { class: "state" },
+    h("h2", {}, title),
+    h("p", {}, text),
+    actions.length ? h("div", { class: "row" }, ...actions) : null,
+  )
 }
 
 /** Copies text, and says so on the button for a moment. */
 export function copyButton(label, text) {
   const button = h("button", { type: "button", on: { click: copy } }, label)
   async function copy() {
-    try { await navigator.clipboard.writeText(text()) }
-    catch { window.prompt("Copy this:", text()); return }
+    try {
+      await navigator.clipboard.writeText(text())
+    } catch {
+      window.prompt("Copy this:", text())
+      return
+    }
     button.textContent = "Copied"
     announce("Copied")
-    setTimeout(() => { button.textContent = label }, 1500)
+    setTimeout(() => {
+      button.textContent = label
+    }, 1500)
   }
   return button
 }

@@ -19,8 +19,11 @@ export class Space {
 
   /** Settings that the space offers a choice of, such as "kernel_size[0]". */
   varied() {
-    return this.layers.slice(0, this.depth).flatMap((layer, number) =>
-      LAYER_FIELDS.filter((field) => layer[field].length > 1).map((field) => `${field}[${number}]`))
+    return this.layers
+      .slice(0, this.depth)
+      .flatMap((layer, number) =>
+        LAYER_FIELDS.filter((field) => layer[field].length > 1).map((field) => `${field}[${number}]`),
+      )
   }
 
   varied_numbers() {
@@ -30,7 +33,9 @@ export class Space {
   /** @returns {object[]} the layers of the network at a place */
   at(index) {
     const block = this.#block(index)
-    return block.sizes.map((_, number) => Object.fromEntries(LAYER_FIELDS.map((field) => [field, this.#choice(block, index, field, number)])))
+    return block.sizes.map((_, number) =>
+      Object.fromEntries(LAYER_FIELDS.map((field) => [field, this.#choice(block, index, field, number)])),
+    )
   }
 
   /** The values of a setting for many places; null where a network has no such layer. */

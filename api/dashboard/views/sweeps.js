@@ -1,18 +1,27 @@
 // All sweeps, newest first, with where each stands.
 
-import { ask } from "./api.js"
-import { count, duration, emptyState, h, moment, percent, pill, significant, stateBar } from "./dom.js"
+import { ask } from "../lib/api.js"
+import { count, duration, emptyState, h, moment, percent, pill, significant, stateBar } from "../lib/dom.js"
 
 const EVERY_MS = 3000
 
 export async function show(view, { params, signal }) {
   const list = h("div", { class: "panel" })
   view.append(
-    h("div", { class: "row" }, h("h1", { class: "grow" }, "Sweeps"), h("a", { class: "button primary", href: "#/new" }, "New sweep")), list)
+    h(
+      "div",
+      { class: "row" },
+      h("h1", { class: "grow" }, "Sweeps"),
+      h("a", { class: "button primary", href: "#/new" }, "New sweep"),
+    ),
+    list,
+  )
   const best = new Map()
   const token = params.get("page_token")
   const refresh = async () => {
-    const page = await ask(`/v1/sweeps?page_size=20${token ? `&page_token=${encodeURIComponent(token)}` : ""}`, { signal })
+    const page = await ask(`/v1/sweeps?page_size=20${token ? `&page_token=${encodeURIComponent(token)}` : ""}`, {
+      signal,
+    })
     await Promise.all(page.sweeps.map((sweep) => noteBest(best, sweep, signal)))
     list.replaceChildren(...content(page, best))
     return page.sweeps.some((sweep) => sweep.status === "running")
@@ -25,7 +34,11 @@ export async function show(view, { params, signal }) {
 async function poll(refresh, signal) {
   while (!signal.aborted) {
     await new Promise((resolve) => setTimeout(resolve, EVERY_MS))
-    try { if (signal.aborted || !(await refresh())) return } catch { /* the next turn asks again */ }
+    try {
+      if (signal.aborted || !(await refresh())) return
+    } catch {
+      /* the next turn asks again */
+    }
   }
 }
 
@@ -38,10 +51,22 @@ async function noteBest(best, sweep, signal) {
 
 function content(page, best) {
   if (!page.sweeps.length) {
-    return [h("div", { class: "card" }, emptyState("No sweep yet", "A sweep evaluates every architecture of a search space. The preset “quick” has 512 small networks and takes a minute on a laptop.",
-      h("a", { class: "button primary", href: "#/new?preset=quick" }, "Start the quick sweep"), h("a", { class: "button", href: "#/new" }, "Describe your own")))]
+    return [
+      h(
+        "div",
+        { class: "card" },
+        emptyState(
+          "No sweep yet",
+          "A sweep evaluates every architecture of a search space. The preset “quick” has 512 small networks and takes a minute on a laptop.",
+          h("a", { class: "button primary", href: "#/new?preset=quick" }, "Start the quick sweep"),
+          h("a", { class: "button", href: "#/new" }, "Describe your own"),
+        ),
+      ),
+    ]
   }
-  const more = page.next_page_token && h("a", { class: "button", href: `#/sweeps?page_token=${encodeURIComponent(page.next_page_token)}` }, "Older sweeps")
+  const more =
+    page.next_page_token &&
+    h("a", { class: "button", href: `#/sweeps?page_token=${encodeURIComponent(page.next_page_token)}` }, "Older sweeps")
   return [...page.sweeps.map((sweep) => card(sweep, best.get(sweep.id)?.accuracy)), more].filter(Boolean)
 }
 
@@ -53,10 +78,23 @@ function card(sweep, best) {
     running ? ["jobs a second", significant(sweep.jobs_per_s)] : ["dataset", sweep.protocol.dataset],
     running ? ["time left", duration(sweep.eta_s)] : ["started", moment(sweep.created_at)],
   ]
-  return h("article", { class: "card" },
-    h("div", { class: "row" },
+  return h(
+    "article",
+    { class: "card" },
+    h(
+      "div",
+      { class: "row" },
       h("h2", { class: "grow" }, h("a", { href: `#/sweeps/${sweep.id}` }, sweep.name)),
-      h("span", { class: "muted small" }, `#${sweep.id}`), pill(sweep.status, running)),
+      h("span", { class: "muted small" }, `#${sweep.id}`),
+      pill(sweep.status, running),
+    ),
     stateBar(sweep.counts),
-    h("dl", { class: "figures" }, facts.map(([name, value, small]) => h("div", {}, h("dt", {}, name), h("dd", {}, value, small && h("small", {}, ` ${small}`))))))
+    h(
+      "dl",
+      { class: "figures" },
+      facts.map(([name, value, small]) =>
+        h("div", {}, h("dt", {}, name), h("dd", {}, value, small && h("small", {}, ` ${small}`))),
+      ),
+    ),
+  )
 }

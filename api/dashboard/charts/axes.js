@@ -1,12 +1,19 @@
 // Two axes and a colour bar around a plotting area: where values lie, ticks and titles.
 
-import { s } from "./dom.js"
+import { s } from "../lib/dom.js"
+import { gradient } from "./palette.js"
 
 const MARGIN = { left: 62, right: 84, top: 10, bottom: 46 }
 const ROOM = 0.04 // beyond the outermost points
 const BAR = { away: 20, width: 10 }
 
-/** The smallest and largest known value, or null where none is known. */
+/** @typedef {[number, number]} Range low and high */
+
+/**
+ * The smallest and largest known value, or null where none is known.
+ * @param {Iterable<number | null>} values
+ * @returns {Range | null}
+ */
 export function extent(values) {
   let low = Infinity
   let high = -Infinity
@@ -18,20 +25,30 @@ export function extent(values) {
   return low <= high ? [low, high] : null
 }
 
-/** An extent with room around it; something to see where all values are one. */
+/**
+ * An extent with room around it, also where all values are equal.
+ * @param {Range} range
+ * @returns {Range}
+ */
 export function roomy([low, high]) {
   const room = (high - low) * ROOM || Math.abs(low) * ROOM || 1
   return [low - room, high + room]
 }
 
-/** Round numbers within a range, about so many. */
+/**
+ * Round numbers within a range, about `many` of them.
+ * @param {Range} range
+ * @param {number} many
+ */
 export function ticks([low, high], many) {
   const rough = (high - low) / many
   const power = 10 ** Math.floor(Math.log10(rough))
   const step = [1, 2, 5, 10].map((times) => times * power).find((size) => size >= rough)
   const first = Math.ceil(low / step)
   const last = Math.floor(high / step)
-  return Array.from({ length: Math.max(0, last - first + 1) }, (_, place) => Number(((first + place) * step).toPrecision(12)))
+  return Array.from({ length: Math.max(0, last - first + 1) }, (_, place) =>
+    Number(((first + place) * step).toPrecision(12)),
+  )
 }
 
 export class Axes {
@@ -66,8 +83,8 @@ export class Axes {
     ]
   }
 
-  /** Each of x, y, color is { range, title, format }; `stops` are the colours of the bar. */
-  draw({ x, y, color, stops }) {
+  /** Each of x, y, color is { range, title, format }. */
+  draw({ x, y, color }) {
     this.xRange = x.range
     this.yRange = y.range
     const right = this.left + this.across
@@ -75,23 +92,41 @@ export class Axes {
     const text = (more, words) => s("text", more, words)
     const grid = (one) => s("line", { class: "grid", ...one })
     this.back.replaceChildren(
-      ...ticks(x.range, Math.max(3, this.across / 110)).flatMap((value) => [grid({ x1: this.x(value), x2: this.x(value), y1: this.top, y2: bottom }), text({ x: this.x(value), y: bottom + 17, "text-anchor": "middle" }, x.format(value))]),
-      ...ticks(y.range, Math.max(3, this.up / 60)).flatMap((value) => [grid({ x1: this.left, x2: right, y1: this.y(value), y2: this.y(value) }), text({ x: this.left - 8, y: this.y(value) + 4, "text-anchor": "end" }, y.format(value))]),
+      ...ticks(x.range, Math.max(3, this.across / 110)).flatMap((value) => [
+        grid({ x1: this.x(value), x2: this.x(value), y1: this.top, y2: bottom }),
+        text({ x: this.x(value), y: bottom + 17, "text-anchor": "middle" }, x.format(value)),
+      ]),
+      ...ticks(y.range, Math.max(3, this.up / 60)).flatMap((value) => [
+        grid({ x1: this.left, x2: right, y1: this.y(value), y2: this.y(value) }),
+        text({ x: this.left - 8, y: this.y(value) + 4, "text-anchor": "end" }, y.format(value)),
+      ]),
       text({ class: "title", x: this.left + this.across / 2, y: bottom + 38, "text-anchor": "middle" }, x.title),
-      text({ class: "title", transform: `translate(13 ${this.top + this.up / 2}) rotate(-90)`, "text-anchor": "middle" }, y.title),
-      ...this.#bar(color, stops, right + BAR.away))
+      text(
+        { class: "title", transform: `translate(13 ${this.top + this.up / 2}) rotate(-90)`, "text-anchor": "middle" },
+        y.title,
+      ),
+      ...this.#bar(color, right + BAR.away),
+    )
   }
 
-  #bar({ range, title, format }, stops, left) {
+  #bar({ range, title, format }, left) {
     if (!range) return []
     const [low, high] = range
     const at = (value) => this.top + (high > low ? 1 - (value - low) / (high - low) : 0.5) * this.up
     const marks = high > low ? ticks(range, this.up / 60) : [low]
     return [
-      s("defs", {}, s("linearGradient", { id: "colours", x1: 0, x2: 0, y1: 1, y2: 0 }, stops.map(([offset, stop]) => s("stop", { offset, "stop-color": stop })))),
+      gradient("colours"),
       s("rect", { x: left, y: this.top, width: BAR.width, height: this.up, rx: 2, fill: "url(#colours)" }),
       ...marks.map((value) => s("text", { x: left + BAR.width + 5, y: at(value) + 4 }, format(value))),
-      s("text", { class: "title", transform: `translate(${this.width - 4} ${this.top + this.up / 2}) rotate(-90)`, "text-anchor": "middle" }, title),
+      s(
+        "text",
+        {
+          class: "title",
+          transform: `translate(${this.width - 4} ${this.top + this.up / 2}) rotate(-90)`,
+          "text-anchor": "middle",
+        },
+        title,
+      ),
     ]
   }
 }
