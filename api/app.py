@@ -70,7 +70,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     serve_dashboard(app)
     app.include_router(health.router)
     secured = [Security(key_scheme)] if settings.api_keys == "required" else []
-    for routes in (sweeps, events, results, exports, analysis, explore, trainings, keys, system):
+    # trainings first: the path /v1/sweeps/{sweep_id}/{action} of sweeps matches theirs, too
+    for routes in (trainings, sweeps, events, results, exports, analysis, explore, keys, system):
         app.include_router(routes.router, dependencies=secured)
     describe(app)
     return app

@@ -14,8 +14,10 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from services.analysis.result_table import ResultSelection
 from services.leaderboard.filters import Filters, parse_filters
-from services.leaderboard.page_tokens import MAX_ID, MAX_TOKEN_CHARACTERS
+from services.leaderboard.page_tokens import MAX_TOKEN_CHARACTERS
+from shared.domain.actions import Action
 from shared.domain.errors import InvalidInputError
+from shared.domain.ids import MAX_ID
 from shared.domain.ranking import FITNESS_WEIGHT, MAX_FITNESS_WEIGHT
 
 MAX_PAGE_SIZE = 1000
@@ -116,6 +118,9 @@ PageToken = Annotated[
         max_length=MAX_TOKEN_CHARACTERS,
         description="`next_page_token` of the page before, as it came; nothing for the first page.",
     ),
+]
+ActionName = Annotated[
+    Action, Path(description="`retry` repeats what has failed; `cancel` is permanent.")
 ]
 JobId = Annotated[int, Path(ge=1, le=MAX_ID, description="The number of a job.")]
 IdempotencyKey = Annotated[

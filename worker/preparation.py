@@ -8,7 +8,7 @@ from typing import Any
 import structlog
 from sqlalchemy.orm import Session, sessionmaker
 
-from services.leasing import group_leases
+from services.leasing import datasets, group_leases
 from services.leasing.group_leases import Requirements
 from services.leasing.training_leases import TrainingRequirements
 from services.monitoring import workers
@@ -112,7 +112,7 @@ class Preparation:
                 )
             images = self._training_images[key]
             if requirements.dataset_hash is not None:
-                group_leases.check_dataset_hash(
+                datasets.check_dataset_hash(
                     requirements.sweep_id,
                     images.name,
                     images.content_hash,
@@ -186,13 +186,13 @@ class Preparation:
         self._advertised[dataset.name] = hashes
         with self._session_factory.begin() as session:
             workers.note_worker_datasets(session, self._worker_id, self._advertised)
-            workers.note_labels(session, dataset.content_hash, dataset.validation_labels.tolist())
+            datasets.note_labels(session, dataset.content_hash, dataset.validation_labels.tolist())
 
     def _check_content(
         self, sweep_id: int, pinned: str, dataset: Dataset, protocol: Protocol
     ) -> None:
         try:
-            group_leases.check_dataset_hash(sweep_id, dataset.name, dataset.content_hash, pinned)
+            datasets.check_dataset_hash(sweep_id, dataset.name, dataset.content_hash, pinned)
         except DatasetMismatchError:
             del self._loaded[protocol]  # the file may be replaced by the right one
             raise

@@ -29,7 +29,7 @@ EXAMPLES = Path(__file__).with_name("examples.json")
 UNCOUNTED = frozenset({"401", "413", "421"})  # refused before anything is counted
 
 TAGS = {
-    "sweeps": "Previewing, creating and steering sweeps.",
+    "sweeps": "Previewing, creating and controlling sweeps.",
     "events": "What happens in a sweep, as it happens.",
     "results": "Leaderboards, single jobs, exports and plots.",
     "analysis": "Statistics, comparisons and pictures of results.",

@@ -20,10 +20,10 @@ from services.analysis import comparison
 from services.analysis.correlations import correlate_results, find_pareto_front
 from services.analysis.effects import estimate_interactions, estimate_main_effects
 from services.analysis.importance import estimate_importance
-from services.leaderboard.page_tokens import MAX_ID
 from services.plotting import plots
 from shared.domain.choices import CorrelationMethod, PlotFormat, PlotKind, Target
 from shared.domain.errors import NoResultsError, NotComparableError
+from shared.domain.ids import MAX_ID
 
 router = APIRouter(prefix="/v1", tags=["analysis"])
 

@@ -1,4 +1,4 @@
-"""What happens in a sweep, told as it happens: server-sent events."""
+"""A sweep's events as they happen: server-sent events."""
 
 from collections.abc import AsyncIterator
 from typing import Annotated
@@ -21,7 +21,7 @@ LastEventId = Annotated[
         alias="Last-Event-ID",
         min_length=1,
         max_length=2000,
-        description="The id of the last event that came, to go on from there on any API.",
+        description="The id of the last event received, to continue from there on any API process.",
     ),
 ]
 
@@ -29,16 +29,18 @@ LastEventId = Annotated[
 async def watch(
     request: Request, sweep_id: SweepId, last_event_id: LastEventId = None
 ) -> AsyncIterator[Stream]:
-    """Yields the stream of a sweep's events for one who was told up to ``Last-Event-ID``.
+    """Yields the stream of a sweep's events after ``Last-Event-ID``.
 
     Raises:
-        InvalidInputError: the id is none that this API gave for this sweep.
+        InvalidInputError: the id is not one that this API sent for this sweep.
         SweepNotFoundError: there is no such sweep.
         UnavailableError: there are too many streams.
     """
     hub: Hub = request.app.state.hub
-    told = Cursor.decode(last_event_id, sweep_id) if last_event_id else Cursor(sweep_id=sweep_id)
-    async with hub.watch(sweep_id, told) as stream:
+    cursor = Cursor(sweep_id=sweep_id)
+    if last_event_id:
+        cursor = Cursor.decode(last_event_id, sweep_id)
+    async with hub.watch(sweep_id, cursor) as stream:
         yield stream
 
 
@@ -48,9 +50,9 @@ async def stream_events(
 ) -> AsyncIterator[ServerSentEvent]:
     """Streams a sweep's progress, new leaders and changes of workers until it ends.
 
-    A stream begins with the workers that are there, the leaders that stand, and the progress. Ask
-    with the last event's id in `Last-Event-ID` to go on after a cut: no leader is told twice and
-    none is left out. After `end` the stream closes, and there is nothing to come back for.
+    A stream begins with the present workers, the current leaders and the progress. After a lost
+    connection, send the last event's id in `Last-Event-ID` to continue: no leader is repeated and
+    none is left out. After `end` the stream closes.
     """
     yield ServerSentEvent(retry=RETRY_MS)
     async for event, cursor in stream:

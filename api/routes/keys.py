@@ -1,5 +1,6 @@
-"""``/v1/keys``: making, listing and revoking API keys; all of it needs the scope ``admin``."""
+"""``/v1/keys``: creating, listing and revoking API keys; every route needs the scope ``admin``."""
 
+from dataclasses import asdict
 from typing import Annotated
 
 import structlog
@@ -19,24 +20,24 @@ Prefix = Annotated[str, Path(pattern="^[0-9a-f]{12}$", description="The middle p
 
 @router.post("", status_code=status.HTTP_201_CREATED)
 def create_key(wanted: KeyIn, session: DbSession, response: Response) -> KeyCreatedOut:
-    """Makes a key. This answer alone contains it: only a hash is kept."""
+    """Creates a key. Only this answer contains it: the service stores a hash."""
     key, kept = key_services.create_key(
         session, wanted.name, wanted.scope, lifetime_days=wanted.lifetime_days
     )
-    log.info("key_created", prefix=kept["prefix"], scope=wanted.scope.value)
+    log.info("key_created", prefix=kept.prefix, scope=wanted.scope.value)
     response.headers["Cache-Control"] = "no-store"
-    return KeyCreatedOut.model_validate(dict(kept) | {"key": key})
+    return KeyCreatedOut.model_validate(asdict(kept) | {"key": key})
 
 
 @router.get("")
 def list_keys(session: ReadingSession) -> list[KeyOut]:
     """Lists the newest thousand keys, without their secrets."""
-    return [KeyOut.model_validate(dict(key)) for key in key_services.list_keys(session)]
+    return [KeyOut.model_validate(key) for key in key_services.list_keys(session)]
 
 
 @router.delete("/{prefix}", responses=raises(KeyNotFoundError))
 def revoke_key(prefix: Prefix, session: DbSession) -> KeyOut:
-    """Revokes a key for good; the next request with it is refused. Twice is once."""
+    """Revokes a key permanently; the next request with it is refused. Repeats change nothing."""
     revoked = key_services.revoke_key(session, prefix)
     log.info("key_revoked")
-    return KeyOut.model_validate(dict(revoked))
+    return KeyOut.model_validate(revoked)

@@ -19,7 +19,7 @@ from api.schemas.jobs import JobDetailOut, JobOut, JobPageOut
 from api.schemas.leaderboard import LeaderboardOut, leaderboard_fields
 from services.leaderboard import leaders
 from services.leaderboard.filters import DEFAULT_SORT
-from services.sweeps.sweeps import get_sweep
+from services.sweeps.reading import get_sweep
 from shared.domain.columns import SORTABLE
 from shared.domain.ranking import FITNESS_WEIGHT
 from shared.domain.status import JobStatus

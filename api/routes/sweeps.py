@@ -1,13 +1,21 @@
-"""``/v1/sweeps``: previewing, creating, watching and steering sweeps."""
+"""``/v1/sweeps``: previewing, creating, reading and controlling sweeps."""
 
 import structlog
 from fastapi import APIRouter, Response, status
 from pydantic import ValidationError
 
-from api.deps import DbSession, IdempotencyKey, PageSize, PageToken, ReadingSession, SweepId
+from api.deps import (
+    ActionName,
+    DbSession,
+    IdempotencyKey,
+    PageSize,
+    PageToken,
+    ReadingSession,
+    SweepId,
+)
 from api.openapi.document import raises
 from api.schemas.sweeps import ExtensionIn, PreviewOut, SweepIn, SweepOut, SweepPageOut
-from services.sweeps import sweeps as sweep_services
+from services.sweeps import control, creation, reading
 from shared.domain.errors import (
     ConflictError,
     IdempotencyKeyReusedError,
@@ -32,8 +40,8 @@ def _protocol(wanted: SweepIn) -> Protocol:
 
 @router.post("/preview")
 def preview(wanted: SweepIn) -> PreviewOut:
-    """Says what a sweep would hold; creates nothing."""
-    return PreviewOut.of(sweep_services.preview_sweep(wanted.resolved_space(), _protocol(wanted)))
+    """Shows what a sweep would contain; creates nothing."""
+    return PreviewOut.of(creation.preview_sweep(wanted.resolved_space(), _protocol(wanted)))
 
 
 @router.post("", status_code=status.HTTP_201_CREATED, responses=raises(IdempotencyKeyReusedError))
@@ -42,15 +50,15 @@ def create(
 ) -> SweepOut:
     """Creates a sweep with one job per architecture, all of them or none.
 
-    With an `Idempotency-Key` asking again is safe: the same body gets the same sweep, another body
-    is a conflict.
+    With an `Idempotency-Key` a repeated request is safe: the same body gets the same sweep, another
+    body is a conflict.
     """
-    sweep = sweep_services.create_sweep(
+    sweep = creation.create_sweep(
         session, wanted.resolved_space(), _protocol(wanted), wanted.name, idempotency_key=key
     )
     log.info("sweep_created", sweep_id=sweep.id, jobs=sweep.total)
     response.headers["Location"] = f"/v1/sweeps/{sweep.id}"
-    return SweepOut.of(sweep_services.get_sweep(session, sweep.id))
+    return SweepOut.of(reading.get_sweep(session, sweep.id))
 
 
 @router.get("")
@@ -58,47 +66,31 @@ def list_sweeps(
     session: ReadingSession, page_size: PageSize = 50, page_token: PageToken = None
 ) -> SweepPageOut:
     """Lists sweeps, newest first."""
-    page = sweep_services.list_sweeps(session, page_size=page_size, page_token=page_token)
+    page = reading.list_sweeps(session, page_size=page_size, page_token=page_token)
     sweeps = [SweepOut.of(state) for state in page.items]
     return SweepPageOut(sweeps=sweeps, next_page_token=page.next_page_token)
 
 
 @router.get("/{sweep_id}")
 def show(sweep_id: SweepId, session: ReadingSession) -> SweepOut:
-    """Shows a sweep: jobs by state, rate and time left."""
-    return SweepOut.of(sweep_services.get_sweep(session, sweep_id))
-
-
-@router.post("/{sweep_id}/pause", responses=raises(IllegalTransitionError))
-def pause(sweep_id: SweepId, session: DbSession) -> SweepOut:
-    """Stops new claims; groups that run now finish."""
-    sweep_services.pause_sweep(session, sweep_id)
-    return show(sweep_id, session)
-
-
-@router.post("/{sweep_id}/resume", responses=raises(IllegalTransitionError))
-def resume(sweep_id: SweepId, session: DbSession) -> SweepOut:
-    """Lets a paused sweep go on."""
-    sweep_services.resume_sweep(session, sweep_id)
-    return show(sweep_id, session)
-
-
-@router.post("/{sweep_id}/cancel", responses=raises(IllegalTransitionError))
-def cancel(sweep_id: SweepId, session: DbSession) -> SweepOut:
-    """Cancels every unfinished job for good."""
-    sweep_services.cancel_sweep(session, sweep_id)
-    return show(sweep_id, session)
-
-
-@router.post("/{sweep_id}/retry", responses=raises(IllegalTransitionError))
-def retry(sweep_id: SweepId, session: DbSession) -> SweepOut:
-    """Hands the failed jobs out again, attempts counted anew; a completed sweep runs again."""
-    sweep_services.retry_sweep(session, sweep_id)
-    return show(sweep_id, session)
+    """Shows a sweep with its jobs by state, rate and remaining time."""
+    return SweepOut.of(reading.get_sweep(session, sweep_id))
 
 
 @router.post("/{sweep_id}/extend", responses=raises(IllegalTransitionError, ConflictError))
 def extend(sweep_id: SweepId, wanted: ExtensionIn, session: DbSession) -> SweepOut:
-    """Measures more trials of every job that completed or waits, or of the leaders alone."""
-    sweep_services.extend_sweep(session, sweep_id, trials=wanted.trials, top=wanted.top)
+    """Measures more trials of every completed or pending job, or only of the leaders."""
+    control.extend_sweep(session, sweep_id, trials=wanted.trials, top=wanted.top)
+    return show(sweep_id, session)
+
+
+@router.post("/{sweep_id}/{action}", responses=raises(IllegalTransitionError))
+def control_sweep(sweep_id: SweepId, action: ActionName, session: DbSession) -> SweepOut:
+    """Pauses, resumes, cancels or retries a sweep.
+
+    `pause` stops new claims; groups that are running finish. `resume` lets a paused sweep continue.
+    `cancel` ends every unfinished job permanently. `retry` makes failed jobs pending, attempts
+    counted from zero; a completed sweep runs again.
+    """
+    control.control_sweep(session, sweep_id, action)
     return show(sweep_id, session)

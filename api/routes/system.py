@@ -1,5 +1,7 @@
 """Workers and metrics."""
 
+from dataclasses import asdict
+
 from fastapi import APIRouter, Request, Response
 
 from api.deps import ReadingSession
@@ -15,21 +17,21 @@ router = APIRouter(tags=["system"])
 
 @router.get("/v1/workers")
 def show_workers(session: ReadingSession) -> list[WorkerOut]:
-    """Lists the workers seen lately and what keeps them from working, if anything does."""
+    """Lists the workers seen in the last two minutes, each with its problem, if any."""
     rates = rate_workers(session)
     return [
-        WorkerOut.model_validate({**worker, "jobs_per_s": rates.get(worker["id"])})
+        WorkerOut.model_validate(asdict(worker) | {"jobs_per_s": rates.get(worker.id)})
         for worker in list_workers(session)
     ]
 
 
 @router.get("/v1/presets")
 def list_presets() -> dict[str, PresetOut]:
-    """Shows what presets stand for, by name, in the form in which a sweep is asked for."""
+    """Shows the presets by name, each as a body that creates its sweep."""
     return {name: PresetOut.named(name) for name in SPACE_PRESETS}
 
 
 @router.get("/metrics", response_class=Response, responses=sends("text/plain"))
 def show_metrics(request: Request) -> Response:
-    """Shows what Prometheus reads: this process's requests, and the whole cluster's state."""
+    """Shows metrics for Prometheus: this process's requests and the cluster's state."""
     return Response(render(request.app.state.metrics), media_type=CONTENT_TYPE)

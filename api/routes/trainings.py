@@ -1,28 +1,27 @@
-"""Trainings: asking for them, watching and steering them, their curves, tables and weights."""
+"""Trainings: creating, reading and controlling them; their curves, tables and weights."""
 
 from pathlib import PurePath
-from typing import Annotated, Literal
+from typing import Annotated
 
 import structlog
 from fastapi import APIRouter, Path, Query, Request, Response, status
 from fastapi.responses import FileResponse
 
-from api.deps import DbSession, PageSize, PageToken, ReadingSession, SweepId
+from api.deps import ActionName, DbSession, PageSize, PageToken, ReadingSession, SweepId
 from api.openapi.document import raises, sends
 from api.schemas.trainings import (
+    ControlledOut,
     ProbeVsTrainedList,
     ProbeVsTrainedOut,
-    SteeredOut,
     TrainingDetailOut,
     TrainingOut,
     TrainingPageOut,
     TrainingsIn,
     TrainingsOut,
 )
-from services.leaderboard.page_tokens import MAX_ID
 from services.plotting import plots
-from services.sweeps.sweeps import get_sweep
-from services.trainings import probe_vs_trained, trainings
+from services.sweeps.reading import get_sweep
+from services.trainings import control, creation, probe_vs_trained, reading
 from services.trainings.tables import TableFormat, draw_table
 from shared.domain.choices import PlotFormat
 from shared.domain.errors import (
@@ -32,6 +31,7 @@ from shared.domain.errors import (
     UnknownFilterError,
     WeightsMissingError,
 )
+from shared.domain.ids import MAX_ID
 from shared.domain.status import TrainingStatus
 
 router = APIRouter(prefix="/v1", tags=["trainings"])
@@ -40,14 +40,10 @@ log = structlog.get_logger(__name__)
 SAFETENSORS = "application/octet-stream"
 
 TrainingId = Annotated[int, Path(ge=1, le=MAX_ID, description="The number of a training.")]
-Action = Annotated[
-    Literal["pause", "resume", "cancel", "retry"],
-    Path(description="`retry` hands failed ones out again; nothing follows `cancel`."),
-]
 BestOf = Annotated[
     int | None, Query(ge=1, le=10_000, description="Of precision at k; a quarter if left out.")
 ]
-StatusFilter = Annotated[TrainingStatus | None, Query(description="Those in this state alone.")]
+StatusFilter = Annotated[TrainingStatus | None, Query(description="Only trainings in this state.")]
 
 
 @router.post(
@@ -60,13 +56,13 @@ def create_trainings(
 ) -> TrainingsOut:
     """Trains networks of a sweep by gradient descent: one training per network, width and seed.
 
-    What was asked for before is returned and not trained again, so asking twice is safe.
+    Existing trainings are returned and not trained again, so a repeated request is safe.
     """
-    asked = trainings.create_trainings(session, sweep_id, wanted.select, wanted.recipes())
-    log.info("trainings_created", trainings=asked.created)
+    created = creation.create_trainings(session, sweep_id, wanted.select, wanted.recipes())
+    log.info("trainings_created", trainings=created.created)
     response.headers["Location"] = f"/v1/sweeps/{sweep_id}/trainings"
-    rows = [TrainingOut.of(row) for row in asked.trainings]
-    return TrainingsOut(created=asked.created, trainings=rows)
+    rows = [TrainingOut.of(row) for row in created.trainings]
+    return TrainingsOut(created=created.created, trainings=rows)
 
 
 @router.get("/sweeps/{sweep_id}/trainings")
@@ -79,7 +75,7 @@ def list_trainings(
 ) -> TrainingPageOut:
     """Lists a sweep's trainings with their results so far."""
     return TrainingPageOut.of(
-        trainings.list_trainings(
+        reading.list_trainings(
             session, sweep_id, status=status, page_size=page_size, page_token=page_token
         )
     )
@@ -97,14 +93,14 @@ def show_training_table(
     status: StatusFilter = None,
 ) -> Response:
     """The experiment's table of trained networks as Markdown or CSV."""
-    drawn = draw_table(trainings.every_training(session, sweep_id, status), table_format)
+    drawn = draw_table(reading.every_training(session, sweep_id, status), table_format)
     return Response(drawn, media_type=table_format.media_type)
 
 
 @router.post("/sweeps/{sweep_id}/trainings/{action}")
-def steer_trainings(sweep_id: SweepId, action: Action, session: DbSession) -> SteeredOut:
-    """Pauses, resumes, cancels or retries all trainings of a sweep that can be."""
-    return SteeredOut(changed=trainings.steer_trainings(session, sweep_id, action))
+def control_trainings(sweep_id: SweepId, action: ActionName, session: DbSession) -> ControlledOut:
+    """Pauses, resumes, cancels or retries the trainings of a sweep whose states permit it."""
+    return ControlledOut(changed=control.control_trainings(session, sweep_id, action))
 
 
 @router.get("/sweeps/{sweep_id}/probe-vs-trained", responses=raises(NoResultsError))
@@ -116,8 +112,10 @@ def compare_probe_with_training(
     ] = None,
 ) -> ProbeVsTrainedList:
     """Does the probe predict training? Rank correlations and precision at k, beside baselines."""
-    found = probe_vs_trained.compare_probe_with_training(session, sweep_id, k)
-    return ProbeVsTrainedList(recipes=[ProbeVsTrainedOut.of(one) for one in found])
+    comparisons = probe_vs_trained.compare_probe_with_training(session, sweep_id, k)
+    return ProbeVsTrainedList(
+        recipes=[ProbeVsTrainedOut.of(comparison) for comparison in comparisons]
+    )
 
 
 @router.get(
@@ -138,17 +136,17 @@ def plot_probe_with_training(
 @router.get("/trainings/{training_id}")
 def show_training(training_id: TrainingId, session: ReadingSession) -> TrainingDetailOut:
     """Shows one training with its curve, and code that loads its weights."""
-    found, epochs = trainings.get_training(session, training_id)
+    found, epochs = reading.get_training(session, training_id)
     protocol = get_sweep(session, found.sweep_id).sweep.protocol
     return TrainingDetailOut.detailed(found, epochs, protocol["input_shape"][0])
 
 
 @router.post("/trainings/{training_id}/{action}", responses=raises(IllegalTransitionError))
-def steer_training(
-    training_id: TrainingId, action: Action, session: DbSession
+def control_training(
+    training_id: TrainingId, action: ActionName, session: DbSession
 ) -> TrainingDetailOut:
-    """Pauses, resumes, cancels or retries one training; it goes on from its last checkpoint."""
-    trainings.steer_training(session, training_id, action)
+    """Pauses, resumes, cancels or retries one training; it continues from its last checkpoint."""
+    control.control_training(session, training_id, action)
     return show_training(training_id, session)
 
 
@@ -160,14 +158,14 @@ def steer_training(
 def download_weights(
     training_id: TrainingId, session: ReadingSession, request: Request
 ) -> FileResponse:
-    """Hands out the best weights as safetensors, where the API can read the shared folder."""
-    found, _ = trainings.get_training(session, training_id)
+    """Returns the best weights as safetensors, if the API can read the shared folder."""
+    found, _ = reading.get_training(session, training_id)
     if found.weights is None:
         raise WeightsMissingError(
             f"Training {training_id} is {found.status} and has no weights"
             + (f": {found.note}" if found.note else ".")
         )
-    # a worker wrote this name: it leads to no other folder
+    # a worker wrote this name, so only its last part is used
     file = request.app.state.trainings_dir / PurePath(found.weights).name
     if not file.is_file():
         raise WeightsMissingError(

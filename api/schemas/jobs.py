@@ -105,7 +105,7 @@ class JobDetailOut(JobOut):
         parts = {
             "shapes": [cost._asdict() for cost in detail.job.architecture.layer_costs(shape)],
             "trials": [TrialOut.of(trial, environment) for trial, environment in detail.trials],
-            "attempts": [AttemptOut.model_validate(dict(row)) for row in detail.attempts],
+            "attempts": [AttemptOut.model_validate(row) for row in detail.attempts],
             "protocol": protocol,
         }
         return cls.model_validate(job_fields(detail.job) | parts)

@@ -1,4 +1,4 @@
-"""What goes in and out about API keys."""
+"""Bodies of requests and answers about API keys."""
 
 import datetime as dt
 from typing import Annotated
@@ -10,7 +10,7 @@ from shared.domain.access import KeyScope
 
 
 class KeyIn(BaseModel):
-    """What a key is for, and for how long it is good."""
+    """The purpose, scope and lifetime of a new key."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -26,11 +26,13 @@ class KeyIn(BaseModel):
     scope: KeyScope
     lifetime_days: (
         Annotated[float, Field(gt=0, le=MAX_LIFETIME_DAYS, allow_inf_nan=False)] | None
-    ) = Field(default=None, description="Until it is revoked when left out.")
+    ) = Field(default=None, description="Valid until revoked if left out.")
 
 
 class KeyOut(BaseModel):
-    prefix: str = Field(description="The middle part of the key; logs name it by this.")
+    model_config = ConfigDict(from_attributes=True)
+
+    prefix: str = Field(description="The middle part of the key, by which logs name it.")
     name: str
     scope: KeyScope
     created_at: dt.datetime
@@ -40,4 +42,4 @@ class KeyOut(BaseModel):
 
 
 class KeyCreatedOut(KeyOut):
-    key: str = Field(description="The key itself; it is shown this once and kept nowhere.")
+    key: str = Field(description="The key itself; no later answer contains it.")

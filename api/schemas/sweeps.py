@@ -1,4 +1,4 @@
-"""What goes in and out about sweeps."""
+"""Bodies of requests and answers about sweeps."""
 
 import datetime as dt
 from typing import Annotated, Any
@@ -6,7 +6,8 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from api.schemas.paging import NEXT_PAGE
-from services.sweeps.sweeps import Preview, SweepState
+from services.sweeps.creation import Preview
+from services.sweeps.reading import SweepState
 from shared.domain.measurements import Reason
 from shared.domain.protocol import MAX_TRIALS, PROTOCOL_PRESETS, Protocol
 from shared.domain.space import MAX_ARCHITECTURES, SPACE_PRESETS, SearchSpace
@@ -30,7 +31,7 @@ SweepName = Annotated[
 class SweepIn(BaseModel):
     """A sweep to preview or create: a preset, or a space and a protocol, or a preset with changes.
 
-    ``protocol`` beside a preset may name single fields; the rest stays as in the preset.
+    With a preset, ``protocol`` may name single fields; the others stay as in the preset.
     """
 
     model_config = ConfigDict(
@@ -55,14 +56,14 @@ class SweepIn(BaseModel):
         return self
 
     def resolved_space(self) -> SearchSpace:
-        """Returns the space that is asked for."""
+        """Returns the space of the request."""
         return self.space or SPACE_PRESETS[self.preset or "quick"]()
 
     def resolved_protocol(self) -> Protocol:
-        """Returns the protocol that is asked for.
+        """Returns the protocol of the request.
 
         Raises:
-            pydantic.ValidationError: a field of it does not fit.
+            pydantic.ValidationError: a field is invalid.
         """
         changes = self.protocol or {}
         if self.preset is None:
@@ -86,8 +87,10 @@ class PresetSweep(BaseModel):
 
 
 class PresetOut(BaseModel):
-    about: str = Field(description="What it is for, in a sentence.")
-    sweep: PresetSweep = Field(description="A body for `POST /v1/sweeps`, to be changed at will.")
+    about: str = Field(description="Its purpose, in a sentence.")
+    sweep: PresetSweep = Field(
+        description="A body for `POST /v1/sweeps`; every field may be changed."
+    )
 
     @classmethod
     def named(cls, name: str) -> "PresetOut":
@@ -97,17 +100,17 @@ class PresetOut(BaseModel):
 
 
 class ExtensionIn(BaseModel):
-    """More trials for a sweep: in all, not in addition."""
+    """More trials for a sweep: the total, not the addition."""
 
     model_config = ConfigDict(
         extra="forbid", json_schema_extra={"examples": [{"trials": 10, "top": 50}, {"trials": 4}]}
     )
 
     trials: Annotated[
-        int, Field(strict=True, ge=1, le=MAX_TRIALS, description="Trials per job, in all.")
+        int, Field(strict=True, ge=1, le=MAX_TRIALS, description="Total trials per job.")
     ]
     top: Annotated[int, Field(strict=True, ge=1, le=MAX_ARCHITECTURES)] | None = Field(
-        default=None, description="Only the most accurate so many; all when left out."
+        default=None, description="Only this many of the most accurate jobs; all if left out."
     )
 
 
@@ -143,14 +146,14 @@ class SweepOut(BaseModel):
 
     @classmethod
     def of(cls, state: SweepState) -> "SweepOut":
-        counts, sweep = state.counts, state.sweep
+        sweep = state.sweep
         return cls(
             id=sweep.id,
             name=sweep.name,
             status=SweepStatus(sweep.status),
             total=sweep.total,
-            counts=counts,
-            finished=sweep.total - counts[JobStatus.PENDING] - counts[JobStatus.RUNNING],
+            counts=state.counts,
+            finished=state.finished,
             jobs_per_s=state.jobs_per_s,
             eta_s=state.eta_s,
             created_at=sweep.created_at,

@@ -1,15 +1,17 @@
-"""What goes in and out about trainings. Accuracies are fractions, rates are images per second."""
+"""Bodies of requests and answers about trainings.
+
+Accuracies are fractions, rates are images per second."""
 
 import datetime as dt
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
-from sqlalchemy import Row
 
 from api.schemas.paging import NEXT_PAGE
 from services.trainings.probe_vs_trained import ProbeVsTrained
-from services.trainings.tables import network_of, write_snippet
-from services.trainings.trainings import TrainingPage
+from services.trainings.reading import TrainingPage
+from services.trainings.tables import write_snippet
+from shared.db.queries.trainings.trainings import EpochRow, TrainingRow
 from shared.domain.recipe import MAX_REPEATS, Recipe
 from shared.domain.selection import Selection
 from shared.domain.status import TrainingStatus
@@ -40,7 +42,8 @@ class TrainingsIn(BaseModel):
         default=None, description="Train once with each seed instead of the recipe's."
     )
     repeats: Annotated[int, Field(strict=True, ge=1, le=MAX_REPEATS)] | None = Field(
-        default=None, description="Train so often, with the recipe's seed and those after it."
+        default=None,
+        description="Train this many times, with the recipe's seed and the seeds after it.",
     )
 
     @model_validator(mode="after")
@@ -50,7 +53,7 @@ class TrainingsIn(BaseModel):
         return self
 
     def recipes(self) -> list[Recipe]:
-        """Returns the recipes that are asked for, each once."""
+        """Returns the recipes of the request, each once."""
         first = self.recipe.seed
         repeated = [(first + n) % 2**63 for n in range(self.repeats or 1)]
         seeds = self.seeds or repeated
@@ -64,7 +67,7 @@ class TrainingOut(BaseModel):
     sweep_id: int
     job_id: int
     status: TrainingStatus
-    layers: list[dict[str, int | str]] = Field(description="At the channels it trains with.")
+    layers: list[dict[str, int | str]] = Field(description="At the recipe's channels.")
     recipe: Recipe
     parameters: int | None = Field(description="With the linear head; null before it began.")
     epochs: int
@@ -75,7 +78,7 @@ class TrainingOut(BaseModel):
     last_accuracy: float | None
     last_loss: float | None
     probe_accuracy: float | None
-    minutes: float | None = Field(description="Of all epochs, on whatever device each ran.")
+    minutes: float | None = Field(description="Of all epochs, on the device that each ran on.")
     images_per_s: float | None = Field(
         description="Of training; null on a shared device, or where epochs ran on different ones."
     )
@@ -83,27 +86,30 @@ class TrainingOut(BaseModel):
     dataset_hash: str | None
     attempt: int
     error: str | None
-    note: str | None = Field(description="What went wrong on the way without ending it.")
-    weights: str | None = Field(description="Where the best weights are; null without any.")
+    note: str | None = Field(description="A problem that did not end the training.")
+    weights: str | None = Field(description="Address of the best weights; null without any.")
     created_at: dt.datetime
     finished_at: dt.datetime | None
 
     @classmethod
-    def of(cls, row: Row[Any]) -> "TrainingOut":
+    def of(cls, row: TrainingRow) -> "TrainingOut":
         return cls.model_validate(_fields(row))
 
 
-def _fields(row: Row[Any]) -> dict[str, Any]:
-    same = {name: getattr(row, name, None) for name in TrainingOut.model_fields}
-    return same | {
-        "layers": [layer._asdict() for layer in network_of(row).layers],
+_OWN_FIELDS = ("layers", "minutes", "weights")  # computed from other columns
+_SAME_FIELDS = tuple(name for name in TrainingOut.model_fields if name not in _OWN_FIELDS)
+
+
+def _fields(row: TrainingRow) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in _SAME_FIELDS} | {
+        "layers": [layer._asdict() for layer in row.network.layers],
         "minutes": None if row.seconds is None else row.seconds / 60,
         "weights": row.weights and f"/v1/trainings/{row.id}/weights",
     }
 
 
 class TrainingsOut(BaseModel):
-    created: int = Field(description="How many of them are new.")
+    created: int = Field(description="Number of new trainings.")
     trainings: list[TrainingOut]
 
 
@@ -118,8 +124,8 @@ class TrainingPageOut(BaseModel):
         return cls(trainings=rows, counts=page.counts, next_page_token=page.next_page_token)
 
 
-class SteeredOut(BaseModel):
-    changed: int = Field(description="How many trainings changed their state.")
+class ControlledOut(BaseModel):
+    changed: int = Field(description="Number of trainings that changed their state.")
 
 
 class EpochOut(BaseModel):
@@ -142,7 +148,7 @@ class TrainingDetailOut(TrainingOut):
 
     @classmethod
     def detailed(
-        cls, row: Row[Any], epochs: list[Row[Any]], input_channels: int
+        cls, row: TrainingRow, epochs: list[EpochRow], input_channels: int
     ) -> "TrainingDetailOut":
         curve = [EpochOut.model_validate(epoch) for epoch in epochs]
         own = {"curve": curve, "snippet": write_snippet(row, input_channels)}
@@ -172,7 +178,7 @@ class TrainedNetworkOut(BaseModel):
 
 
 class ProbeVsTrainedOut(BaseModel):
-    recipe: dict[str, Any] = Field(description="Of the trainings, but for the seed.")
+    recipe: dict[str, Any] = Field(description="Of the trainings, without the seed.")
     networks: int
     k: int
     predictions: dict[str, PredictionOut]

@@ -1,4 +1,4 @@
-"""What goes out about workers and health."""
+"""Answers about workers and health."""
 
 import datetime as dt
 import uuid
@@ -17,19 +17,19 @@ class WorkerOut(BaseModel):
     device: str
     code_version: str
     datasets: dict[str, list[str]] = Field(
-        description="What it can read, and the content hashes of what it has loaded of it."
+        description="Names it can read, each with the content hashes that it has loaded."
     )
     problem: str | None = Field(
-        description="What keeps it from working for a sweep that runs, and what to do about it."
+        description="Why it cannot serve a running sweep, and what to do about it."
     )
-    problem_at: dt.datetime | None = Field(description="When that was found out.")
+    problem_at: dt.datetime | None = Field(description="When the problem was recorded.")
     started_at: dt.datetime
     last_seen_at: dt.datetime
     sweep_id: int | None
     group_index: int | None
     jobs: int | None
     jobs_per_s: float | None = Field(
-        description="Over the groups that it finished lately in sweeps that run; null without any."
+        description="Over groups completed recently in running sweeps; null without any."
     )
 
 

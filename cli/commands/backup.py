@@ -53,7 +53,7 @@ def restore(
 def _tables(settings: Settings) -> list[str]:
     from sqlalchemy.exc import OperationalError
 
-    from shared.db.queries.monitoring.tables import select_tables
+    from shared.db.queries.monitoring.database import select_tables
     from shared.db.session import make_engine, make_session_factory
     from shared.process import database_away
 

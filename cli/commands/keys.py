@@ -6,7 +6,8 @@ do anything anyhow. All other commands speak HTTP.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,6 +20,8 @@ from shared.settings import get_settings
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
+
+    from shared.db.queries.access.keys import KeyRow
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -102,8 +105,8 @@ def revoke_key(
     return output.say(f"Key {prefix} ({row['name']}) is revoked.")
 
 
-def _row(key: Any) -> dict[str, str | None]:
+def _row(key: "KeyRow") -> dict[str, str | None]:
     return {
         name: value.isoformat(timespec="seconds") if hasattr(value, "isoformat") else value
-        for name, value in key.items()
+        for name, value in asdict(key).items()
     }

@@ -1,4 +1,4 @@
-"""``convsweep sweep ...``: preview, start, list, show, watch, and what steers a sweep."""
+"""``convsweep sweep ...``: preview, start, list, show, watch, and control of sweeps."""
 
 import json
 import sys
@@ -12,7 +12,7 @@ from cli.context import JsonOption, SweepArgument, UrlOption, make_client, resol
 from cli.watching import live_display, print_event, watch_sweep
 from convsweep import Sweep
 
-app = typer.Typer(no_args_is_help=True, help="Preview, start, watch and steer sweeps.")
+app = typer.Typer(no_args_is_help=True, help="Preview, start, watch and control sweeps.")
 
 Json = dict[str, Any]
 PresetOption = Annotated[
@@ -202,7 +202,7 @@ def watch(sweep: SweepArgument, url: UrlOption = None, as_json: JsonOption = Fal
         watch_sweep(lambda: make_client(url), sweep_id, show)
 
 
-def _steer(sweep: str, action: str, url: str | None, as_json: bool) -> None:
+def _control(sweep: str, action: str, url: str | None, as_json: bool) -> None:
     with make_client(url) as client:
         print_sweep(client.control_sweep(resolve_sweep(client, sweep), action), as_json)
 
@@ -210,13 +210,13 @@ def _steer(sweep: str, action: str, url: str | None, as_json: bool) -> None:
 @app.command()
 def pause(sweep: SweepArgument, url: UrlOption = None, as_json: JsonOption = False) -> None:
     """Stops new claims; groups that run now finish."""
-    _steer(sweep, "pause", url, as_json)
+    _control(sweep, "pause", url, as_json)
 
 
 @app.command()
 def resume(sweep: SweepArgument, url: UrlOption = None, as_json: JsonOption = False) -> None:
     """Lets a paused sweep go on."""
-    _steer(sweep, "resume", url, as_json)
+    _control(sweep, "resume", url, as_json)
 
 
 @app.command()
@@ -229,7 +229,7 @@ def cancel(
     """Cancels every unfinished job of a sweep for good."""
     if not yes:
         typer.confirm(f"Cancel sweep {sweep} for good?", abort=True)
-    _steer(sweep, "cancel", url, as_json)
+    _control(sweep, "cancel", url, as_json)
 
 
 @app.command()
@@ -242,7 +242,7 @@ def retry(
     as_json: JsonOption = False,
 ) -> None:
     """Hands failed jobs out again, their attempts counted anew."""
-    _steer(sweep, "retry", url, as_json)
+    _control(sweep, "retry", url, as_json)
 
 
 @app.command()

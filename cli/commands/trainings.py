@@ -19,7 +19,7 @@ from cli.context import (
 from convsweep import Client
 from convsweep.filters import parse_assignments
 
-app = typer.Typer(no_args_is_help=True, help="List, steer and compare trainings of a sweep.")
+app = typer.Typer(no_args_is_help=True, help="List, control and compare trainings of a sweep.")
 
 Json = dict[str, Any]
 POLL_S = 1.0
@@ -215,7 +215,7 @@ def weights(
     output.say(f"Wrote {file}")
 
 
-def _steer(action: str, sweep: str, training: int | None, url: str | None) -> None:
+def _control(action: str, sweep: str, training: int | None, url: str | None) -> None:
     with make_client(url) as client:
         if training is None:
             changed = client.control_trainings(resolve_sweep(client, sweep), action)
@@ -231,25 +231,25 @@ OneOption = Annotated[
 @app.command()
 def pause(sweep: SweepArgument, training: OneOption = None, url: UrlOption = None) -> None:
     """Pauses trainings; those that run stop after their epoch."""
-    _steer("pause", sweep, training, url)
+    _control("pause", sweep, training, url)
 
 
 @app.command()
 def resume(sweep: SweepArgument, training: OneOption = None, url: UrlOption = None) -> None:
     """Lets paused trainings go on from their last checkpoints."""
-    _steer("resume", sweep, training, url)
+    _control("resume", sweep, training, url)
 
 
 @app.command()
 def cancel(sweep: SweepArgument, training: OneOption = None, url: UrlOption = None) -> None:
     """Cancels unfinished trainings for good."""
-    _steer("cancel", sweep, training, url)
+    _control("cancel", sweep, training, url)
 
 
 @app.command()
 def retry(sweep: SweepArgument, training: OneOption = None, url: UrlOption = None) -> None:
     """Hands failed trainings out again; they go on from their last checkpoints."""
-    _steer("retry", sweep, training, url)
+    _control("retry", sweep, training, url)
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""API keys: making, showing, revoking, and telling whose a request is."""
+"""API keys: creating, listing, revoking, and authentication."""
 
 import hashlib
 import hmac
@@ -6,10 +6,10 @@ import re
 import secrets
 from dataclasses import dataclass
 
-from sqlalchemy import RowMapping
 from sqlalchemy.orm import Session
 
 from shared.db.queries.access import keys as key_queries
+from shared.db.queries.access.keys import KeyRow
 from shared.domain.access import KeyScope
 from shared.domain.errors import (
     InvalidInputError,
@@ -29,7 +29,7 @@ _NO_HASH = bytes(32)
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """Whose key a request carries: what may be logged of it, and what it may do."""
+    """The key of a request: the part that may be logged, and its scope."""
 
     prefix: str
     scope: KeyScope
@@ -37,11 +37,11 @@ class Holder:
 
 def create_key(
     session: Session, name: str, scope: KeyScope, *, lifetime_days: float | None = None
-) -> tuple[str, RowMapping]:
-    """Adds a key and returns it whole, this one time, beside what is kept of it.
+) -> tuple[str, KeyRow]:
+    """Adds a key; returns it with its secret, which is shown only here, and its stored row.
 
-    The secret has 256 random bits; its SHA-256 is kept. Without ``lifetime_days`` the key is good
-    until it is revoked.
+    The secret has 256 random bits; its SHA-256 is stored. Without ``lifetime_days`` the key is
+    valid until it is revoked.
 
     Raises:
         InvalidInputError: the name or the lifetime cannot be used.
@@ -66,8 +66,8 @@ def create_key(
     return f"csw_{prefix}_{secret}", kept
 
 
-def revoke_key(session: Session, prefix: str) -> RowMapping:
-    """Revokes a key for good: the next request with it is refused. Twice is once.
+def revoke_key(session: Session, prefix: str) -> KeyRow:
+    """Revokes a key permanently: the next request with it is refused. Repeats change nothing.
 
     Raises:
         KeyNotFoundError: there is no such key.
@@ -80,36 +80,36 @@ def revoke_key(session: Session, prefix: str) -> RowMapping:
     return key
 
 
-def list_keys(session: Session) -> list[RowMapping]:
-    """Returns the newest thousand keys, revoked and expired ones too, never a secret."""
+def list_keys(session: Session) -> list[KeyRow]:
+    """Returns the newest 1,000 keys, including revoked and expired ones, without secrets."""
     return key_queries.select_keys(session, MAX_KEYS_SHOWN)
 
 
 def authenticate(session: Session, text: str) -> Holder:
-    """Returns whose key ``text`` is, and notes its use, at most once a minute.
+    """Returns the holder of the key ``text`` and records its use, at most once a minute.
 
     Raises:
-        KeyInvalidError: it is no key of this service.
+        KeyInvalidError: it is not a key of this service.
         KeyRevokedError: it was revoked.
-        KeyExpiredError: its time is over.
+        KeyExpiredError: its lifetime is over.
     """
     form = _FORM.fullmatch(text)
     if form is None:
         raise KeyInvalidError("This is not a key: keys look like csw_<prefix>_<secret>.")
     prefix, secret = form.groups()
-    found = key_queries.find_secret(session, prefix)
-    kept = _NO_HASH if found is None else found.secret_hash
-    if not hmac.compare_digest(_hash(secret), bytes(kept)) or found is None:
+    stored = key_queries.find_secret(session, prefix)
+    expected = _NO_HASH if stored is None else stored.secret_hash
+    if not hmac.compare_digest(_hash(secret), bytes(expected)) or stored is None:
         raise KeyInvalidError("There is no such key.")
-    if found.revoked:
+    if stored.revoked:
         raise KeyRevokedError(f"Key {prefix} was revoked.")
-    if found.expired:
+    if stored.expired:
         raise KeyExpiredError(f"Key {prefix} has expired.")
-    if found.note_use:
+    if stored.note_use:
         key_queries.update_key_used(session, prefix)
-    return Holder(prefix, KeyScope(found.scope))
+    return Holder(prefix, KeyScope(stored.scope))
 
 
 def _hash(secret: str) -> bytes:
-    """Returns what is kept of a secret; for 256 random bits no slow hash is needed."""
+    """Returns the stored hash of a secret; 256 random bits need no slow hash."""
     return hashlib.sha256(secret.encode()).digest()

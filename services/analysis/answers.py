@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from services.analysis.statistics.paired import unpack_bits
 from services.leaderboard.leaders import get_job
-from services.sweeps.sweeps import get_sweep
+from services.sweeps.reading import get_sweep
 from shared.db.queries.analysis import arrays as array_queries
 from shared.domain.errors import NoResultsError
 

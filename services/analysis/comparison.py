@@ -17,7 +17,7 @@ from services.analysis.statistics.paired import (
     unpack_bits,
 )
 from services.leaderboard.leaders import get_job
-from services.sweeps.sweeps import get_sweep
+from services.sweeps.reading import get_sweep
 from shared.db.models import Job, Sweep
 from shared.db.queries.analysis import arrays as array_queries
 from shared.domain.arrays import BoolArray

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from sqlalchemy.orm import Session
 
 from services.leaderboard.leaders import get_job
-from services.sweeps.sweeps import get_sweep
+from services.sweeps.reading import get_sweep
 from shared.db.models import Job
 from shared.db.queries.analysis import arrays as array_queries
 from shared.domain.architecture import Architecture, LayerConfig

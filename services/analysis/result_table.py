@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from services.analysis.statistics.factorial import Factor
 from services.leaderboard.device_choice import choose_devices
 from services.leaderboard.filters import Filters
-from services.sweeps.sweeps import get_sweep
+from services.sweeps.reading import get_sweep
 from shared.db.models import Sweep
 from shared.db.queries.analysis import arrays as array_queries
 from shared.db.queries.leaderboard.leaders import select_fitness_scale

@@ -1,4 +1,4 @@
-"""Keeping a short backlog of hints in the queue, and taking back what vanished workers held."""
+"""Sending hints up to a short backlog, and reclaiming jobs and trainings of lost workers."""
 
 import random
 from typing import Protocol
@@ -6,10 +6,10 @@ from typing import Protocol
 import structlog
 from sqlalchemy.orm import Session
 
-from shared.db.queries.dispatching import groups as group_queries
+from shared.db.queries.dispatching import groups as hint_queries
+from shared.db.queries.leasing import group_leases as group_queries
 from shared.db.queries.leasing import leases as lease_queries
 from shared.db.queries.leasing import training_leases as training_queries
-from shared.db.queries.sweeps import jobs as job_queries
 from shared.db.queries.sweeps import sweeps as sweep_queries
 
 log = structlog.get_logger(__name__)
@@ -29,12 +29,12 @@ def send_hints(session: Session, hints: Hints, *, backlog: int, resend_s: float)
     """Fills the queue up to ``backlog`` hints; returns how many were sent.
 
     The mark on a group is written before its hint is sent and committed by the caller afterwards:
-    a crash in between repeats a hint, and one that gets lost is sent again after ``resend_s``.
-    Dispatchers take turns, so that together they do not overfill the queue. Trainings come first,
-    but take no more than half of the room, so that they do not keep sweeps waiting; chance gives
-    the odd place, which in a queue that stays full is the only one.
+    a crash in between repeats a hint, and a lost hint is sent again after ``resend_s``. A lock lets
+    one dispatcher at a time fill the queue. Trainings come first, but take at most half of the free
+    places, so that they do not delay sweeps; an odd place goes to either at random, because in a
+    queue that stays full it is the only one.
     """
-    if not group_queries.lock_dispatch(session):
+    if not hint_queries.lock_dispatch(session):
         return 0
     room = backlog - len(hints)
     if room <= 0:
@@ -44,18 +44,18 @@ def send_hints(session: Session, hints: Hints, *, backlog: int, resend_s: float)
     for training_id in trainings:
         hints.send_training(training_id)
     room -= len(trainings)
-    groups = group_queries.mark_groups_hinted(session, limit=room, resend_s=resend_s)
+    groups = hint_queries.mark_groups_hinted(session, limit=room, resend_s=resend_s)
     for group in groups:
         hints.send(group.sweep_id, group.group_index)
     return len(trainings) + len(groups)
 
 
 def reap_expired_leases(session: Session, *, max_attempts: int) -> int:
-    """Takes back the jobs of expired leases, or fails them after their last attempt.
+    """Makes the jobs of expired leases pending, or failed after their last attempt.
 
     Leases are locked before their expiry is judged, so a renewal or completion that comes first
-    wins. Also completes sweeps whose last completion had to leave them to somebody who held them.
-    Trainings are taken back likewise. Returns how many jobs and trainings were.
+    wins. Also completes sweeps that were locked when their last job ended. Trainings are treated
+    likewise. Returns the number of jobs and trainings.
     """
     jobs = _take_back(session, max_attempts)
     sweep_queries.update_finished_sweeps(session)
@@ -74,12 +74,12 @@ def _take_back(session: Session, max_attempts: int) -> int:
     tokens = [lease.token for lease in expired]
     lease_queries.end_leases(session, tokens, "expired")
     error = "The worker vanished: its lease was not renewed in time."
-    jobs = job_queries.release_lost_jobs(
+    jobs = group_queries.release_lost_jobs(
         session, tokens, outcome="expired", max_attempts=max_attempts, error=error
     )
     trainings = training_queries.release_lost_trainings(
         session, tokens, max_attempts=max_attempts, error=error
     )
     groups = [(row.sweep_id, row.group_index) for row in expired if row.group_index is not None]
-    group_queries.clear_hints(session, groups)
+    hint_queries.clear_hints(session, groups)
     return jobs + trainings

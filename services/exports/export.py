@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 from services.analysis.statistics.intervals import t_quantile
 from services.leaderboard.device_choice import choose_devices
 from services.leaderboard.filters import Filters
-from services.sweeps.sweeps import get_sweep
+from services.sweeps.reading import get_sweep
 from shared.db.queries.exports import rows as export_queries
 from shared.db.queries.leaderboard.leaders import select_fitness_scale
 from shared.domain.choices import ExportFormat, ExportRows

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import RowMapping
 from sqlalchemy.orm import Session
 
 from services.leaderboard.device_choice import DeviceChoice, choose_devices
@@ -16,12 +15,13 @@ from services.leaderboard.page_tokens import (
     read_page_by_id,
     read_page_token,
 )
-from services.sweeps.sweeps import get_sweep
+from services.sweeps.reading import get_sweep
 from shared.db.models import Environment, Job, Trial
 from shared.db.queries.leaderboard import leaders as leaderboard_queries
 from shared.db.queries.leaderboard.leaders import LeaderRow, Listing
 from shared.db.queries.sweeps import attempts as attempt_queries
 from shared.db.queries.sweeps import jobs as job_queries
+from shared.db.queries.sweeps.attempts import AttemptRow
 from shared.domain.errors import InvalidPageTokenError, JobNotFoundError
 from shared.domain.ranking import FITNESS_WEIGHT, FitnessScale, Place, SortKey
 from shared.domain.status import JobStatus
@@ -43,7 +43,7 @@ class JobDetail:
 
     job: Job
     trials: list[tuple[Trial, Environment]]
-    attempts: list[RowMapping]
+    attempts: list[AttemptRow]
 
 
 def rank_jobs(

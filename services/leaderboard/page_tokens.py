@@ -11,8 +11,8 @@ from typing import Annotated, Generic, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from shared.domain.errors import InvalidPageTokenError
+from shared.domain.ids import MAX_ID
 
-MAX_ID = 2**63 - 1
 MAX_TOKEN_CHARACTERS = 4096
 _CHECK_BYTES = 12
 

@@ -1,23 +1,22 @@
-"""Claiming, renewing, completing and handing back the jobs of a group, guarded by a lease token."""
+"""The jobs of a group under a lease: claim, renew, complete, release, fail."""
 
-import hashlib
-import json
 import uuid
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
-from shared.db.models import Job
-from shared.db.queries.dispatching import groups as group_queries
+from services.leasing.datasets import check_dataset_hash
+from services.leasing.environments import environment_row, storable
+from shared.db.queries.dispatching import groups as hint_queries
+from shared.db.queries.leasing import datasets as dataset_queries
+from shared.db.queries.leasing import environments as environment_queries
+from shared.db.queries.leasing import group_leases as group_queries
 from shared.db.queries.leasing import leases as lease_queries
-from shared.db.queries.monitoring import workers as worker_queries
-from shared.db.queries.sweeps import jobs as job_queries
 from shared.db.queries.sweeps import sweeps as sweep_queries
-from shared.domain.architecture import Architecture, LayerConfig
-from shared.domain.errors import DatasetMismatchError, StaleLeaseError, SweepNotFoundError
+from shared.domain.architecture import Architecture
+from shared.domain.errors import StaleLeaseError, SweepNotFoundError
 from shared.domain.measurements import Environment, JobOutcome, TrialResult
 from shared.domain.protocol import Protocol
 
@@ -39,15 +38,15 @@ class Claim:
     sweep_id: int
     group: int
     jobs: tuple[ClaimedJob, ...]
-    leaves_some: bool = False  # the group had more pending jobs than these at that moment
+    leaves_some: bool = False  # whether more jobs of the group were pending
 
 
 @dataclass(frozen=True, slots=True)
 class Requirements:
-    """What a worker needs for the groups of a sweep."""
+    """What a worker must be able to do for a sweep."""
 
     protocol: Protocol
-    dataset_hash: str | None  # of the images that its trials use; None before the first of them
+    dataset_hash: str | None  # content of its images; None before its first trials
 
 
 def get_requirements(session: Session, sweep_id: int) -> Requirements:
@@ -56,24 +55,10 @@ def get_requirements(session: Session, sweep_id: int) -> Requirements:
     Raises:
         SweepNotFoundError: there is no such sweep.
     """
-    found = sweep_queries.find_terms(session, sweep_id)
-    if found is None:
+    row = group_queries.find_requirements(session, sweep_id)
+    if row is None:
         raise SweepNotFoundError(f"There is no sweep {sweep_id}.", field="sweep_id")
-    return Requirements(Protocol.model_validate(found.protocol), found.dataset_hash)
-
-
-def architecture_of(job: Job | Row[Any]) -> Architecture:
-    """Returns the architecture that a row with a job's columns describes."""
-    layers = zip(
-        job.channels,
-        job.kernel_size,
-        job.stride,
-        job.dilation,
-        job.padding,
-        job.activation,
-        strict=True,
-    )
-    return Architecture(tuple(map(LayerConfig._make, layers)))
+    return Requirements(Protocol.model_validate(row.protocol), row.dataset_hash)
 
 
 def claim_group(
@@ -86,13 +71,13 @@ def claim_group(
     limit: int,
     token: uuid.UUID | None = None,
 ) -> Claim | None:
-    """Leases pending jobs of a group; None where nothing is left to claim or the sweep rests.
+    """Leases pending jobs of a group; None if none is pending or the sweep is not running.
 
     Args:
-        token: a new one that the caller wants to know also when no answer comes.
+        token: the lease's token, for callers that must know it even if no answer comes.
     """
     token = token or uuid.uuid4()
-    jobs = job_queries.claim_jobs(
+    jobs = group_queries.claim_jobs(
         session,
         sweep_id=sweep_id,
         group=group,
@@ -104,17 +89,17 @@ def claim_group(
     if not jobs:
         return None
     claimed = tuple(
-        ClaimedJob(job.id, architecture_of(job), range(job.trials_done, job.trials_target))
+        ClaimedJob(job.id, job.architecture, range(job.trials_done, job.trials_target))
         for job in jobs
     )
     return Claim(token, sweep_id, group, claimed, jobs[0].group_pending > len(jobs))
 
 
 def renew_lease(session: Session, token: uuid.UUID, lease_s: float) -> None:
-    """Keeps a lease for another ``lease_s`` seconds by the database's clock.
+    """Extends a lease to ``lease_s`` seconds from now by the database's clock.
 
     Raises:
-        StaleLeaseError: the lease is over; whatever the worker does for it is in vain.
+        StaleLeaseError: the lease has ended; its results would be refused.
     """
     if not lease_queries.renew_lease(session, token, lease_s):
         raise StaleLeaseError("The lease is over: it expired, or the sweep was cancelled.")
@@ -126,25 +111,25 @@ def complete_claim(
     outcomes: Sequence[JobOutcome],
     environment: Environment,
 ) -> int:
-    """Writes the outcomes of a claim's jobs with their trials; returns how many were written.
+    """Writes the outcomes of a claim's jobs with their trials; returns the number written.
 
-    The first trials of a sweep decide which content its dataset has from then on.
+    The first trials of a sweep pin the content of its dataset.
 
     Raises:
-        StaleLeaseError: the lease is over; nothing is written.
-        DatasetMismatchError: earlier trials were measured on other images; nothing is written.
+        StaleLeaseError: the lease has ended; nothing is written.
+        DatasetMismatchError: earlier trials used other images; nothing is written.
     """
     row = environment_row(environment)
-    found = worker_queries.find_environment(session, row["fingerprint"], claim.sweep_id)
+    known = environment_queries.find_environment(session, row["fingerprint"], claim.sweep_id)
     if any(outcome.trials for outcome in outcomes):
-        _check_dataset(session, claim, environment, found.dataset_hash)
+        _check_dataset(session, claim, environment, known.dataset_hash)
     if not lease_queries.end_leases(session, [claim.token], "completed"):
         raise StaleLeaseError("The lease ended before its results came; they are dropped.")
     pairs = list(zip(claim.jobs, outcomes, strict=True))
-    written = job_queries.complete_jobs(
+    written = group_queries.complete_jobs(
         session,
         token=claim.token,
-        environment_id=found.id or worker_queries.upsert_environment(session, row),
+        environment_id=known.id or environment_queries.upsert_environment(session, row),
         jobs=[
             {
                 "id": job.id,
@@ -164,83 +149,57 @@ def _check_dataset(
     session: Session, claim: Claim, environment: Environment, pinned: str | None
 ) -> None:
     mine = environment.dataset_hash
-    pinned = pinned or sweep_queries.pin_dataset(session, claim.sweep_id, mine, claim.token)
+    pinned = pinned or dataset_queries.pin_dataset(session, claim.sweep_id, mine, claim.token)
     if pinned is not None:
         check_dataset_hash(claim.sweep_id, environment.dataset, mine, pinned)
 
 
-def check_dataset_hash(sweep_id: int, dataset: str, mine: str, pinned: str) -> None:
-    """Returns when a worker's copy of a dataset is what the sweep's earlier trials used.
-
-    Raises:
-        DatasetMismatchError: it is not.
-    """
-    if mine != pinned:
-        raise DatasetMismatchError(
-            f"Dataset {dataset!r} here has content {mine[:12]}, but the trials of sweep {sweep_id} "
-            f"were measured on {pinned[:12]}. Copy the same files to this worker's data folder, "
-            "or start a new sweep."
-        )
-
-
 def has_completed(session: Session, token: uuid.UUID) -> bool:
-    """Says whether the results under a lease have been written, for when a commit got no answer.
+    """Returns whether a lease's results were written, for callers whose commit got no answer.
 
-    Nobody but the worker that holds the lease can have written them.
+    Only the worker that holds the lease can have written them.
     """
     return lease_queries.find_lease_outcome(session, token) == "completed"
 
 
 def decline_group(session: Session, sweep_id: int, group: int) -> None:
-    """Passes a hint on that its reader cannot serve.
+    """Defers a group that this worker cannot serve.
 
-    The group is hinted again soon, but after groups that had no hint yet: a sweep that nobody can
-    serve does not keep others waiting.
+    It is hinted again soon, but after groups that were never hinted: a sweep that no worker can
+    serve does not delay others.
     """
-    group_queries.defer_hints(session, [(sweep_id, group)])
+    hint_queries.defer_hints(session, [(sweep_id, group)])
 
 
 def release_claim(session: Session, claim: Claim) -> int:
-    """Hands a claim's jobs back unharmed, their attempt unburnt; returns how many.
+    """Releases a claim's jobs, consuming no attempt; returns their number.
 
     Their group is hinted again at once.
     """
     if not lease_queries.end_leases(session, [claim.token], "released"):
         return 0
-    released = job_queries.release_jobs(session, claim.token)
-    group_queries.clear_hints(session, [(claim.sweep_id, claim.group)])
+    released = group_queries.release_jobs(session, claim.token)
+    hint_queries.clear_hints(session, [(claim.sweep_id, claim.group)])
     return released
 
 
 def fail_claim(session: Session, claim: Claim, *, error: str, max_attempts: int) -> int:
-    """Hands a claim's jobs back with their attempt burnt; after the last one they have failed.
+    """Returns a claim's jobs to the queue, consuming an attempt; after the last one they fail.
 
-    Returns how many jobs were handed back.
+    Returns the number of jobs.
     """
     if not lease_queries.end_leases(session, [claim.token], "failed"):
         return 0
-    lost = job_queries.release_lost_jobs(
+    lost = group_queries.release_lost_jobs(
         session,
         [claim.token],
         outcome="failed",
         max_attempts=max_attempts,
         error=storable(error),
     )
-    group_queries.clear_hints(session, [(claim.sweep_id, claim.group)])
+    hint_queries.clear_hints(session, [(claim.sweep_id, claim.group)])
     sweep_queries.update_finished_sweeps(session, claim.sweep_id)
     return lost
-
-
-def environment_row(environment: Environment) -> dict[str, Any]:
-    """Returns the columns of an environment, with the fingerprint that it is known by."""
-    row = asdict(environment) | {"versions": json.dumps(environment.versions, sort_keys=True)}
-    fingerprint = hashlib.sha256(json.dumps(row, sort_keys=True).encode()).hexdigest()
-    return row | {"fingerprint": fingerprint}
-
-
-def storable(message: str) -> str:
-    """Returns a message without what Postgres cannot keep: zero bytes and halves of characters."""
-    return message.replace("\0", "?").encode(errors="replace").decode()
 
 
 def _trial_row(job_id: int, trial: TrialResult) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Trainings at work: claiming one, its epochs as they come, its end; guarded by a lease token."""
+"""A training under a lease: claim, record epochs, complete, release, fail."""
 
 import uuid
 from collections.abc import Sequence
@@ -6,10 +6,10 @@ from dataclasses import asdict, dataclass
 
 from sqlalchemy.orm import Session
 
-from services.leasing.group_leases import architecture_of, environment_row, storable
+from services.leasing.environments import environment_row, storable
+from shared.db.queries.leasing import environments as environment_queries
 from shared.db.queries.leasing import leases as lease_queries
 from shared.db.queries.leasing import training_leases as training_queries
-from shared.db.queries.monitoring import workers as worker_queries
 from shared.domain.architecture import Architecture
 from shared.domain.errors import StaleLeaseError, TrainingNotFoundError
 from shared.domain.measurements import Environment
@@ -20,7 +20,7 @@ from shared.domain.status import TrainingStatus
 
 @dataclass(frozen=True, slots=True)
 class TrainingRequirements:
-    """What a worker needs for a training."""
+    """What a worker must be able to do for a training."""
 
     training_id: int
     sweep_id: int
@@ -37,35 +37,35 @@ def get_training_requirements(session: Session, training_id: int) -> TrainingReq
     Raises:
         TrainingNotFoundError: there is no such training.
     """
-    found = training_queries.find_training_terms(session, training_id)
-    if found is None:
+    row = training_queries.find_training_requirements(session, training_id)
+    if row is None:
         raise TrainingNotFoundError(f"There is no training {training_id}.", field="training_id")
-    recipe = Recipe.model_validate(found.recipe)
+    recipe = Recipe.model_validate(row.recipe)
     return TrainingRequirements(
         training_id=training_id,
-        sweep_id=found.sweep_id,
-        status=TrainingStatus(found.status),
-        architecture=recipe.widen(architecture_of(found)),
+        sweep_id=row.sweep_id,
+        status=TrainingStatus(row.status),
+        architecture=recipe.widen(row.architecture),
         recipe=recipe,
-        protocol=Protocol.model_validate(found.protocol),
-        dataset_hash=found.dataset_hash,
+        protocol=Protocol.model_validate(row.protocol),
+        dataset_hash=row.dataset_hash,
     )
 
 
 def claim_training(
     session: Session, training_id: int, *, worker_id: uuid.UUID, token: uuid.UUID, lease_s: float
 ) -> bool:
-    """Leases a training; False where it does not wait, or somebody else has it."""
+    """Leases a pending training; False if it is not pending or another worker claims it."""
     return training_queries.claim_training(
         session, training_id, worker_id=worker_id, token=token, lease_s=lease_s
     )
 
 
 def decline_training(session: Session, training_id: int) -> None:
-    """Defers the hint of a training that its reader cannot serve.
+    """Defers a training that this worker cannot serve.
 
-    The training is hinted again when a hint without a claim would be, but after trainings that had
-    no hint yet: one that no worker can serve does not keep others waiting.
+    It is hinted again once a hint without a claim would be repeated, but after trainings that were
+    never hinted: one that no worker can serve does not delay others.
     """
     training_queries.defer_training_hint(session, training_id)
 
@@ -79,16 +79,16 @@ def begin_training(
     parameters: int,
     note: str | None,
 ) -> None:
-    """Makes ``results`` the whole curve so far: what the worker's checkpoint holds.
+    """Sets the curve so far to ``results``, the epochs of the worker's checkpoint.
 
     Raises:
-        StaleLeaseError: the lease is over; nothing is written.
+        StaleLeaseError: the lease has ended; nothing is written.
     """
     row = environment_row(environment)
     begun = training_queries.begin_training(
         session,
         token,
-        environment_id=worker_queries.upsert_environment(session, row),
+        environment_id=environment_queries.upsert_environment(session, row),
         parameters=parameters,
         note=note and storable(note),
         epochs=[asdict(result) for result in results],
@@ -100,40 +100,40 @@ def append_epoch(session: Session, token: uuid.UUID, result: EpochResult) -> Non
     """Adds an epoch to the curve.
 
     Raises:
-        StaleLeaseError: the lease is over; nothing is written.
+        StaleLeaseError: the lease has ended; nothing is written.
     """
     _check_held(training_queries.append_epoch(session, token, asdict(result)))
 
 
 def note_training(session: Session, token: uuid.UUID, note: str) -> None:
-    """Notes what went wrong without ending the training."""
+    """Records a problem that does not end the training."""
     training_queries.note_training(session, token, storable(note))
 
 
 def complete_training(session: Session, token: uuid.UUID, weights: str | None) -> None:
-    """Ends a training whose epochs are all there.
+    """Completes a training whose epochs are all recorded.
 
     Args:
         weights: name of the file with the best weights; None where it could not be written.
 
     Raises:
-        StaleLeaseError: the lease is over; nothing is written.
+        StaleLeaseError: the lease has ended; nothing is written.
     """
     _check_held(lease_queries.end_leases(session, [token], "completed") > 0)
     _check_held(training_queries.complete_training(session, token, weights))
 
 
 def release_training(session: Session, token: uuid.UUID) -> int:
-    """Hands a training back unharmed, to be hinted at once; returns how many were handed back."""
+    """Releases a training, consuming no attempt; it is hinted at once. Returns the number."""
     if not lease_queries.end_leases(session, [token], "released"):
         return 0
     return training_queries.release_training(session, token)
 
 
 def fail_training(session: Session, token: uuid.UUID, *, error: str, max_attempts: int) -> int:
-    """Hands a training back with its attempt burnt; after the last one it has failed.
+    """Returns a training to the queue, consuming an attempt; after the last one it fails.
 
-    It goes on from its last checkpoint. Returns how many were handed back.
+    It continues from its last checkpoint. Returns the number of trainings.
     """
     if not lease_queries.end_leases(session, [token], "failed"):
         return 0

@@ -1,57 +1,57 @@
-"""What has changed in a sweep since somebody last looked, and a cursor that says when that was.
+"""What has changed in a sweep since a watcher last looked, and a cursor for that moment.
 
-Leaders are found by their rank, not by their time: whatever commits late is above the floor all the
-same, so nothing is missed. Every look rests on an index and a few rows.
+Leaders are selected by rank, not by time: a result that commits late is above the floor, too, so
+none is missed. Every observation reads an index and a few rows.
 """
 
 import base64
 import datetime as dt
 import uuid
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Annotated, Any
+from dataclasses import asdict, dataclass
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
-from sqlalchemy import Row, RowMapping
 from sqlalchemy.orm import Session
 
-from services.leasing.group_leases import architecture_of
 from services.monitoring.workers import SEEN_WITHIN_S
-from services.sweeps.sweeps import SweepState, get_sweep
+from services.sweeps.reading import SweepState, get_sweep
 from shared.db.queries.live import changes as live_queries
+from shared.db.queries.live.changes import BestRow
 from shared.db.queries.monitoring import workers as worker_queries
+from shared.db.queries.monitoring.workers import WorkerRow
 from shared.domain.errors import InvalidInputError
 from shared.domain.events import LEADERS, End, Event, Leader, Progress, Worker, WorkerChange
+from shared.domain.ids import MAX_ID
 from shared.domain.protocol import Fraction
-from shared.domain.status import JobStatus, SweepStatus
+from shared.domain.status import SweepStatus
 
-MAX_ID = 2**63 - 1
-CAUGHT_UP = 1000  # most of the best networks that one look goes through
+CAUGHT_UP = 1000  # limit of the best networks that one observation reads
 EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 LATE_S = 300  # no transaction commits later than this after its results
 OVER = frozenset({SweepStatus.COMPLETED, SweepStatus.CANCELLED})
 
 Id = Annotated[int, Field(ge=1, le=MAX_ID)]
 Micros = Annotated[int, Field(ge=0, le=2**53)]  # since 1970, by the database's clock
-Place = tuple[Fraction, Id]  # accuracy and job: the more accurate is better, then the older
+LeaderPlace = tuple[Fraction, Id]  # accuracy and job: the more accurate is better, then the older
 
 
 class Cursor(BaseModel):
-    """What a watcher of a sweep has been told: all that is needed to go on, in any process.
+    """Which events a watcher of a sweep has received: enough to continue in any process.
 
-    ``floor`` is the place that a network must reach to be news, None before the first look;
-    ``known`` are the leaders from there on that were told, each with the time it finished.
+    ``floor`` is the place that a network must reach to be reported, None before the first
+    observation; ``known`` are the reported leaders from there on, each with the time it finished.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     sweep_id: Id
     as_of: Micros | None = None
-    floor: Place | None = None
+    floor: LeaderPlace | None = None
     known: Annotated[list[tuple[Id, Micros]], Field(max_length=LEADERS)] = []
 
     def encode(self) -> str:
-        """Returns the cursor as one line of text that may stand in a header."""
+        """Returns the cursor as one line of text that is valid in a header."""
         return base64.urlsafe_b64encode(self.model_dump_json().encode()).decode()
 
     @classmethod
@@ -59,18 +59,18 @@ class Cursor(BaseModel):
         """Returns the cursor that ``encode`` wrote for this sweep.
 
         Raises:
-            InvalidInputError: this is none, or another sweep's.
+            InvalidInputError: the text is not a cursor, or is one of another sweep.
         """
         try:
             cursor = cls.model_validate_json(base64.b64decode(written, b"-_", validate=True))
         except ValueError as error:
             raise InvalidInputError(
-                "Last-Event-ID is none that this API gave; leave it out to start anew.",
+                "Last-Event-ID is not one that this API sent; leave it out to start again.",
                 field="Last-Event-ID",
             ) from error
         if cursor.sweep_id != sweep_id:
             raise InvalidInputError(
-                f"Last-Event-ID belongs to sweep {cursor.sweep_id}; leave it out to start anew.",
+                f"Last-Event-ID belongs to sweep {cursor.sweep_id}; leave it out to start again.",
                 field="Last-Event-ID",
             )
         return cursor
@@ -78,28 +78,28 @@ class Cursor(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """One look at a sweep, for every watcher whose cursor it ``serves``."""
+    """The state of a sweep at one moment, for every watcher whose cursor it ``serves``."""
 
     as_of: int
-    since: int  # workers that went after this are in it
-    floor: float | None  # all completed jobs that are as accurate are in it, beside the leaders
+    since: int  # workers gone after this are included
+    floor: float | None  # an accuracy; completed jobs at or above it are included, too
     progress: Progress
-    best: Sequence[Row[Any]]
-    workers: Sequence[RowMapping]
+    best: Sequence[BestRow]
+    workers: Sequence[WorkerRow]
 
     @property
     def is_over(self) -> bool:
         return self.progress.status in OVER
 
     def serves(self, cursor: Cursor) -> bool:
-        """Says whether this look goes far enough back for one who stands at ``cursor``."""
+        """Returns whether the observation goes back far enough for a watcher at ``cursor``."""
         if cursor.floor is not None and (self.floor is None or cursor.floor[0] < self.floor):
             return False
         return cursor.as_of is None or self.since <= cursor.as_of
 
 
 def observe(session: Session, sweep_id: int, cursors: Sequence[Cursor] = ()) -> Observation:
-    """Looks at a sweep, far enough back for everybody who stands at one of ``cursors``.
+    """Observes a sweep, far enough back for the watchers at all ``cursors``.
 
     Raises:
         SweepNotFoundError: there is no such sweep.
@@ -112,7 +112,7 @@ def observe(session: Session, sweep_id: int, cursors: Sequence[Cursor] = ()) -> 
         as_of=_micros(now),
         since=since,
         floor=floor,
-        # before the leaders: when a sweep is seen to be over, all of its results are there
+        # before the leaders: if the sweep is over by now, the query for leaders sees all results
         progress=_progress(get_sweep(session, sweep_id)),
         best=live_queries.select_best(
             session, sweep_id, leaders=LEADERS, floor=floor, limit=CAUGHT_UP
@@ -126,31 +126,31 @@ def observe(session: Session, sweep_id: int, cursors: Sequence[Cursor] = ()) -> 
 
 
 def _progress(state: SweepState) -> Progress:
-    sweep, counts = state.sweep, state.counts
+    sweep = state.sweep
     return Progress(
         sweep_id=sweep.id,
         name=sweep.name,
         status=SweepStatus(sweep.status),
         total=sweep.total,
-        finished=sweep.total - counts[JobStatus.PENDING] - counts[JobStatus.RUNNING],
-        counts=counts,
+        finished=state.finished,
+        counts=state.counts,
         jobs_per_s=state.jobs_per_s,
         eta_s=state.eta_s,
     )
 
 
 class Watcher:
-    """Somebody who watches a sweep: is told at every look what is new since the last."""
+    """Turns observations of a sweep into the events that are new to one watcher."""
 
     def __init__(self, cursor: Cursor) -> None:
         self.cursor = cursor
         self._progress: Progress | None = None
-        self._workers: dict[uuid.UUID, RowMapping] | None = None
+        self._workers: dict[uuid.UUID, WorkerRow] | None = None
 
     def news(self, seen: Observation) -> Iterator[tuple[Event, Cursor | None]]:
-        """Yields what is new, each with the cursor of one who has been told so far.
+        """Yields new events, each with the cursor of a watcher that has received all up to it.
 
-        Changes of workers come first and without a cursor: told twice they do no harm. Then come
+        Changes of workers come first and without a cursor: repeating them does no harm. Then come
         new leaders in the order in which they finished, then the progress.
         """
         for worker in self._changed_workers(seen):
@@ -167,20 +167,21 @@ class Watcher:
     def _changed_workers(self, seen: Observation) -> Iterator[Worker]:
         before, self._workers = self._workers, {}
         for row in seen.workers:
-            if row["gone_at"] is None:
-                self._workers[row["id"]] = row
+            if row.gone_at is None:
+                self._workers[row.id] = row
                 change = _change(before, row)
             else:
                 change = "gone" if self._knew(before, row) else None
             if change is not None:
-                yield Worker.model_validate(dict(row) | {"change": change})
+                yield Worker.model_validate(asdict(row) | {"change": change})
 
-    def _knew(self, before: dict[uuid.UUID, RowMapping] | None, row: RowMapping) -> bool:
-        """Says whether a worker that is gone was there when this watcher last looked."""
+    def _knew(self, before: dict[uuid.UUID, WorkerRow] | None, row: WorkerRow) -> bool:
+        """Returns whether a worker that is gone was present at this watcher's last observation."""
         if before is not None:
-            return row["id"] in before
-        as_of = self.cursor.as_of
-        return as_of is not None and _micros(row["gone_at"]) > as_of - LATE_S * 1_000_000
+            return row.id in before
+        if self.cursor.as_of is None or row.gone_at is None:
+            return False
+        return _micros(row.gone_at) > self.cursor.as_of - LATE_S * 1_000_000
 
     def _new_leaders(self, seen: Observation) -> Iterator[Leader]:
         self._go_on(seen, self.cursor.floor or _floor(seen.best), self.cursor.known)
@@ -192,8 +193,8 @@ class Watcher:
                 self._go_on(seen, self.cursor.floor, [*self.cursor.known, _identity(row)])
                 yield _leader(row, seen.progress.sweep_id, rank)
 
-    def _is_news(self, row: Row[Any]) -> bool:
-        """Says whether a network was not told yet; one that others made room for is no news."""
+    def _is_news(self, row: BestRow) -> bool:
+        """Returns whether a network is to be reported; one that only moved up is not."""
         assert self.cursor.floor is not None
         accuracy, job_id = self.cursor.floor
         if _order(row.accuracy, row.id) < _order(accuracy, job_id):
@@ -204,10 +205,10 @@ class Watcher:
         return as_of is None or _micros(row.finished_at) > as_of - LATE_S * 1_000_000
 
     def _go_on(
-        self, seen: Observation, floor: Place | None, told: Sequence[tuple[int, int]]
+        self, seen: Observation, floor: LeaderPlace | None, reported: Sequence[tuple[int, int]]
     ) -> None:
-        """Moves the cursor: of those who were told only the best ten count, and lift the floor."""
-        known = [row for row in seen.best if _identity(row) in told][:LEADERS]
+        """Moves the cursor: keeps the ten best reported leaders; ten of them raise the floor."""
+        known = [row for row in seen.best if _identity(row) in reported][:LEADERS]
         self.cursor = self.cursor.model_copy(
             update={
                 "floor": _floor(known) if len(known) == LEADERS else floor,
@@ -221,29 +222,29 @@ class Watcher:
             sweep_id=self.cursor.sweep_id,
             as_of=seen.as_of,
             floor=_floor(seen.best),
-            known=[one for one in self.cursor.known if one in standing],
+            known=[leader for leader in self.cursor.known if leader in standing],
         )
 
 
-def _change(before: dict[uuid.UUID, RowMapping] | None, row: RowMapping) -> WorkerChange | None:
+def _change(before: dict[uuid.UUID, WorkerRow] | None, row: WorkerRow) -> WorkerChange | None:
     if before is None:
         return "present"
-    known = before.get(row["id"])
+    known = before.get(row.id)
     if known is None:
         return "joined"
-    if known["problem"] != row["problem"]:
+    if known.problem != row.problem:
         return "problem"
-    held = ("sweep_id", "group_index")
-    return "group" if any(known[name] != row[name] for name in held) else None
+    same_group = (known.sweep_id, known.group_index) == (row.sweep_id, row.group_index)
+    return None if same_group else "group"
 
 
-def _leader(row: Row[Any], sweep_id: int, rank: int) -> Leader:
+def _leader(row: BestRow, sweep_id: int, rank: int) -> Leader:
     return Leader(
         sweep_id=sweep_id,
         rank=rank,
         job_id=row.id,
         architecture_hash=row.architecture_hash.hex(),
-        layers=[layer._asdict() for layer in architecture_of(row).layers],
+        layers=[layer._asdict() for layer in row.architecture.layers],
         accuracy=row.accuracy,
         throughput=row.throughput,
         trials_done=row.trials_done,
@@ -251,15 +252,15 @@ def _leader(row: Row[Any], sweep_id: int, rank: int) -> Leader:
     )
 
 
-def _floor(best: Sequence[Row[Any]]) -> Place:
-    """Returns the place of the last leader, or below everything while there are fewer."""
+def _floor(best: Sequence[BestRow]) -> LeaderPlace:
+    """Returns the place of the last leader; below all places while there are fewer than ten."""
     if len(best) < LEADERS:
         return 0.0, MAX_ID
     return best[LEADERS - 1].accuracy, best[LEADERS - 1].id
 
 
-def _better(other: Row[Any], row: Row[Any]) -> bool:
-    """Says whether ``other`` led ``row`` when that one finished."""
+def _better(other: BestRow, row: BestRow) -> bool:
+    """Returns whether ``other`` ranked above ``row`` when ``row`` finished."""
     leads = _order(other.accuracy, other.id) > _order(row.accuracy, row.id)
     return leads and _finish(other) < _finish(row)
 
@@ -268,12 +269,12 @@ def _order(accuracy: float, job_id: int) -> tuple[float, int]:
     return accuracy, -job_id
 
 
-def _finish(row: Row[Any]) -> tuple[dt.datetime, int]:
+def _finish(row: BestRow) -> tuple[dt.datetime, int]:
     return row.finished_at, row.id
 
 
-def _identity(row: Row[Any]) -> tuple[int, int]:
-    """Returns what tells a result from another, also from an earlier one of the same job."""
+def _identity(row: BestRow) -> tuple[int, int]:
+    """Returns what distinguishes a result from others, also from earlier ones of its job."""
     return row.id, _micros(row.finished_at)
 
 

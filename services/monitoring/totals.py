@@ -1,16 +1,16 @@
-"""What the cluster does, in numbers for monitoring: kept counts, never a recount of jobs."""
+"""Totals of the cluster for monitoring, from stored counts instead of counting jobs."""
 
 from collections import Counter
 from dataclasses import dataclass
 
-from sqlalchemy import RowMapping
 from sqlalchemy.orm import Session
 
 from services.monitoring.workers import list_workers
 from shared.db.queries.monitoring import totals as metric_queries
+from shared.db.queries.monitoring.workers import WorkerRow
 from shared.domain.status import JobStatus, SweepStatus
 
-MAX_SWEEPS = 100  # a sweep's own series; more of them would help nobody
+MAX_SWEEPS = 100  # sweeps with series of their own; limits the size of an answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class ClusterState:
 
     sweeps: dict[SweepStatus, int]
     jobs: dict[JobStatus, int]  # of all sweeps
-    sweep_jobs: dict[int, dict[JobStatus, int]]  # of the newest sweeps that are not over
+    sweep_jobs: dict[int, dict[JobStatus, int]]  # of the newest running and paused sweeps
     groups_pending: int
     groups_hinted: int
     leases_open: int
@@ -28,16 +28,14 @@ class ClusterState:
 
 
 def read_cluster_state(session: Session) -> ClusterState:
-    """Returns the cluster's state from a handful of cheap statements."""
+    """Returns the cluster's state from a few statements on small tables and indexes."""
     sweeps = metric_queries.count_sweeps(session)
-    totals = metric_queries.sum_progress(session)
-    unfinished = metric_queries.select_unfinished_progress(session, MAX_SWEEPS)
     groups = metric_queries.count_pending_groups(session)
     states = Counter(_worker_state(worker) for worker in list_workers(session))
     return ClusterState(
         sweeps={status: sweeps.get(status.value, 0) for status in SweepStatus},
-        jobs=_by_status(totals),
-        sweep_jobs={row["sweep_id"]: _by_status(row) for row in unfinished},
+        jobs=metric_queries.sum_progress(session),
+        sweep_jobs=metric_queries.select_unfinished_progress(session, MAX_SWEEPS),
         groups_pending=groups.pending,
         groups_hinted=groups.hinted,
         leases_open=metric_queries.count_open_leases(session),
@@ -46,11 +44,7 @@ def read_cluster_state(session: Session) -> ClusterState:
     )
 
 
-def _by_status(row: RowMapping) -> dict[JobStatus, int]:
-    return {status: row[status.value] for status in JobStatus}
-
-
-def _worker_state(worker: RowMapping) -> str:
-    if worker["problem"] is not None:
+def _worker_state(worker: WorkerRow) -> str:
+    if worker.problem is not None:
         return "blocked"
-    return "idle" if worker["sweep_id"] is None else "busy"
+    return "idle" if worker.sweep_id is None else "busy"

@@ -1,11 +1,11 @@
-"""Which worker processes exist, what they do, and what keeps them from it."""
+"""Worker processes: their state, leases and problems."""
 
 import uuid
 
-from sqlalchemy import RowMapping
 from sqlalchemy.orm import Session
 
 from shared.db.queries.monitoring import workers as worker_queries
+from shared.db.queries.monitoring.workers import WorkerRow
 
 SEEN_WITHIN_S = 120.0
 RATED_OVER_S = 300.0
@@ -25,7 +25,7 @@ def register_worker(
     """Adds a worker process that starts now.
 
     Args:
-        datasets: the names it can read, each with the content hashes of what it loaded of it.
+        datasets: names it can read, each with the content hashes that it has loaded.
     """
     worker_queries.insert_worker(
         session,
@@ -42,63 +42,48 @@ def register_worker(
 
 
 def note_worker_seen(session: Session, worker_id: uuid.UUID) -> None:
-    """Notes that a worker is alive."""
+    """Records that a worker is alive."""
     worker_queries.update_worker_seen(session, worker_id)
 
 
 def note_worker_problem(
     session: Session, worker_id: uuid.UUID, sweep_id: int, problem: str | None
 ) -> None:
-    """Notes what keeps a worker from working for a sweep and what to do about it; None clears it.
+    """Records why a worker cannot serve a sweep and what to do about it; None clears it.
 
-    It is shown while that sweep runs: then the worker soon meets it again, and finds out when its
-    cause is gone.
+    The problem is shown while that sweep runs: hints for the sweep let the worker check it again
+    and clear it once its cause is gone.
     """
     worker_queries.update_worker_problem(session, worker_id, sweep_id, problem)
 
 
 def note_worker_waiting(session: Session, worker_id: uuid.UUID, problem: str) -> None:
-    """Notes what keeps a worker from all work; ``note_worker_device`` clears it."""
+    """Records why a worker cannot do any work; ``note_worker_device`` clears it."""
     worker_queries.update_worker_waiting(session, worker_id, problem)
 
 
 def note_worker_device(session: Session, worker_id: uuid.UUID, device: str) -> None:
-    """Notes which device model a worker computes on, and that nothing keeps it from working."""
+    """Records the device model that a worker computes on, and clears its problem."""
     worker_queries.update_worker_device(session, worker_id, device)
 
 
 def note_worker_datasets(
     session: Session, worker_id: uuid.UUID, datasets: dict[str, list[str]]
 ) -> None:
-    """Notes what datasets a worker has by now."""
+    """Records which datasets a worker has."""
     worker_queries.update_worker_datasets(session, worker_id, datasets)
 
 
-def note_labels(session: Session, dataset_hash: str, labels: list[int]) -> None:
-    """Keeps the labels of validation images, so that answers can be told by class."""
-    worker_queries.insert_labels(session, dataset_hash, labels)
-
-
 def note_worker_stopped(session: Session, worker_id: uuid.UUID) -> None:
-    """Notes that a worker has ended in good order."""
+    """Records that a worker has stopped regularly."""
     worker_queries.update_worker_stopped(session, worker_id)
 
 
-def list_workers(session: Session) -> list[RowMapping]:
-    """Returns the workers seen in the last two minutes, each with the group it holds, if any."""
+def list_workers(session: Session) -> list[WorkerRow]:
+    """Returns the workers seen in the last two minutes, each with its lease."""
     return worker_queries.select_workers(session, seen_within_s=SEEN_WITHIN_S)
 
 
 def rate_workers(session: Session) -> dict[uuid.UUID, float]:
-    """Returns jobs per second of work, by worker, over the groups finished in five minutes."""
-    rates = worker_queries.select_rates(session, within_s=RATED_OVER_S)
-    return {row[0]: row[1] for row in rates if row[1] is not None}
-
-
-def check_database(session: Session) -> None:
-    """Returns when the database answers.
-
-    Raises:
-        sqlalchemy.exc.OperationalError: it does not.
-    """
-    worker_queries.select_one(session)
+    """Returns jobs per second of leased time, by worker, over leases completed in 5 minutes."""
+    return worker_queries.select_rates(session, within_s=RATED_OVER_S)

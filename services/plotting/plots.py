@@ -20,7 +20,7 @@ from services.plotting.figures import (
     draw_scatter,
 )
 from services.plotting.trained_figures import draw_prediction
-from services.sweeps.sweeps import get_sweep
+from services.sweeps.reading import get_sweep
 from services.trainings.probe_vs_trained import compare_probe_with_training
 from shared.domain.choices import CorrelationMethod, PlotFormat, PlotKind, Target
 from shared.domain.errors import NoResultsError

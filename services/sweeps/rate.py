@@ -4,14 +4,14 @@ import datetime as dt
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-SAMPLE = 128  # leases that the rate rests on
-PARALLEL_S = 60.0  # how far back it is asked how many work at once
-BRIDGED_S = 5.0  # a shorter break between two leases belongs to the work
+SAMPLE = 128  # latest leases that the rate is computed from
+PARALLEL_S = 60.0  # period over which leases held at once are averaged
+BRIDGED_S = 5.0  # a shorter break between two leases counts as work
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A lease: how many jobs it held, from when to when, and whether it gave results."""
+    """A lease: its number of jobs, its period, and whether it gave results."""
 
     jobs: int
     began: dt.datetime
@@ -20,18 +20,18 @@ class Span:
 
 
 def estimate_rate(spans: Sequence[Span], now: dt.datetime) -> float | None:
-    """Returns jobs per second, or None where nothing has moved of late.
+    """Returns jobs per second, or None if no lease has ended recently.
 
-    It is the jobs that a lease brings per second it is held, over the latest ``SAMPLE`` that ended,
-    times how many leases are held at once, on average over the working time of the last minute. So
-    time in which nobody worked counts nowhere: neither a pause, nor a night without workers. Leases
-    that ended without results count as time without jobs.
+    The rate is the completed jobs per second of lease, over the latest ``SAMPLE`` leases that
+    ended, times the average number of leases held at once in the working time of the last minute.
+    Time without any lease does not count: neither a pause nor a night without workers. Leases that
+    ended without results count as time without jobs.
 
-    None means that no lease has ended, or none for a minute and three times as long as the longest
-    took, or that nobody worked in the last minute.
+    None means that no lease has ended, or none for a minute and three times the longest lease, or
+    that no lease was held in the last minute.
 
     Args:
-        spans: the open leases, and the latest that ended, up to ``SAMPLE``.
+        spans: the open leases, and up to ``SAMPLE`` of the latest that ended.
     """
     ended = [(span, span.ended) for span in spans if span.ended is not None]
     held_s = [(end - span.began).total_seconds() for span, end in ended]
@@ -54,7 +54,7 @@ def _known_since(ended: Sequence[tuple[Span, dt.datetime]], now: dt.datetime) ->
 
 
 def _parallel(spans: Sequence[Span], start: dt.datetime, now: dt.datetime) -> float:
-    """Returns how many leases were held at once, on average while somebody worked."""
+    """Returns the average number of leases held at once, over the time with any lease."""
     held_s, worked_s, reached = 0.0, 0.0, start
     for began, ended in _clipped(spans, start, now):
         held_s += (ended - began).total_seconds()

@@ -7,7 +7,7 @@ import numpy as np
 from sqlalchemy.orm import Session
 
 from services.analysis.statistics.prediction import Prediction, predict
-from services.trainings.trainings import every_training
+from services.trainings.reading import every_training
 from shared.domain.arrays import FloatArray
 from shared.domain.errors import NoResultsError
 from shared.domain.status import TrainingStatus
@@ -18,7 +18,7 @@ MIN_NETWORKS = 3
 
 @dataclass(frozen=True)
 class Trained:
-    """Networks trained under one recipe but for the seed, and what was known of them before.
+    """Networks trained under one recipe except for the seed, and their values before training.
 
     Parameters, FLOPs and ratio are those of the network as it was searched.
     """
@@ -31,7 +31,7 @@ class Trained:
 
 @dataclass(frozen=True)
 class ProbeVsTrained:
-    """Trained networks and how well each predictor foretells their accuracy."""
+    """Trained networks and how well each predictor predicts their accuracy."""
 
     trained: Trained
     k: int
@@ -51,6 +51,7 @@ def load_trained(session: Session, sweep_id: int) -> list[Trained]:
         recipe = {name: value for name, value in row.recipe.items() if name != "seed"}
         key = repr((row.dataset_hash, sorted(recipe.items())))
         recipes[key] = recipe
+        assert row.best_accuracy is not None, "a completed training has epochs"
         networks[key][row.job_id].append(row.best_accuracy)
         known[row.job_id] = [row.probe_accuracy, row.searched_parameters, row.flops, row.ratio]
     groups = []
@@ -65,7 +66,7 @@ def load_trained(session: Session, sweep_id: int) -> list[Trained]:
 def compare_probe_with_training(
     session: Session, sweep_id: int, k: int | None = None
 ) -> list[ProbeVsTrained]:
-    """Returns, per recipe, how well the probe and trivial baselines foretell trained accuracy.
+    """Returns, per recipe, how well the probe and trivial baselines predict trained accuracy.
 
     Args:
         k: of precision at k; a quarter of the networks, at least one, where left out.
@@ -74,7 +75,7 @@ def compare_probe_with_training(
         SweepNotFoundError: there is no such sweep.
         NoResultsError: no recipe has trained three networks yet.
     """
-    found = []
+    comparisons = []
     for trained in load_trained(session, sweep_id):
         size = len(trained.job_ids)
         if size >= MIN_NETWORKS:
@@ -83,10 +84,10 @@ def compare_probe_with_training(
                 name: predict(values, trained.accuracies, best)
                 for name, values in trained.known.items()
             }
-            found.append(ProbeVsTrained(trained, best, predictions))
-    if not found:
+            comparisons.append(ProbeVsTrained(trained, best, predictions))
+    if not comparisons:
         raise NoResultsError(
             f"Sweep {sweep_id} has no {MIN_NETWORKS} networks whose training completed under one "
             "recipe. Train more: convsweep train SWEEP --sample 20"
         )
-    return found
+    return comparisons

@@ -4,13 +4,9 @@ import csv
 import io
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
-from typing import Any
 
-from sqlalchemy import Row
-
-from services.leasing.group_leases import architecture_of
-from shared.domain.architecture import TORCH_ACTIVATIONS, Architecture
-from shared.domain.recipe import Recipe
+from shared.db.queries.trainings.trainings import TrainingRow
+from shared.domain.architecture import TORCH_ACTIVATIONS
 
 
 class TableFormat(StrEnum):
@@ -29,14 +25,9 @@ HEADERS = (
 )  # fmt: skip
 
 
-def network_of(training: Row[Any]) -> Architecture:
-    """Returns the network of a training's row, at its recipe's channels."""
-    return Recipe.model_validate(training.recipe).widen(architecture_of(training))
-
-
-def draw_table(trainings: Iterable[Row[Any]], table_format: TableFormat) -> str:
+def draw_table(trainings: Iterable[TrainingRow], table_format: TableFormat) -> str:
     """Returns a table with one line per training; best epoch's loss and accuracy, in percent."""
-    rows = [_cells(one) for one in trainings]
+    rows = [_cells(training) for training in trainings]
     if table_format is TableFormat.CSV:
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
@@ -51,16 +42,16 @@ def _plain(value: object) -> str:
     return str(value).replace("|", "\\|")
 
 
-def _cells(one: Row[Any]) -> list[object]:
-    layers = network_of(one).layers
+def _cells(row: TrainingRow) -> list[object]:
+    layers = row.network.layers
     channels = sorted({layer.channels for layer in layers})
     return [
-        one.id, one.job_id, _join(one.kernel_size), _join(one.stride), _join(one.dilation),
-        _join(channels), one.recipe["seed"], one.status, f"{one.epochs_done}/{one.epochs}",
-        _shown(one.best_epoch), _shown(one.best_loss, "{:.5f}"), _percent(one.best_accuracy),
-        _percent(one.last_accuracy), _percent(one.probe_accuracy), _shown(one.parameters),
-        _shown(one.seconds and one.seconds / 60, "{:.2f}"), _shown(one.images_per_s, "{:.0f}"),
-        _shown(one.device),
+        row.id, row.job_id, _join(row.kernel_size), _join(row.stride), _join(row.dilation),
+        _join(channels), row.recipe["seed"], row.status, f"{row.epochs_done}/{row.epochs}",
+        _shown(row.best_epoch), _shown(row.best_loss, "{:.5f}"), _percent(row.best_accuracy),
+        _percent(row.last_accuracy), _percent(row.probe_accuracy), _shown(row.parameters),
+        _shown(row.seconds and row.seconds / 60, "{:.2f}"), _shown(row.images_per_s, "{:.0f}"),
+        _shown(row.device),
     ]  # fmt: skip
 
 
@@ -76,14 +67,14 @@ def _percent(fraction: float | None) -> str:
     return "" if fraction is None else f"{100 * fraction:.2f}"
 
 
-def write_snippet(training: Row[Any], input_channels: int) -> str | None:
+def write_snippet(training: TrainingRow, input_channels: int) -> str | None:
     """Returns Python that loads a training's best weights; None where it has none.
 
-    Needs torch and safetensors alone.
+    The code needs only torch and safetensors.
     """
     if training.weights is None or training.parameters is None:
         return None
-    network = network_of(training)
+    network = training.network
     lines = ["import torch", "from safetensors.torch import load_file", ""]
     lines.append("network = torch.nn.Sequential(")
     before = input_channels

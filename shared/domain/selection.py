@@ -4,6 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from shared.domain.ids import MAX_ID
+
 Count = Annotated[
     int, Field(strict=True, ge=1, le=10_000, description="Number of networks to choose.")
 ]
@@ -25,7 +27,7 @@ class ByIds(_Selection):
 
     by: Literal["ids"]
     job_ids: Annotated[
-        list[Annotated[int, Field(strict=True, ge=1, lt=2**63)]],
+        list[Annotated[int, Field(strict=True, ge=1, le=MAX_ID)]],
         Field(min_length=1, max_length=10_000),
     ]
 

@@ -6,6 +6,7 @@ The states of jobs and the work of leases change only in SQL that checks the sta
 from enum import StrEnum
 from typing import NamedTuple
 
+from shared.domain.actions import Action
 from shared.domain.errors import IllegalTransitionError
 
 
@@ -62,16 +63,16 @@ class TrainingAction(NamedTuple):
     target: TrainingStatus
 
 
-TRAINING_ACTIONS: dict[str, TrainingAction] = {
-    "pause": TrainingAction(
+TRAINING_ACTIONS: dict[Action, TrainingAction] = {
+    Action.PAUSE: TrainingAction(
         (TrainingStatus.PENDING, TrainingStatus.RUNNING), TrainingStatus.PAUSED
     ),
-    "resume": TrainingAction((TrainingStatus.PAUSED,), TrainingStatus.PENDING),
-    "cancel": TrainingAction(
+    Action.RESUME: TrainingAction((TrainingStatus.PAUSED,), TrainingStatus.PENDING),
+    Action.CANCEL: TrainingAction(
         (TrainingStatus.PENDING, TrainingStatus.RUNNING, TrainingStatus.PAUSED),
         TrainingStatus.CANCELLED,
     ),
-    "retry": TrainingAction((TrainingStatus.FAILED,), TrainingStatus.PENDING),
+    Action.RETRY: TrainingAction((TrainingStatus.FAILED,), TrainingStatus.PENDING),
 }
 
 

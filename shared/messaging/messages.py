@@ -4,6 +4,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from shared.domain.ids import MAX_ID
+
 EVALUATE_GROUP = "convsweep.evaluate_group"
 TRAIN_NETWORK = "convsweep.train_network"
 
@@ -13,7 +15,7 @@ class GroupHint(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    sweep_id: Annotated[int, Field(ge=1, lt=2**63)]
+    sweep_id: Annotated[int, Field(ge=1, le=MAX_ID)]
     group: Annotated[int, Field(ge=0, lt=2**31)]
 
 
@@ -22,4 +24,4 @@ class TrainingHint(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    training_id: Annotated[int, Field(ge=1, lt=2**63)]
+    training_id: Annotated[int, Field(ge=1, le=MAX_ID)]

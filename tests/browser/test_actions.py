@@ -1,4 +1,4 @@
-"""What a page may do: start, steer and watch sweeps, with a key where one is needed."""
+"""What a page may do: start, control and watch sweeps, with a key where one is needed."""
 
 import json
 

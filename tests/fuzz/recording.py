@@ -12,14 +12,11 @@ Json = dict[str, Any]
 CHANGES: list[tuple[str, Json | None]] = [
     ("preview", {"preset": "quick"}),
     ("create", {"preset": "quick", "protocol": {"trials": 1}}),
-    ("pause", None),
-    ("resume", None),
-    ("retry", None),
+    ("control_sweep", None),
     ("extend", {"trials": 4, "top": 2}),
     ("create_trainings", {"select": {"by": "rank", "count": 2}, "channels": [32, 128]}),
-    ("steer_training", None),
-    ("steer_trainings", None),
-    ("cancel", None),
+    ("control_training", None),
+    ("control_trainings", None),
     ("create_key", {"name": "notebook", "scope": "read", "lifetime_days": 90}),
     ("revoke_key", None),
 ]
@@ -49,7 +46,7 @@ def record(document: Json, client: httpx.Client) -> Json:
     asked = [*CHANGES, *((name, None) for name, (method, _, _) in found.items() if method == "GET")]
     recorded: Json = {}
     places = dict(PLACES)
-    for name, body in sorted(asked, key=lambda one: one[0] == "cancel"):
+    for name, body in asked:
         method, path, operation = found[name]
         described = operation["responses"].get("200", {}).get("content", {"application/json": {}})
         if "application/json" not in described:

@@ -13,7 +13,7 @@ from services.leasing.training_leases import (
     claim_training,
     complete_training,
 )
-from services.trainings.trainings import create_trainings
+from services.trainings.creation import create_trainings
 from shared.domain.measurements import TrialResult
 from shared.domain.recipe import EpochResult, Recipe
 from shared.domain.selection import ByRank

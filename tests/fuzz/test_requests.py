@@ -19,9 +19,9 @@ from schemathesis.config import SchemathesisConfig
 
 from api.app import create_app
 from services.access.keys import create_key
-from services.leaderboard.page_tokens import MAX_ID
 from shared.db.session import make_engine, make_session_factory
 from shared.domain.access import KeyScope
+from shared.domain.ids import MAX_ID
 from shared.settings import Settings
 from tests.conftest import migrate, serving
 from tests.fuzz.sweeps import JOBS, OPEN, TRAININGS, UNTOUCHED, fill
@@ -64,7 +64,7 @@ def service(new_database: Callable[[str], Settings], broker_url: str) -> Iterato
     with make_session_factory(engine)() as session:
         fill(session)
         key, _ = create_key(session, "made-up requests", KeyScope.ADMIN)
-        revocable.append(create_key(session, "to be revoked", KeyScope.READ)[1]["prefix"])
+        revocable.append(create_key(session, "to be revoked", KeyScope.READ)[1].prefix)
         session.commit()
     engine.dispose()
     with serving(served) as url, requests.Session() as session:

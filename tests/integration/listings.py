@@ -8,9 +8,9 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from services.leasing.group_leases import environment_row
-from services.sweeps.sweeps import create_sweep
-from shared.db.queries.monitoring.workers import upsert_environment
+from services.leasing.environments import environment_row
+from services.sweeps.creation import create_sweep
+from shared.db.queries.leasing.environments import upsert_environment
 from shared.domain.protocol import Protocol
 from shared.domain.ranking import FITNESS_WEIGHT, Range
 from shared.domain.space import LayerSpace, SearchSpace

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from services.leasing.group_leases import Claim, claim_group, complete_claim
 from services.monitoring.workers import register_worker
-from services.sweeps.sweeps import create_sweep
+from services.sweeps.creation import create_sweep
 from shared.domain.measurements import (
     Environment,
     JobOutcome,

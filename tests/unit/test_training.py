@@ -5,7 +5,7 @@ import pytest
 from pydantic import ValidationError
 
 from api.schemas.trainings import TrainingsIn
-from services.trainings.trainings import stratified_sample
+from services.trainings.selection import stratified_sample
 from shared.domain.architecture import Architecture, LayerConfig
 from shared.domain.recipe import Recipe
 from shared.domain.selection import BySample

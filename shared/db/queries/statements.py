@@ -1,4 +1,4 @@
-"""How statements are run where SQLAlchemy's own way is too slow or too vague."""
+"""Running statements: cached texts, prepared texts, affected rows, COPY."""
 
 import io
 from collections.abc import Iterable, Mapping
@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 @cache
 def sql(statement: str) -> TextClause:
-    """Returns a statement as SQLAlchemy runs it; its parameters are looked for once per process."""
+    """Returns a statement for SQLAlchemy; its parameters are parsed once per process."""
     return text(statement)
 
 
@@ -22,7 +22,7 @@ _DIALECT: Dialect = psycopg2.dialect()  # type: ignore[no-untyped-call]
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A statement in the driver's own words, made once: making it costs more than running it."""
+    """A statement compiled for the driver once: compiling costs more than running it."""
 
     text: str
     values: Mapping[str, Any]  # of the parameters that never change
@@ -33,13 +33,13 @@ class Prepared:
         return cls(str(compiled), compiled.params)
 
     def rows(self, session: Session, values: Mapping[str, Any]) -> list[Row[Any]]:
-        """Runs it with values for its parameters."""
+        """Runs the statement with values for its parameters."""
         given = {**self.values, **values}
         return list(session.connection().exec_driver_sql(self.text, given))
 
 
 def affected_rows(result: Result[Any]) -> int:
-    """Returns how many rows an INSERT, UPDATE or DELETE touched."""
+    """Returns the number of rows that an INSERT, UPDATE or DELETE affected."""
     assert isinstance(result, CursorResult)
     return result.rowcount
 
@@ -54,14 +54,14 @@ def copy_rows(session: Session, statement: str, lines: Iterable[str]) -> None:
 
 CSV = "FORMAT csv"
 BINARY = "FORMAT binary"
-# for values without these two characters, such as JSON: nothing is ever quoted
+# for values without these two characters, such as JSON: no value is quoted
 VERBATIM = r"FORMAT csv, QUOTE E'\x01', DELIMITER E'\x02'"
 
 
 def copy_out(session: Session, statement: Select[*tuple[Any, ...]], options: str) -> bytes:
-    """Returns the rows of a statement as Postgres itself writes them.
+    """Returns the rows of a statement in a format of COPY.
 
-    COPY takes no parameters, so the driver quotes them into its text, each by its type.
+    COPY takes no parameters, so the driver inserts them as quoted literals.
     """
     connection = session.connection()
     compiled = statement.compile(dialect=connection.dialect)
@@ -75,7 +75,7 @@ def copy_out(session: Session, statement: Select[*tuple[Any, ...]], options: str
 
 
 class _LineReader:
-    """A readable file over lines, so that COPY streams them without holding them all."""
+    """A readable file over lines, so that COPY streams them without storing all."""
 
     def __init__(self, lines: Iterable[str]) -> None:
         self._lines = iter(lines)

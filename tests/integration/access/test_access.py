@@ -110,7 +110,7 @@ def test_a_read_key_reads_and_changes_nothing(api: httpx.Client, session: Sessio
     assert preview.status_code == 200
 
 
-def test_a_write_key_starts_and_steers_sweeps_but_makes_no_keys(
+def test_a_write_key_starts_and_controls_sweeps_but_makes_no_keys(
     api: httpx.Client, session: Session
 ) -> None:
     key = bearer(make_key(session, KeyScope.WRITE))

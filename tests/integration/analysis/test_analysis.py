@@ -13,7 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from services.leasing.group_leases import complete_claim
-from services.sweeps.sweeps import create_sweep
+from services.sweeps.creation import create_sweep
 from shared.domain.measurements import Environment, TrialResult
 from shared.domain.protocol import Protocol
 from shared.domain.space import SearchSpace

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from sqlalchemy.orm import Session
 
-from services.monitoring.workers import note_labels
-from services.sweeps.sweeps import create_sweep
+from services.leasing.datasets import note_labels
+from services.sweeps.creation import create_sweep
 from shared.domain.columns import PLOTTABLE
 from shared.domain.space import SearchSpace
 from tests.integration.scenario import (

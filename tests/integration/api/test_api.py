@@ -9,7 +9,7 @@ import httpx
 import pytest
 from sqlalchemy.orm import Session
 
-from services.sweeps.sweeps import cancel_sweep
+from services.sweeps.control import cancel_sweep
 from shared.settings import Settings
 from tests.conftest import free_port, serving
 from tests.integration.scenario import (
@@ -325,7 +325,7 @@ def test_reading_an_unknown_sweep_is_not_found(path: str, api: httpx.Client) -> 
 
 
 @pytest.mark.parametrize("action", ACTIONS)
-def test_steering_an_unknown_sweep_is_not_found(action: str, api: httpx.Client) -> None:
+def test_controlling_an_unknown_sweep_is_not_found(action: str, api: httpx.Client) -> None:
     assert_problem(api.post(f"/v1/sweeps/404/{action}"), 404, "sweep_not_found")
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy.orm import Session
 
-from services.sweeps.sweeps import create_sweep
+from services.sweeps.creation import create_sweep
 from shared.domain.protocol import Order, Protocol
 from tests.integration.scenario import GROUPS, claimed, complete, small_space, success, trial
 

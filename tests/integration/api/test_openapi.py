@@ -42,7 +42,7 @@ IMPOSSIBLE = {
     ("create", errors.SweepNotFoundError),
     ("show_job", errors.SweepNotFoundError),
     ("show_training", errors.SweepNotFoundError),
-    ("steer_training", errors.SweepNotFoundError),
+    ("control_training", errors.SweepNotFoundError),
 }
 
 
@@ -140,7 +140,7 @@ def called_by(function: FunctionType) -> Iterator[FunctionType]:
 
 
 def test_raises_are_found_in_services() -> None:
-    assert raised_by(sweeps.cancel) == {
+    assert raised_by(sweeps.control_sweep) == {
         errors.SweepNotFoundError, errors.IllegalTransitionError,
     }  # fmt: skip
     assert errors.ConflictError in raised_by(sweeps.extend)

@@ -12,7 +12,7 @@ from convsweep.filters import parse_assignments
 from services.leaderboard.filters import parse_filters
 from services.leaderboard.leaders import list_jobs, rank_jobs
 from services.leasing.group_leases import complete_claim
-from services.sweeps.sweeps import get_sweep
+from services.sweeps.reading import get_sweep
 from shared.db.queries.exports.rows import find_id_range
 from tests.integration.listings import DEVICES
 from tests.integration.scenario import add_sweep, claimed, complete, environment, successes

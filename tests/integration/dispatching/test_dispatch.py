@@ -13,7 +13,8 @@ from sqlalchemy.orm import Session
 
 from services.dispatching.dispatch import reap_expired_leases, send_hints
 from services.leasing.group_leases import decline_group, release_claim
-from services.sweeps.sweeps import cancel_sweep, create_sweep, pause_sweep, resume_sweep
+from services.sweeps.control import cancel_sweep, pause_sweep, resume_sweep
+from services.sweeps.creation import create_sweep
 from shared.db.models import Group
 from shared.db.session import make_engine, make_session_factory
 from shared.domain.protocol import Order

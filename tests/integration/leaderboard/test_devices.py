@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from services.leaderboard.device_choice import choose_devices
 from services.leasing.group_leases import complete_claim
-from services.sweeps.sweeps import cancel_sweep, extend_sweep
+from services.sweeps.control import cancel_sweep, extend_sweep
 from shared.domain.errors import InvalidInputError, SweepNotFoundError
 from tests.integration.scenario import (
     add_sweep,

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from services.leaderboard.filters import parse_filters
 from services.leaderboard.leaders import LeaderPage, list_jobs, rank_jobs
 from services.leaderboard.page_tokens import PlaceInListing, make_page_token
-from services.sweeps.sweeps import list_sweeps
+from services.sweeps.reading import list_sweeps
 from shared.domain.columns import SORTABLE
 from shared.domain.errors import InvalidFilterError, InvalidInputError, InvalidPageTokenError
 from shared.domain.ranking import Range

@@ -9,7 +9,8 @@ from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
-from services.sweeps.sweeps import create_sweep, pause_sweep
+from services.sweeps.control import pause_sweep
+from services.sweeps.creation import create_sweep
 from shared.domain.measurements import JobOutcome
 from shared.domain.protocol import DeviceClass, Protocol
 from shared.settings import Settings

@@ -14,14 +14,14 @@ from sqlalchemy.orm import Session
 from services.dispatching.dispatch import reap_expired_leases
 from services.leasing.group_leases import (
     Claim,
-    architecture_of,
     claim_group,
     complete_claim,
     fail_claim,
     release_claim,
     renew_lease,
 )
-from services.sweeps.sweeps import cancel_sweep, get_sweep, pause_sweep, resume_sweep
+from services.sweeps.control import cancel_sweep, pause_sweep, resume_sweep
+from services.sweeps.reading import get_sweep
 from shared.db.models import Environment, Job, Lease, Trial
 from shared.domain.errors import StaleLeaseError
 from shared.domain.measurements import JobOutcome, Reason, ThroughputSource
@@ -80,7 +80,7 @@ def test_claim_hands_out_the_pending_jobs_of_one_group_with_their_trials(session
     assert {(job.status, job.attempt, job.lease_token) for job in jobs} == {
         ("running", 1, held.token)
     }
-    assert [job.architecture for job in held.jobs] == [architecture_of(job) for job in jobs]
+    assert [job.architecture for job in held.jobs] == [job.architecture for job in jobs]
     assert {job.trials for job in held.jobs} == {range(3)}
     assert lease_of(session, held).jobs == GROUP_SIZE
     assert assert_counts_add_up(session, sweep_id) == {"running": 4, "pending": 8}

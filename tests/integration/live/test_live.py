@@ -9,12 +9,14 @@ from sqlalchemy import Connection, event, text
 from sqlalchemy.orm import Session
 
 from services.leasing.group_leases import complete_claim, release_claim
-from services.live import changes
 from services.live.changes import Cursor, Watcher, observe
 from services.monitoring.workers import note_worker_problem, note_worker_stopped
-from services.sweeps.sweeps import cancel_sweep, create_sweep, extend_sweep, get_sweep, pause_sweep
+from services.sweeps.control import cancel_sweep, extend_sweep, pause_sweep
+from services.sweeps.creation import create_sweep
+from services.sweeps.reading import get_sweep
 from shared.domain.errors import InvalidInputError, SweepNotFoundError
 from shared.domain.events import LEADERS, End, Event, Leader, Progress, Worker
+from shared.domain.ids import MAX_ID
 from shared.domain.protocol import Protocol
 from shared.domain.space import random_cnn_2025
 from tests.conftest import SessionFactory
@@ -176,7 +178,7 @@ def test_a_leader_measured_again_is_told_again_and_who_moved_up_is_not(session: 
 
 @pytest.mark.parametrize("written", ["x", "e30=", "Ünsinn", "a" * 1999, "bnVsbA==", "W10="])
 def test_what_is_no_cursor_is_refused(written: str) -> None:
-    with pytest.raises(InvalidInputError, match="start anew") as refused:
+    with pytest.raises(InvalidInputError, match="leave it out to start again") as refused:
         Cursor.decode(written, 1)
     assert refused.value.field == "Last-Event-ID"
 
@@ -193,11 +195,11 @@ def test_a_cursor_is_short_enough_for_a_header(session: Session) -> None:
     for _, cursor in look(session, watcher):
         assert cursor is None or len(cursor.encode()) < 1000
     largest = Cursor(
-        sweep_id=changes.MAX_ID, as_of=2**53, floor=(1 / 3, changes.MAX_ID),
-        known=[(changes.MAX_ID, 2**53)] * LEADERS,
+        sweep_id=MAX_ID, as_of=2**53, floor=(1 / 3, MAX_ID),
+        known=[(MAX_ID, 2**53)] * LEADERS,
     )  # fmt: skip
     assert len(largest.encode()) < 2000
-    assert Cursor.decode(largest.encode(), changes.MAX_ID) == largest
+    assert Cursor.decode(largest.encode(), MAX_ID) == largest
 
 
 def test_a_sweep_that_is_not_there_cannot_be_watched(session: Session) -> None:

@@ -17,7 +17,7 @@ from api import metrics
 from api.metrics import render
 from services.dispatching.dispatch import reap_expired_leases, send_hints
 from services.monitoring.workers import note_worker_problem
-from services.sweeps.sweeps import cancel_sweep, pause_sweep
+from services.sweeps.control import cancel_sweep, pause_sweep
 from shared.messaging.queue import HintQueue
 from shared.settings import Settings
 from tests.conftest import free_port, serving

@@ -11,7 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from services.leasing.group_leases import fail_claim
-from services.sweeps.sweeps import cancel_sweep
+from services.sweeps.control import cancel_sweep
 from shared.settings import Settings
 from tests.conftest import serving
 from tests.integration.api.test_api import SMALL, assert_problem

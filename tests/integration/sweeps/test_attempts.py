@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from services.dispatching.dispatch import reap_expired_leases
 from services.leaderboard.leaders import get_job_detail
 from services.leasing.group_leases import Claim, fail_claim, release_claim
-from services.sweeps.sweeps import cancel_sweep, retry_sweep
+from services.sweeps.control import cancel_sweep, retry_sweep
 from shared.domain.measurements import JobOutcome, Reason
 from shared.domain.status import JobStatus
 from tests.integration.scenario import (

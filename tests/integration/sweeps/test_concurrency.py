@@ -11,7 +11,9 @@ from sqlalchemy.orm import Session
 
 from services.dispatching.dispatch import reap_expired_leases, send_hints
 from services.leasing.group_leases import Claim, fail_claim, release_claim, renew_lease
-from services.sweeps.sweeps import cancel_sweep, create_sweep, get_sweep, pause_sweep, resume_sweep
+from services.sweeps.control import cancel_sweep, pause_sweep, resume_sweep
+from services.sweeps.creation import create_sweep
+from services.sweeps.reading import get_sweep
 from shared.domain.errors import IllegalTransitionError, StaleLeaseError
 from shared.messaging.queue import HintQueue
 from tests.conftest import SessionFactory
@@ -41,7 +43,7 @@ class Actor:
         self.chance = random.Random(seed)
 
     def act(self) -> None:
-        roles = [self.work, self.work, self.work, self.dispatch, self.steer, self.look]
+        roles = [self.work, self.work, self.work, self.dispatch, self.control, self.look]
         try:
             self.chance.choice(roles)()
             self.session.commit()
@@ -73,7 +75,7 @@ class Actor:
         self.session.commit()
         send_hints(self.session, self.hints, backlog=10_000, resend_s=0.01)
 
-    def steer(self) -> None:
+    def control(self) -> None:
         change = self.chance.choice([pause_sweep, resume_sweep, resume_sweep, cancel_sweep])
         if change is not cancel_sweep or self.chance.random() < 0.2:
             change(self.session, self.chance.choice(self.sweeps))

@@ -11,15 +11,15 @@ from sqlalchemy.orm import Session
 
 from services.dispatching.dispatch import reap_expired_leases, send_hints
 from services.leasing.group_leases import complete_claim, fail_claim
-from services.sweeps.sweeps import (
+from services.sweeps.control import (
     cancel_sweep,
-    create_sweep,
     extend_sweep,
-    get_sweep,
     pause_sweep,
     resume_sweep,
     retry_sweep,
 )
+from services.sweeps.creation import create_sweep
+from services.sweeps.reading import get_sweep
 from shared.domain.errors import (
     ConflictError,
     IdempotencyKeyReusedError,
@@ -202,7 +202,7 @@ def test_extending_to_what_is_there_already_is_refused(
 
 
 def test_leaders_need_a_completed_job(session: Session) -> None:
-    with pytest.raises(ConflictError, match="nobody leads"):
+    with pytest.raises(ConflictError, match="no leaders"):
         extend_sweep(session, add_sweep(session), trials=9, top=3)
 
 

@@ -1,4 +1,4 @@
-"""Sweeps: all rows or none, counts that always add up, and steering."""
+"""Sweeps: all rows or none, counts that always add up, and control."""
 
 import random
 from collections.abc import Iterator
@@ -9,16 +9,10 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from services.dispatching.dispatch import reap_expired_leases
-from services.leasing.group_leases import Claim, architecture_of, fail_claim, release_claim
-from services.sweeps.sweeps import (
-    cancel_sweep,
-    create_sweep,
-    get_sweep,
-    list_sweeps,
-    pause_sweep,
-    preview_sweep,
-    resume_sweep,
-)
+from services.leasing.group_leases import Claim, fail_claim, release_claim
+from services.sweeps.control import cancel_sweep, pause_sweep, resume_sweep
+from services.sweeps.creation import create_sweep, preview_sweep
+from services.sweeps.reading import get_sweep, list_sweeps
 from shared.db.models import Group, Job, Sweep, SweepProgress
 from shared.domain.errors import IllegalTransitionError, SweepNotFoundError
 from shared.domain.measurements import JobOutcome, Reason
@@ -61,14 +55,14 @@ def test_creating_a_sweep_adds_one_pending_job_per_architecture(session: Session
     sweep_id = create_sweep(session, space, small_protocol(trials=3)).id
     session.commit()
     jobs = list(session.execute(select(Job).order_by(Job.space_index)).scalars())
-    assert [architecture_of(job) for job in jobs] == list(space)
+    assert [job.architecture for job in jobs] == list(space)
     assert [job.architecture_hash for job in jobs] == [one.hash for one in space]
     assert [job.group_index for job in jobs] == [0] * 4 + [1] * 4 + [2] * 4
     assert {(job.status, job.attempt, job.trials_done, job.trials_target) for job in jobs} == {
         ("pending", 0, 0, 3)
     }
     for job in jobs:
-        measures = architecture_of(job).measures((1, 32, 32))
+        measures = job.architecture.measures((1, 32, 32))
         assert job.ratio == measures.ratio
         assert (job.parameters, job.flops) == (measures.parameters, measures.flops)
     assert assert_counts_add_up(session, sweep_id) == {"pending": TOTAL}
@@ -86,7 +80,7 @@ def test_mixed_depths_keep_their_layers(session: Session) -> None:
     space = SearchSpace(layers=(LayerSpace(), LayerSpace(activation=("none",))), depths=(2, 1))
     create_sweep(session, space, small_protocol())
     jobs = session.execute(select(Job).order_by(Job.space_index)).scalars()
-    assert [architecture_of(job) for job in jobs] == list(space)
+    assert [job.architecture for job in jobs] == list(space)
 
 
 def test_published_space_is_seeded_whole(session: Session) -> None:
@@ -219,7 +213,7 @@ def test_what_is_over_stays_over(session: Session) -> None:
     assert status_of(session, cancelled) == "cancelled"
 
 
-def test_steering_an_unknown_sweep_says_so(session: Session) -> None:
+def test_controlling_an_unknown_sweep_is_an_error(session: Session) -> None:
     for use in (get_sweep, pause_sweep, resume_sweep, cancel_sweep):
         with pytest.raises(SweepNotFoundError, match="no sweep 404") as caught:
             use(session, 404)
@@ -290,7 +284,7 @@ class History:
         self.held: list[Claim] = []
 
     def step(self) -> None:
-        actions = [self.claim, self.claim, self.steer]
+        actions = [self.claim, self.claim, self.control]
         if self.held:
             actions += [self.complete, self.complete, self.release, self.expire, self.fail]
         self.chance.choice(actions)()
@@ -304,7 +298,7 @@ class History:
         found = claim(self.session, sweep_id, group, limit=self.chance.choice([1, 2, 64]))
         self.held += [found] if found else []
 
-    def steer(self) -> None:
+    def control(self) -> None:
         sweep_id = self.chance.choice(self.sweeps)
         status = status_of(self.session, sweep_id)
         if status in ("completed", "cancelled"):

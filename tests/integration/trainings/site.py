@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import text
 
 from convsweep import Client
-from services.sweeps.sweeps import create_sweep
+from services.sweeps.creation import create_sweep
 from shared.domain.protocol import Order, Protocol
 from shared.domain.space import LayerSpace, SearchSpace
 from shared.settings import Settings

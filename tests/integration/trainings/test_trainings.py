@@ -1,4 +1,4 @@
-"""Trainings as jobs: asked for over HTTP, claimed, done, resumed, steered and read."""
+"""Trainings as jobs: created over HTTP, claimed, done, resumed, controlled and read."""
 
 import csv
 import io
@@ -24,7 +24,8 @@ from sqlalchemy.orm import Session
 from convsweep import ApiError
 from services.dispatching.dispatch import reap_expired_leases, send_hints
 from services.leasing.training_leases import claim_training
-from services.sweeps.sweeps import cancel_sweep, create_sweep
+from services.sweeps.control import cancel_sweep
+from services.sweeps.creation import create_sweep
 from shared.domain.protocol import Order, Protocol
 from shared.domain.space import LayerSpace, SearchSpace
 from tests.conftest import SessionFactory

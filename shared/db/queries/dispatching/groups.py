@@ -1,33 +1,43 @@
 """SQL about groups: which ones a hint should be sent for."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
+from shared.db.queries.rows import read_rows
 from shared.db.queries.statements import sql
 
-LONG_AGO = "epoch"  # Postgres's own word for the first moment of 1970
+LONG_AGO = "epoch"  # Postgres's name for the first moment of 1970
 DISPATCH_LOCK = 6_202_611_231  # any number; the same for every dispatcher
 
 
+@dataclass(frozen=True, slots=True)
+class HintedGroup:
+    """A group that a hint is sent for."""
+
+    sweep_id: int
+    group_index: int
+    position: int  # its place in the sweep's order
+
+
 def lock_dispatch(session: Session) -> bool:
-    """Takes the turn to send hints until the transaction ends; False while another has it."""
+    """Locks dispatching until the transaction ends; False while another transaction holds it."""
     statement = sql("SELECT pg_try_advisory_xact_lock(:key)")
     return bool(session.execute(statement, {"key": DISPATCH_LOCK}).scalar_one())
 
 
-def mark_groups_hinted(session: Session, *, limit: int, resend_s: float) -> list[Row[int, int]]:
-    """Returns up to ``limit`` (sweep_id, group) that want a hint, and notes that they get one now.
+def mark_groups_hinted(session: Session, *, limit: int, resend_s: float) -> list[HintedGroup]:
+    """Returns up to ``limit`` groups that are due for a hint, and marks them as hinted now.
 
-    Wanted are groups of running sweeps with pending jobs that never had a hint, or had their last
-    one longer ago than ``resend_s``; those never hinted come first, then by their position, so
-    that sweeps side by side take turns. The commit does not wait for the disk: a mark that a crash
-    of Postgres forgets repeats a hint.
+    Due are groups of running sweeps with pending jobs that were never hinted, or whose last hint
+    is more than ``resend_s`` old. Those never hinted come first, then by position, so that several
+    sweeps take turns. The commit does not wait for the disk: if Postgres crashes and loses a mark,
+    a hint is repeated.
     """
     statement = sql("""
         SET LOCAL synchronous_commit = off;
-        WITH wanted AS (
+        WITH first AS (
             SELECT g.sweep_id, g.index FROM groups g JOIN sweeps s ON s.id = g.sweep_id
             WHERE g.pending > 0 AND s.status = 'running' AND g.hinted_at IS NULL
             ORDER BY g.position, g.sweep_id LIMIT :limit
@@ -37,25 +47,26 @@ def mark_groups_hinted(session: Session, *, limit: int, resend_s: float) -> list
             WHERE g.pending > 0 AND s.status = 'running'
               AND g.hinted_at < clock_timestamp() - make_interval(secs => :resend_s)
             ORDER BY g.position, g.sweep_id
-            LIMIT (SELECT :limit - count(*) FROM wanted)
+            LIMIT (SELECT :limit - count(*) FROM first)
             FOR NO KEY UPDATE OF g SKIP LOCKED
         )
         UPDATE groups g SET hinted_at = clock_timestamp()
-        FROM (SELECT * FROM wanted UNION ALL SELECT * FROM again) chosen
+        FROM (SELECT * FROM first UNION ALL SELECT * FROM again) chosen
         WHERE g.sweep_id = chosen.sweep_id AND g.index = chosen.index
         RETURNING g.sweep_id, g.index AS group_index, g.position
     """)
-    rows = list(session.execute(statement, {"limit": limit, "resend_s": resend_s}))
-    return sorted(rows, key=lambda row: (row.position, row.sweep_id))
+    values = {"limit": limit, "resend_s": resend_s}
+    groups = read_rows(HintedGroup, session.execute(statement, values))
+    return sorted(groups, key=lambda group: (group.position, group.sweep_id))
 
 
 def clear_hints(session: Session, groups: Sequence[tuple[int, int]]) -> None:
-    """Forgets that these (sweep_id, group) were hinted, so that they are hinted at once."""
+    """Marks these (sweep_id, group) as never hinted, so that they are hinted at once."""
     _set_hinted_at(session, groups, None)
 
 
 def defer_hints(session: Session, groups: Sequence[tuple[int, int]]) -> None:
-    """Lets these (sweep_id, group) be hinted again whenever no group waits for its first hint."""
+    """Makes these (sweep_id, group) due again, after groups that were never hinted."""
     _set_hinted_at(session, groups, LONG_AGO)
 
 
@@ -73,7 +84,7 @@ def _set_hinted_at(
 
 
 def clear_hints_of_sweep(session: Session, sweep_id: int) -> None:
-    """Forgets that a sweep's groups with pending jobs were hinted, so that they are at once."""
+    """Marks a sweep's groups with pending jobs as never hinted, so that they are hinted at once."""
     statement = sql("""
         UPDATE groups SET hinted_at = NULL
         WHERE sweep_id = :sweep_id AND pending > 0 AND hinted_at IS NOT NULL

@@ -1,4 +1,4 @@
-"""SQL about who has which GPU."""
+"""SQL about leases of devices: which worker may compute on which share of a GPU."""
 
 import uuid
 
@@ -10,9 +10,9 @@ from shared.db.queries.statements import sql
 def take_slot(
     session: Session, device_uuid: str, slot: int, worker_id: uuid.UUID, lease_s: float
 ) -> bool:
-    """Makes a share of a device the worker's own; False where another worker's lease on it holds.
+    """Leases a share of a device to a worker; False while another worker's lease on it holds.
 
-    Of two that ask at once the second waits for the first one's commit.
+    Of two calls at once the second waits for the commit of the first.
     """
     statement = sql("""
         INSERT INTO device_leases AS held (device_uuid, slot, worker_id, expires_at)
@@ -30,9 +30,9 @@ def take_slot(
 
 
 def renew_slot(session: Session, worker_id: uuid.UUID, lease_s: float) -> bool:
-    """Keeps a worker's device for another ``lease_s`` seconds; False where it has none any more.
+    """Extends a worker's device lease to ``lease_s`` seconds from now; False if it has none.
 
-    One that is late keeps its device as long as nobody else has taken it.
+    A late renewal succeeds as long as no other worker has taken the device.
     """
     statement = sql("""
         UPDATE device_leases SET expires_at = clock_timestamp() + make_interval(secs => :lease_s)
@@ -43,6 +43,6 @@ def renew_slot(session: Session, worker_id: uuid.UUID, lease_s: float) -> bool:
 
 
 def delete_slot(session: Session, worker_id: uuid.UUID) -> None:
-    """Frees a worker's device."""
+    """Ends a worker's device lease."""
     statement = sql("DELETE FROM device_leases WHERE worker_id = :worker_id")
     session.execute(statement, {"worker_id": worker_id})

@@ -1,16 +1,26 @@
-"""SQL about leases: renewing, ending, and finding the expired ones."""
+"""SQL about all leases: renewing, ending, and finding the expired ones."""
 
 import uuid
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
+from shared.db.queries.rows import read_rows
 from shared.db.queries.statements import affected_rows, sql
 
 
+@dataclass(frozen=True, slots=True)
+class ExpiredLease:
+    """A lease that was not renewed in time."""
+
+    token: uuid.UUID
+    sweep_id: int
+    group_index: int | None  # None for a training
+
+
 def renew_lease(session: Session, token: uuid.UUID, lease_s: float) -> bool:
-    """Pushes an open lease's expiry out by the database's clock; False when it is over."""
+    """Extends an open lease to ``lease_s`` seconds from now; False when it has ended."""
     statement = sql("""
         UPDATE leases SET expires_at = clock_timestamp() + make_interval(secs => :lease_s)
         WHERE token = :token AND ended_at IS NULL
@@ -19,12 +29,10 @@ def renew_lease(session: Session, token: uuid.UUID, lease_s: float) -> bool:
 
 
 def end_leases(session: Session, tokens: Sequence[uuid.UUID], outcome: str) -> int:
-    """Closes open leases and returns how many were open.
+    """Ends open leases; returns the number that were open.
 
-    ``outcome`` is ``completed``, ``released``, ``failed`` or ``expired``.
-
-    Every transaction that ends leases does so before it touches their jobs, so that none waits
-    for another in a circle.
+    ``outcome`` is ``completed``, ``released``, ``failed`` or ``expired``. Every transaction that
+    ends leases does so before it changes their jobs: with one order of locks there is no deadlock.
     """
     statement = sql("""
         UPDATE leases SET ended_at = clock_timestamp(), outcome = :outcome
@@ -35,14 +43,14 @@ def end_leases(session: Session, tokens: Sequence[uuid.UUID], outcome: str) -> i
 
 
 def find_lease_outcome(session: Session, token: uuid.UUID) -> str | None:
-    """Returns how a lease ended; None while it is open, or where it was never committed."""
+    """Returns how a lease ended; None while it is open or if it was never committed."""
     statement = sql("SELECT outcome FROM leases WHERE token = :token")
     outcome: str | None = session.execute(statement, {"token": token}).scalar_one_or_none()
     return outcome
 
 
 def cancel_leases(session: Session, sweep_id: int) -> None:
-    """Closes every open lease of a sweep's jobs; its workers notice at their next heartbeat."""
+    """Ends every open lease of a sweep's jobs; workers notice at their next heartbeat."""
     statement = sql("""
         UPDATE leases SET ended_at = clock_timestamp(), outcome = 'cancelled'
         WHERE sweep_id = :sweep_id AND group_index IS NOT NULL AND ended_at IS NULL
@@ -50,17 +58,12 @@ def cancel_leases(session: Session, sweep_id: int) -> None:
     session.execute(statement, {"sweep_id": sweep_id})
 
 
-def lock_expired_leases(
-    session: Session, limit: int = 1000
-) -> list[Row[uuid.UUID, int, int | None]]:
-    """Returns (token, sweep_id, group_index) of expired leases, locked; passes over locked ones.
-
-    A training's lease has no group.
-    """
+def lock_expired_leases(session: Session, limit: int = 1000) -> list[ExpiredLease]:
+    """Locks expired leases and returns them; skips those that another transaction locks."""
     statement = sql("""
         SELECT token, sweep_id, group_index FROM leases
         WHERE ended_at IS NULL AND expires_at < clock_timestamp()
         ORDER BY expires_at LIMIT :limit
         FOR UPDATE SKIP LOCKED
     """)
-    return list(session.execute(statement, {"limit": limit}))
+    return read_rows(ExpiredLease, session.execute(statement, {"limit": limit}))

@@ -1,13 +1,14 @@
-"""SQL about trainings at work: hinting, claiming, their epochs, their ends."""
+"""SQL about trainings under a lease: hint, claim, record epochs, end."""
 
 import json
 import uuid
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
+from shared.db.queries.rows import LayerColumns, read_row
 from shared.db.queries.statements import affected_rows, sql
 
 _EPOCH_COLUMNS = (
@@ -17,11 +18,23 @@ _EPOCH_COLUMNS = (
 )
 
 
-def mark_trainings_hinted(session: Session, *, limit: int, resend_s: float) -> list[int]:
-    """Returns up to ``limit`` trainings that need a hint, and records that they get one.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingRequirementsRow(LayerColumns):
+    """What a worker must be able to do for a training; layers as searched, before widening."""
 
-    Trainings that never had a hint come first, then those whose last hint is the oldest, so that
-    trainings that no worker can serve do not keep others waiting.
+    id: int
+    sweep_id: int
+    status: str
+    recipe: dict[str, Any]
+    protocol: dict[str, Any]
+    dataset_hash: str | None  # of the images of its earlier epochs; None before the first
+
+
+def mark_trainings_hinted(session: Session, *, limit: int, resend_s: float) -> list[int]:
+    """Returns up to ``limit`` trainings that are due for a hint, and marks them as hinted now.
+
+    Trainings that were never hinted come first, then those whose last hint is the oldest, so that
+    trainings that no worker can serve do not delay others.
     """
     statement = sql("""
         WITH chosen AS (
@@ -38,15 +51,17 @@ def mark_trainings_hinted(session: Session, *, limit: int, resend_s: float) -> l
 
 
 def defer_training_hint(session: Session, training_id: int) -> None:
-    """Starts the wait for a pending training's next hint anew."""
+    """Starts the wait for a pending training's next hint again from now."""
     statement = sql("""
         UPDATE trainings SET hinted_at = clock_timestamp() WHERE id = :id AND status = 'pending'
     """)
     session.execute(statement, {"id": training_id})
 
 
-def find_training_terms(session: Session, training_id: int) -> Row[Any] | None:
-    """Returns what a worker must know of a training: the network, recipe, protocol, images."""
+def find_training_requirements(
+    session: Session, training_id: int
+) -> TrainingRequirementsRow | None:
+    """Returns what a worker must be able to do for a training; None where there is none."""
     statement = sql("""
         SELECT t.id, t.sweep_id, t.recipe, t.status, s.protocol, e.dataset_hash,
             j.channels, j.kernel_size, j.stride, j.dilation, j.padding, j.activation
@@ -54,13 +69,13 @@ def find_training_terms(session: Session, training_id: int) -> Row[Any] | None:
         LEFT JOIN environments e ON e.id = t.environment_id
         WHERE t.id = :id
     """)
-    return session.execute(statement, {"id": training_id}).one_or_none()
+    return read_row(TrainingRequirementsRow, session.execute(statement, {"id": training_id}))
 
 
 def claim_training(
     session: Session, training_id: int, *, worker_id: uuid.UUID, token: uuid.UUID, lease_s: float
 ) -> bool:
-    """Leases a pending training; False where it is not pending or somebody holds it now."""
+    """Leases a pending training; False if it is not pending or another transaction locks it."""
     statement = sql("""
         WITH claimable AS (
             SELECT id, sweep_id FROM trainings WHERE id = :id AND status = 'pending'
@@ -87,9 +102,9 @@ def begin_training(
     note: str | None,
     epochs: Sequence[dict[str, Any]],
 ) -> bool:
-    """Makes ``epochs`` the whole curve of the training that ``token`` holds; False where none.
+    """Sets the whole curve of the training that ``token`` holds; False if it holds none.
 
-    Epochs that came after the checkpoint which its worker goes on from are measured again.
+    Epochs after the checkpoint from which the worker continues are measured again.
     """
     held = _lock_held(session, token)
     if held is None:
@@ -114,7 +129,7 @@ def begin_training(
 
 
 def append_epoch(session: Session, token: uuid.UUID, epoch: dict[str, Any]) -> bool:
-    """Adds the next epoch to the training that ``token`` holds; False where it holds none."""
+    """Adds the next epoch to the training that ``token`` holds; False if it holds none."""
     held = _lock_held(session, token)
     if held is None:
         return False
@@ -142,13 +157,13 @@ def _insert_epochs(session: Session, training_id: int, epochs: Sequence[dict[str
 
 
 def note_training(session: Session, token: uuid.UUID, note: str) -> None:
-    """Notes something about the training that ``token`` holds."""
+    """Sets the note of the training that ``token`` holds."""
     statement = sql("UPDATE trainings SET note = :note WHERE lease_token = :token")
     session.execute(statement, {"token": token, "note": note})
 
 
 def complete_training(session: Session, token: uuid.UUID, weights: str | None) -> bool:
-    """Ends the training that ``token`` holds, all epochs done; False where it holds none."""
+    """Completes the training that ``token`` holds; False if it holds none."""
     statement = sql("""
         UPDATE trainings SET status = 'completed', lease_token = NULL, weights = :weights,
             error = NULL, finished_at = clock_timestamp()
@@ -158,7 +173,7 @@ def complete_training(session: Session, token: uuid.UUID, weights: str | None) -
 
 
 def release_training(session: Session, token: uuid.UUID) -> int:
-    """Hands back the training that ``token`` holds, its attempt unburnt, to be hinted at once."""
+    """Makes the training that ``token`` holds pending and due for a hint; consumes no attempt."""
     statement = sql("""
         UPDATE trainings SET status = 'pending', attempt = attempt - 1, lease_token = NULL,
             hinted_at = NULL
@@ -170,9 +185,9 @@ def release_training(session: Session, token: uuid.UUID) -> int:
 def release_lost_trainings(
     session: Session, tokens: Sequence[uuid.UUID], *, max_attempts: int, error: str
 ) -> int:
-    """Takes back trainings whose leases ended without a result, the attempt burnt.
+    """Takes trainings from leases that ended without a result; returns their number.
 
-    They are pending again, or failed with ``error`` after their last attempt.
+    Each consumes an attempt: trainings become pending, or failed after ``max_attempts``.
     """
     statement = sql("""
         UPDATE trainings SET lease_token = NULL, hinted_at = NULL, error = :error,

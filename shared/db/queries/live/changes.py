@@ -1,17 +1,39 @@
-"""SQL about what has just changed: the best jobs since, recent leases, the database's clock."""
+"""SQL about recent changes: the best jobs, recent leases, the database's clock."""
 
 import datetime as dt
-from typing import Any
+from dataclasses import dataclass
 
-from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
+from shared.db.queries.rows import LayerColumns, read_rows
 from shared.db.queries.statements import sql
 
 _COLUMNS = """
     id, accuracy, throughput, trials_done, finished_at, architecture_hash,
     channels, kernel_size, stride, dilation, padding, activation
 """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BestRow(LayerColumns):
+    """A completed job among the most accurate."""
+
+    id: int
+    architecture_hash: bytes
+    accuracy: float  # fraction, mean over trials
+    throughput: float | None  # images/s, mean over trials
+    trials_done: int
+    finished_at: dt.datetime
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseRow:
+    """A lease of a group that is open or ended recently."""
+
+    jobs: int
+    claimed_at: dt.datetime
+    ended_at: dt.datetime | None  # None while it is open
+    outcome: str | None
 
 
 def select_now(session: Session) -> dt.datetime:
@@ -22,10 +44,10 @@ def select_now(session: Session) -> dt.datetime:
 
 def select_best(
     session: Session, sweep_id: int, *, leaders: int, floor: float | None, limit: int
-) -> list[Row[Any]]:
+) -> list[BestRow]:
     """Returns a sweep's ``leaders`` most accurate completed jobs, best first, ties by id.
 
-    With a floor all that are at least as accurate come too, the best ``limit`` of them.
+    With a floor (an accuracy) the result also has the best ``limit`` jobs at or above it.
     """
     statement = sql(f"""
         SELECT * FROM (
@@ -37,16 +59,13 @@ def select_best(
         ) best ORDER BY accuracy DESC NULLS LAST, id
     """)  # noqa: S608
     values = {"sweep_id": sweep_id, "leaders": leaders, "floor": floor, "limit": limit}
-    return list(session.execute(statement, values))
+    return read_rows(BestRow, session.execute(statement, values))
 
 
 def select_recent_leases(
     session: Session, sweep_id: int, limit: int
-) -> tuple[dt.datetime, list[Row[Any]]]:
-    """Returns the time, a sweep's open leases and the latest ``limit`` that ended within a day.
-
-    Each is (jobs, claimed_at, ended_at, outcome).
-    """
+) -> tuple[dt.datetime, list[LeaseRow]]:
+    """Returns the time, a sweep's open leases and the latest ``limit`` that ended within a day."""
     statement = sql("""
         WITH recent AS (
             (SELECT jobs, claimed_at, ended_at, outcome FROM leases
@@ -58,7 +77,9 @@ def select_recent_leases(
                 AND ended_at > clock_timestamp() - interval '1 day'
              ORDER BY ended_at DESC LIMIT :limit)
         )
-        SELECT clock_timestamp() AS now, recent.* FROM (SELECT) AS once LEFT JOIN recent ON true
+        SELECT clock_timestamp() AS now, jobs, claimed_at, ended_at, outcome
+        FROM (SELECT) AS once LEFT JOIN recent ON true
     """)
     rows = list(session.execute(statement, {"sweep_id": sweep_id, "limit": limit}))
-    return rows[-1].now, [row for row in rows if row.jobs is not None]
+    leases = [LeaseRow(*lease) for _, *lease in rows if lease[0] is not None]
+    return rows[-1].now, leases

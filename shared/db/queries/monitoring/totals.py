@@ -1,50 +1,65 @@
-"""SQL about the cluster as a whole: counts that indexes and kept totals answer."""
+"""SQL about the cluster as a whole: counts from indexes and from stored totals."""
 
-from sqlalchemy import Row, RowMapping, text
+from dataclasses import dataclass
+
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from shared.domain.status import JobStatus
 
+Counts = dict[JobStatus, int]
+
 _SUMS = ", ".join(f"coalesce(sum({s.value}), 0)::bigint AS {s.value}" for s in JobStatus)
+_STATES = ", ".join(f"p.{status.value}" for status in JobStatus)
+
+
+@dataclass(frozen=True, slots=True)
+class PendingGroups:
+    """Groups of running sweeps that have pending jobs."""
+
+    pending: int
+    hinted: int  # those of them whose hint was sent
 
 
 def count_sweeps(session: Session) -> dict[str, int]:
-    """Returns how many sweeps there are in each state; states without any are left out."""
+    """Returns the number of sweeps by state; states without sweeps are left out."""
     rows = session.execute(text("SELECT status, count(*) AS n FROM sweeps GROUP BY status"))
     return {row.status: row.n for row in rows}
 
 
-def sum_progress(session: Session) -> RowMapping:
-    """Returns jobs by state over all sweeps, from the kept counts."""
-    return session.execute(text(f"SELECT {_SUMS} FROM sweep_progress")).mappings().one()  # noqa: S608
+def sum_progress(session: Session) -> Counts:
+    """Returns jobs by state over all sweeps, from the stored counts."""
+    totals = session.execute(text(f"SELECT {_SUMS} FROM sweep_progress")).one()  # noqa: S608
+    return dict(zip(JobStatus, totals, strict=True))
 
 
-def select_unfinished_progress(session: Session, limit: int) -> list[RowMapping]:
-    """Returns jobs by state of the newest running and paused sweeps."""
-    statement = text("""
-        SELECT p.* FROM sweep_progress p JOIN sweeps s ON s.id = p.sweep_id
+def select_unfinished_progress(session: Session, limit: int) -> dict[int, Counts]:
+    """Returns jobs by state of the newest running and paused sweeps, by sweep id."""
+    statement = text(f"""
+        SELECT p.sweep_id, {_STATES} FROM sweep_progress p JOIN sweeps s ON s.id = p.sweep_id
         WHERE s.status IN ('running', 'paused') ORDER BY s.id DESC LIMIT :limit
-    """)
-    return list(session.execute(statement, {"limit": limit}).mappings())
+    """)  # noqa: S608
+    rows = session.execute(statement, {"limit": limit})
+    return {sweep_id: dict(zip(JobStatus, counts, strict=True)) for sweep_id, *counts in rows}
 
 
-def count_pending_groups(session: Session) -> Row[int, int]:
-    """Returns (pending, hinted): groups of running sweeps with work, and those hinted about."""
+def count_pending_groups(session: Session) -> PendingGroups:
+    """Returns the numbers of groups that have pending jobs."""
     statement = text("""
         SELECT count(*) AS pending, count(g.hinted_at) AS hinted
         FROM groups g JOIN sweeps s ON s.id = g.sweep_id
         WHERE g.pending > 0 AND s.status = 'running'
     """)
-    return session.execute(statement).one()
+    return PendingGroups(*session.execute(statement).one())
 
 
 def count_open_leases(session: Session) -> int:
-    """Returns how many leases are held."""
+    """Returns the number of open leases."""
     statement = text("SELECT count(*) FROM leases WHERE ended_at IS NULL")
     return int(session.execute(statement).scalar_one())
 
 
 def count_expired_leases(session: Session) -> int:
-    """Returns how many leases have ever expired; they are rare and have an index of their own."""
+    """Returns the number of leases that have ever expired; a partial index lists them."""
     statement = text("SELECT count(*) FROM leases WHERE outcome = 'expired'")
     return int(session.execute(statement).scalar_one())

@@ -1,14 +1,36 @@
-"""SQL about worker processes and the environments they measure in."""
+"""SQL about worker processes."""
 
 import datetime as dt
 import json
 import uuid
+from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Row, RowMapping
 from sqlalchemy.orm import Session
 
+from shared.db.queries.rows import read_rows
 from shared.db.queries.statements import sql
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerRow:
+    """A worker process, its latest open lease and its problem."""
+
+    id: uuid.UUID
+    hostname: str
+    pid: int
+    device_class: str
+    device: str
+    code_version: str
+    datasets: dict[str, list[str]]  # names it can read: content hashes it has loaded
+    started_at: dt.datetime
+    last_seen_at: dt.datetime
+    gone_at: dt.datetime | None  # when it stopped or went silent; None while it is alive
+    sweep_id: int | None  # of its lease, as the next two; None without a lease
+    group_index: int | None  # None for a training
+    jobs: int | None
+    problem: str | None
+    problem_at: dt.datetime | None
 
 
 def insert_worker(session: Session, worker: dict[str, Any]) -> None:
@@ -24,13 +46,13 @@ def insert_worker(session: Session, worker: dict[str, Any]) -> None:
 def update_worker_datasets(
     session: Session, worker_id: uuid.UUID, datasets: dict[str, list[str]]
 ) -> None:
-    """Notes which datasets a worker can read, and the hashes of what it has loaded of each."""
+    """Sets the datasets a worker can read, each with the content hashes it has loaded."""
     statement = sql("UPDATE workers SET datasets = CAST(:datasets AS jsonb) WHERE id = :id")
     session.execute(statement, {"id": worker_id, "datasets": json.dumps(datasets)})
 
 
 def update_worker_seen(session: Session, worker_id: uuid.UUID) -> None:
-    """Notes that a worker is alive now."""
+    """Records that a worker is alive now."""
     statement = sql("UPDATE workers SET last_seen_at = clock_timestamp() WHERE id = :id")
     session.execute(statement, {"id": worker_id})
 
@@ -38,7 +60,7 @@ def update_worker_seen(session: Session, worker_id: uuid.UUID) -> None:
 def update_worker_problem(
     session: Session, worker_id: uuid.UUID, sweep_id: int, problem: str | None
 ) -> None:
-    """Notes what keeps a worker from working for a sweep, or that nothing does any more."""
+    """Sets or clears the reason why a worker cannot serve a sweep; repeats change nothing."""
     statement = sql("""
         UPDATE workers SET problem = :problem, last_seen_at = clock_timestamp(),
             problem_sweep_id = CASE WHEN :problem IS NOT NULL THEN :sweep_id END,
@@ -49,7 +71,7 @@ def update_worker_problem(
 
 
 def update_worker_waiting(session: Session, worker_id: uuid.UUID, problem: str) -> None:
-    """Notes what keeps a worker from all work, whatever the sweep."""
+    """Sets the reason why a worker cannot do any work."""
     statement = sql("""
         UPDATE workers SET problem = :problem, problem_sweep_id = NULL,
             problem_at = clock_timestamp(), last_seen_at = clock_timestamp()
@@ -59,7 +81,7 @@ def update_worker_waiting(session: Session, worker_id: uuid.UUID, problem: str) 
 
 
 def update_worker_device(session: Session, worker_id: uuid.UUID, device: str) -> None:
-    """Notes what a worker computes on, and that nothing keeps it from working."""
+    """Sets a worker's device model and clears its problem."""
     statement = sql("""
         UPDATE workers SET device = :device, problem = NULL, problem_sweep_id = NULL,
             problem_at = NULL, last_seen_at = clock_timestamp()
@@ -69,19 +91,19 @@ def update_worker_device(session: Session, worker_id: uuid.UUID, device: str) ->
 
 
 def update_worker_stopped(session: Session, worker_id: uuid.UUID) -> None:
-    """Notes that a worker has ended in good order."""
+    """Records that a worker has stopped."""
     statement = sql("UPDATE workers SET stopped_at = clock_timestamp() WHERE id = :id")
     session.execute(statement, {"id": worker_id})
 
 
 def select_workers(
     session: Session, *, seen_within_s: float, gone_since: dt.datetime | None = None
-) -> list[RowMapping]:
-    """Returns workers seen lately, each with the group it holds now, if any.
+) -> list[WorkerRow]:
+    """Returns living workers, and those gone after ``gone_since``, by host and start.
 
-    Their ``gone_at`` is null; with ``gone_since`` those come too that went after that time. A
-    problem is shown as long as the sweep runs that it concerns or has trainings that wait, or where
-    it concerns none.
+    A worker is alive if it was seen within ``seen_within_s`` seconds and has not stopped. A problem
+    with a sweep is included while that sweep runs or has pending trainings; a problem with no
+    particular sweep always is.
     """
     statement = sql("""
         SELECT w.id, w.hostname, w.pid, w.device_class, w.device, w.code_version, w.datasets,
@@ -104,64 +126,22 @@ def select_workers(
         ORDER BY w.hostname, w.started_at
     """)
     values = {"seen_within_s": seen_within_s, "gone_since": gone_since}
-    return list(session.execute(statement, values).mappings())
+    return read_rows(WorkerRow, session.execute(statement, values))
 
 
-def find_environment(
-    session: Session, fingerprint: str, sweep_id: int
-) -> Row[int | None, str | None]:
-    """Returns the id of an environment, if it is known, and the sweep's pinned dataset hash."""
-    statement = sql("""
-        SELECT e.id, s.dataset_hash
-        FROM sweeps s LEFT JOIN environments e ON e.fingerprint = :fingerprint
-        WHERE s.id = :sweep_id
-    """)
-    values = {"fingerprint": fingerprint, "sweep_id": sweep_id}
-    return session.execute(statement, values).one()
+def select_rates(session: Session, *, within_s: float) -> dict[uuid.UUID, float]:
+    """Returns jobs per second of leased time, by worker, over leases completed recently.
 
-
-def upsert_environment(session: Session, environment: dict[str, Any]) -> int:
-    """Adds an environment, or finds the one that somebody else just added; returns its id.
-
-    Look with ``find_environment`` first: to touch its row makes every completion on the same kind
-    of device wait for the one before.
-    """
-    statement = sql("""
-        INSERT INTO environments
-            (code_version, device_class, device, dataset, dataset_hash, versions, fingerprint)
-        VALUES (:code_version, :device_class, :device, :dataset, :dataset_hash,
-                CAST(:versions AS jsonb), :fingerprint)
-        ON CONFLICT (fingerprint) DO UPDATE SET fingerprint = excluded.fingerprint
-        RETURNING id
-    """)
-    return int(session.execute(statement, environment).scalar_one())
-
-
-def select_rates(session: Session, *, within_s: float) -> list[Row[uuid.UUID, float]]:
-    """Returns (worker_id, jobs a second of held leases) over leases that ended lately.
-
-    Leases of sweeps that run are looked at alone: the index leads to those.
+    Only running sweeps are considered, so that the index applies. Workers without such leases are
+    left out.
     """
     statement = sql("""
         SELECT l.worker_id, CAST(sum(l.jobs)
-                / nullif(sum(extract(epoch FROM l.ended_at - l.claimed_at)), 0) AS float8)
+                / nullif(sum(extract(epoch FROM l.ended_at - l.claimed_at)), 0) AS float8) AS rate
         FROM sweeps s JOIN leases l ON l.sweep_id = s.id
         WHERE s.status = 'running' AND l.outcome = 'completed' AND l.group_index IS NOT NULL
           AND l.ended_at > clock_timestamp() - make_interval(secs => :within_s)
         GROUP BY l.worker_id
     """)
-    return list(session.execute(statement, {"within_s": within_s}))
-
-
-def insert_labels(session: Session, dataset_hash: str, labels: list[int]) -> None:
-    """Keeps the labels of a dataset's validation images, unless they are kept already."""
-    statement = sql("""
-        INSERT INTO dataset_labels (dataset_hash, labels) VALUES (:dataset_hash, :labels)
-        ON CONFLICT (dataset_hash) DO NOTHING
-    """)
-    session.execute(statement, {"dataset_hash": dataset_hash, "labels": labels})
-
-
-def select_one(session: Session) -> None:
-    """Asks the database for nothing but an answer."""
-    session.execute(sql("SELECT 1"))
+    rows = session.execute(statement, {"within_s": within_s})
+    return {row.worker_id: row.rate for row in rows if row.rate is not None}

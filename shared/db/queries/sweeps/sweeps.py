@@ -1,15 +1,13 @@
 """SQL about sweeps and their progress."""
 
-import uuid
-from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, bindparam, select, text, update
+from sqlalchemy import ColumnElement, Select, bindparam, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from shared.db.models import Sweep, SweepProgress
-from shared.db.queries.statements import affected_rows, copy_rows, sql
+from shared.db.queries.statements import affected_rows, sql
 from shared.domain.status import JobStatus, SweepStatus
 
 Counts = dict[JobStatus, int]
@@ -25,9 +23,9 @@ def insert_sweep(
     idempotency_key: str | None = None,
     request_hash: str | None = None,
 ) -> Sweep | None:
-    """Adds a running sweep with no jobs yet and returns it; None where its key is taken.
+    """Adds a running sweep without jobs and returns it; None if its idempotency key is taken.
 
-    Waits for another transaction that uses the same key at this moment.
+    Waits for other transactions that insert the same key.
     """
     values = {
         "name": name,
@@ -46,39 +44,9 @@ def insert_sweep(
 
 
 def find_sweep_by_key(session: Session, idempotency_key: str) -> Sweep | None:
-    """Returns the sweep that was created under an idempotency key."""
+    """Returns the sweep that was created under an idempotency key; None where there is none."""
     statement = select(Sweep).where(Sweep.idempotency_key == idempotency_key)
     return session.execute(statement).scalar_one_or_none()
-
-
-def insert_groups(session: Session, sweep_id: int, positions: Iterable[int]) -> None:
-    """Adds a sweep's groups; the n-th position belongs to group n."""
-    lines = (f"{sweep_id}\t{index}\t{position}\n" for index, position in enumerate(positions))
-    copy_rows(session, "COPY groups (sweep_id, index, position) FROM STDIN", lines)
-
-
-def find_terms(session: Session, sweep_id: int) -> Row[dict[str, Any], str | None] | None:
-    """Returns (protocol, dataset_hash) of a sweep: what a worker must be able to do for it."""
-    statement = select(Sweep.protocol, Sweep.dataset_hash).where(Sweep.id == sweep_id)
-    return session.execute(statement).one_or_none()
-
-
-def pin_dataset(session: Session, sweep_id: int, dataset_hash: str, token: uuid.UUID) -> str | None:
-    """Makes ``dataset_hash`` the sweep's own unless it has one; returns the one it has then.
-
-    Only an open lease may do it. The sweep is locked, so this comes before anything that ends a
-    lease or changes jobs.
-    """
-    statement = text("""
-        UPDATE sweeps SET dataset_hash = :dataset_hash
-        WHERE id = :sweep_id AND dataset_hash IS NULL
-          AND EXISTS (SELECT FROM leases WHERE token = :token AND ended_at IS NULL)
-    """)
-    values = {"sweep_id": sweep_id, "dataset_hash": dataset_hash, "token": token}
-    session.execute(statement, values)
-    pinned = text("SELECT dataset_hash FROM sweeps WHERE id = :sweep_id")
-    found: str | None = session.execute(pinned, {"sweep_id": sweep_id}).scalar_one()
-    return found
 
 
 def _with_progress(*conditions: ColumnElement[bool]) -> Select[Sweep, SweepProgress]:
@@ -94,9 +62,16 @@ _ONE_SWEEP = _with_progress(Sweep.id == bindparam("sweep_id"))
 
 
 def find_sweep(session: Session, sweep_id: int) -> tuple[Sweep, Counts] | None:
-    """Returns a sweep with its jobs by state."""
+    """Returns a sweep with its jobs by state; None where there is no such sweep."""
     row = session.execute(_ONE_SWEEP, {"sweep_id": sweep_id}).one_or_none()
     return None if row is None else (row[0], _counts(row[1]))
+
+
+def get_counts(session: Session, sweep_id: int) -> Counts:
+    """Returns the jobs of an existing sweep by state."""
+    statement = select(SweepProgress).where(SweepProgress.sweep_id == sweep_id)
+    fresh = statement.execution_options(populate_existing=True)
+    return _counts(session.execute(fresh).scalar_one())
 
 
 def select_sweeps(
@@ -113,7 +88,7 @@ def _counts(progress: SweepProgress) -> Counts:
 
 
 def lock_sweep(session: Session, sweep_id: int) -> Sweep | None:
-    """Returns a sweep, locked against other changes of its state until the transaction ends."""
+    """Returns a sweep, its state locked until the transaction ends; None if there is none."""
     statement = select(Sweep).where(Sweep.id == sweep_id).with_for_update(key_share=True)
     statement = statement.execution_options(populate_existing=True)
     return session.execute(statement).scalar_one_or_none()
@@ -129,12 +104,12 @@ def update_sweep_status(session: Session, sweep_id: int, status: SweepStatus) ->
 
 
 def update_finished_sweeps(session: Session, sweep_id: int | None = None) -> int:
-    """Completes sweeps (all, or one) that have no unfinished job left; returns how many.
+    """Completes sweeps (all, or one) that have no unfinished job; returns their number.
 
     A caller whose transaction has changed jobs of the sweep holds the progress row and sees every
-    earlier change: of two last completions exactly one finds nothing left. A sweep that somebody
-    holds, such as a cancellation that waits for the caller's lease, is passed over. The progress
-    row is locked too, so that it is judged as it is now and not as it was before a retry.
+    earlier change: of two last completions exactly one finds no unfinished job. Skips sweeps that
+    another transaction locks, such as a cancellation that waits for the caller's lease. The
+    progress row is locked too, so that its current version counts and not the one before a retry.
     """
     statement = sql("""
         WITH finished AS (

@@ -1,19 +1,24 @@
-"""SQL about trainings: adding, steering, reading them and their curves."""
+"""SQL about trainings: adding, controlling, reading them and their curves."""
 
+import datetime as dt
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
+from shared.db.queries.rows import LayerColumns, read_row, read_rows
 from shared.db.queries.statements import affected_rows, sql
+from shared.domain.architecture import Architecture
+from shared.domain.recipe import Recipe
 
 _SUMMARY = """
-    SELECT t.*, j.channels, j.kernel_size, j.stride, j.dilation, j.padding,
-        j.activation, j.architecture_hash, j.accuracy AS probe_accuracy,
-        j.parameters AS searched_parameters, j.flops, j.ratio,
-        e.device, e.device_class, e.dataset_hash, e.code_version, e.versions,
+    SELECT t.id, t.sweep_id, t.job_id, t.status, t.recipe, t.parameters, t.epochs, t.epochs_done,
+        t.attempt, t.error, t.note, t.weights, t.created_at, t.finished_at,
+        j.channels, j.kernel_size, j.stride, j.dilation, j.padding, j.activation,
+        j.accuracy AS probe_accuracy, j.parameters AS searched_parameters, j.flops, j.ratio,
+        e.device, e.dataset_hash,
         best.epoch AS best_epoch, best.validation_accuracy AS best_accuracy,
         best.validation_loss AS best_loss, last.validation_accuracy AS last_accuracy,
         last.validation_loss AS last_loss, total.seconds, total.images_per_s
@@ -37,10 +42,71 @@ _SUMMARY = """
 """
 
 
-def insert_trainings(session: Session, rows: Sequence[dict[str, Any]]) -> int:
-    """Adds trainings: ``sweep_id job_id recipe recipe_hash epochs``; returns how many are new.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingRow(LayerColumns):
+    """A training with its results so far.
 
-    A job has one training per recipe: those that are there already stay as they are.
+    Layers, FLOPs and ratio are those of the network as it was searched. Accuracies are fractions;
+    results are None before the first epoch.
+    """
+
+    id: int
+    sweep_id: int
+    job_id: int
+    status: str
+    recipe: dict[str, Any]
+    parameters: int | None  # with the linear head, at the recipe's channels; None before it began
+    epochs: int
+    epochs_done: int
+    attempt: int
+    error: str | None
+    note: str | None  # what went wrong without ending it
+    weights: str | None  # file name of the best weights
+    created_at: dt.datetime
+    finished_at: dt.datetime | None
+    probe_accuracy: float
+    searched_parameters: int  # without a head
+    flops: int  # per image
+    ratio: float  # output elements per input element
+    device: str | None  # its model
+    dataset_hash: str | None
+    best_epoch: int | None  # the first with the highest validation accuracy
+    best_accuracy: float | None
+    best_loss: float | None
+    last_accuracy: float | None
+    last_loss: float | None
+    seconds: float | None  # of all epochs
+    images_per_s: float | None  # None on a shared device, or if epochs ran on several
+
+    @property
+    def network(self) -> Architecture:
+        """The network at the recipe's channels."""
+        return Recipe.model_validate(self.recipe).widen(self.architecture)
+
+
+@dataclass(frozen=True, slots=True)
+class EpochRow:
+    """What one epoch of a training measured. Accuracies are fractions."""
+
+    training_id: int
+    epoch: int  # from 1
+    train_loss: float
+    train_accuracy: float
+    validation_loss: float
+    validation_accuracy: float
+    learning_rate: float
+    seconds: float
+    images_per_s: float | None  # None on a shared device
+    device: str | None  # its model; None for epochs of older versions
+
+
+def insert_trainings(session: Session, rows: Sequence[dict[str, Any]]) -> int:
+    """Adds trainings; returns the number of new ones.
+
+    A job has one training per recipe: existing trainings do not change.
+
+    Args:
+        rows: ``sweep_id job_id recipe recipe_hash epochs``.
     """
     statement = sql("""
         INSERT INTO trainings (sweep_id, job_id, recipe, recipe_hash, epochs)
@@ -54,7 +120,7 @@ def insert_trainings(session: Session, rows: Sequence[dict[str, Any]]) -> int:
     return affected_rows(session.execute(statement, {"rows": json.dumps(list(rows))}))
 
 
-def select_trainings_of(session: Session, keys: Sequence[tuple[int, str]]) -> list[Row[Any]]:
+def select_trainings_of(session: Session, keys: Sequence[tuple[int, str]]) -> list[TrainingRow]:
     """Returns the trainings of these (job_id, recipe_hash), by id."""
     statement = sql(
         _SUMMARY
@@ -65,12 +131,12 @@ def select_trainings_of(session: Session, keys: Sequence[tuple[int, str]]) -> li
     """
     )
     values = {"jobs": [job for job, _ in keys], "hashes": [digest for _, digest in keys]}
-    return list(session.execute(statement, values))
+    return read_rows(TrainingRow, session.execute(statement, values))
 
 
 def select_trainings(
     session: Session, sweep_id: int, *, status: str | None, after_id: int, limit: int
-) -> list[Row[Any]]:
+) -> list[TrainingRow]:
     """Returns a sweep's trainings with their results so far, by id from just after ``after_id``."""
     statement = sql(
         _SUMMARY
@@ -81,29 +147,31 @@ def select_trainings(
     """
     )
     values = {"sweep_id": sweep_id, "status": status, "after_id": after_id, "limit": limit}
-    return list(session.execute(statement, values))
+    return read_rows(TrainingRow, session.execute(statement, values))
 
 
-def find_training(session: Session, training_id: int) -> Row[Any] | None:
-    """Returns one training with its results so far."""
+def find_training(session: Session, training_id: int) -> TrainingRow | None:
+    """Returns one training with its results so far; None where there is none."""
     statement = sql(_SUMMARY + "WHERE t.id = :id")
-    return session.execute(statement, {"id": training_id}).one_or_none()
+    return read_row(TrainingRow, session.execute(statement, {"id": training_id}))
 
 
 def count_trainings(session: Session, sweep_id: int) -> dict[str, int]:
-    """Returns how many trainings a sweep has in each state; states without any are left out."""
+    """Returns a sweep's trainings by state; states without trainings are left out."""
     statement = sql("""
         SELECT status, count(*) AS n FROM trainings WHERE sweep_id = :sweep_id GROUP BY status
     """)
     return {row.status: row.n for row in session.execute(statement, {"sweep_id": sweep_id})}
 
 
-def select_epochs(session: Session, training_ids: Sequence[int]) -> list[Row[Any]]:
+def select_epochs(session: Session, training_ids: Sequence[int]) -> list[EpochRow]:
     """Returns the epochs of trainings, by training and epoch."""
     statement = sql("""
-        SELECT * FROM training_epochs WHERE training_id = ANY(:ids) ORDER BY training_id, epoch
+        SELECT training_id, epoch, train_loss, train_accuracy, validation_loss,
+            validation_accuracy, learning_rate, seconds, images_per_s, device
+        FROM training_epochs WHERE training_id = ANY(:ids) ORDER BY training_id, epoch
     """)
-    return list(session.execute(statement, {"ids": list(training_ids)}))
+    return read_rows(EpochRow, session.execute(statement, {"ids": list(training_ids)}))
 
 
 def move_trainings(
@@ -114,10 +182,10 @@ def move_trainings(
     sources: Sequence[str],
     target: str,
 ) -> int:
-    """Moves trainings of a sweep (all, or one) from some states to another; returns how many.
+    """Moves trainings of a sweep (all, or one) from ``sources`` to ``target``; returns the number.
 
-    A running one loses its lease, which its worker notices with the next epoch. One that waits
-    again has all its attempts before it and is hinted at once.
+    A running training loses its lease, which its worker notices after the next epoch. Attempts are
+    counted from zero, and a training that becomes pending is hinted at once.
     """
     chosen = """
         sweep_id = :sweep_id AND status = ANY(:sources)

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from services.sweeps.sweeps import cancel_sweep, pause_sweep, resume_sweep
+from services.sweeps.control import cancel_sweep, pause_sweep, resume_sweep
 from shared.db.session import make_session_factory
 from shared.messaging.queue import HintQueue, make_celery
 from tests.acceptance.conftest import small_sweep

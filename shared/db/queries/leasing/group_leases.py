@@ -1,0 +1,227 @@
+"""SQL about the jobs of a group under a lease: claim, complete, release."""
+
+import json
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from shared.db.queries.rows import LayerColumns, read_row, read_rows
+from shared.db.queries.statements import affected_rows, sql
+from shared.db.queries.sweeps.attempts import RECORDED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequirementsRow:
+    """What a worker must be able to do for a sweep."""
+
+    protocol: dict[str, Any]
+    dataset_hash: str | None  # content of its images; None before its first trials
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimedRow(LayerColumns):
+    """A job that was just claimed."""
+
+    id: int
+    trials_done: int
+    trials_target: int
+    group_pending: int  # pending jobs of the group before this claim
+
+
+def find_requirements(session: Session, sweep_id: int) -> RequirementsRow | None:
+    """Returns what a worker must be able to do for a sweep; None where there is no such sweep."""
+    statement = sql("SELECT protocol, dataset_hash FROM sweeps WHERE id = :sweep_id")
+    return read_row(RequirementsRow, session.execute(statement, {"sweep_id": sweep_id}))
+
+
+def claim_jobs(
+    session: Session,
+    *,
+    sweep_id: int,
+    group: int,
+    worker_id: uuid.UUID,
+    token: uuid.UUID,
+    lease_s: float,
+    limit: int,
+) -> list[ClaimedRow]:
+    """Leases up to ``limit`` pending jobs of a group of a running sweep; returns them by id.
+
+    Skips jobs that another transaction locks. The sweep is locked in share mode: every claim after
+    a committed pause sees it. Jobs whose last attempt was lost are claimed after all others and
+    one at a time, so that a job that kills its worker costs no sibling an attempt.
+
+    The commit does not wait for the disk: if Postgres crashes and loses a claim, its jobs are
+    pending and its results are refused. That costs time, never a result.
+    """
+    statement = sql("""
+        SET LOCAL synchronous_commit = off;
+        WITH sweep AS (
+            SELECT id FROM sweeps WHERE id = :sweep_id AND status = 'running' FOR SHARE
+        ), fresh AS (
+            SELECT EXISTS (SELECT FROM jobs WHERE sweep_id = :sweep_id AND group_index = :group
+                           AND status = 'pending' AND attempt = 0) AS exist
+        ), claimable AS (
+            SELECT jobs.id FROM jobs JOIN sweep ON sweep.id = jobs.sweep_id CROSS JOIN fresh
+            WHERE jobs.sweep_id = :sweep_id AND jobs.group_index = :group
+              AND jobs.status = 'pending' AND (jobs.attempt = 0 OR NOT fresh.exist)
+            ORDER BY jobs.id LIMIT (SELECT CASE WHEN exist THEN :limit ELSE 1 END FROM fresh)
+            FOR UPDATE OF jobs SKIP LOCKED
+        ), lease AS (
+            INSERT INTO leases (token, sweep_id, group_index, worker_id, jobs, expires_at)
+            SELECT :token, :sweep_id, :group, :worker_id, count(*),
+                   clock_timestamp() + make_interval(secs => :lease_s)
+            FROM claimable HAVING count(*) > 0
+            RETURNING token
+        )
+        UPDATE jobs SET status = 'running', attempt = jobs.attempt + 1, lease_token = lease.token
+        FROM claimable, lease WHERE jobs.id = claimable.id
+        RETURNING jobs.id, jobs.channels, jobs.kernel_size, jobs.stride, jobs.dilation,
+            jobs.padding, jobs.activation, jobs.trials_done, jobs.trials_target,
+            (SELECT pending FROM groups WHERE sweep_id = :sweep_id AND index = :group)
+                AS group_pending
+    """)
+    values = {
+        "sweep_id": sweep_id,
+        "group": group,
+        "worker_id": worker_id,
+        "token": token,
+        "lease_s": lease_s,
+        "limit": limit,
+    }
+    claimed = read_rows(ClaimedRow, session.execute(statement, values))
+    return sorted(claimed, key=lambda job: job.id)
+
+
+def complete_jobs(
+    session: Session,
+    *,
+    token: uuid.UUID,
+    environment_id: int,
+    jobs: list[dict[str, Any]],
+    trials: list[dict[str, Any]],
+) -> list[int]:
+    """Writes outcomes and trials of the jobs that ``token`` still holds; returns their ids.
+
+    One statement: a job that the token no longer holds does not change and gets no trials. Totals
+    are computed from all trials, stored and new.
+
+    Args:
+        jobs: ``id status reason error`` per job.
+        trials: ``job_id`` and the columns of ``trials`` except environment, attempt and time;
+            ``correct_bits`` in hexadecimal.
+    """
+    statement = sql(f"""
+        WITH outcome AS (
+            SELECT * FROM jsonb_to_recordset(CAST(:jobs AS jsonb))
+                AS o(id bigint, status text, reason text, error text)
+        ), held AS (
+            SELECT jobs.id, jobs.attempt, jobs.lease_token, outcome.status AS outcome,
+                outcome.error
+            FROM jobs JOIN outcome USING (id)
+            WHERE jobs.lease_token = :token AND jobs.status = 'running'
+            ORDER BY jobs.id FOR UPDATE OF jobs
+        ), {RECORDED}, arrived AS (
+            INSERT INTO trials (job_id, trial, accuracy, train_accuracy, fit_s, images_per_s,
+                images_per_s_spread, timing_runs, throughput_source, weights_seed, correct_bits,
+                environment_id, attempt)
+            SELECT t.job_id, t.trial, t.accuracy, t.train_accuracy, t.fit_s, t.images_per_s,
+                t.images_per_s_spread, t.timing_runs, t.throughput_source, t.weights_seed,
+                decode(t.correct_bits, 'hex'), :environment_id, held.attempt
+            FROM jsonb_to_recordset(CAST(:trials AS jsonb)) AS t(
+                job_id bigint, trial smallint, accuracy float8, train_accuracy float8,
+                fit_s float8, images_per_s float8, images_per_s_spread float8, timing_runs int,
+                throughput_source text, weights_seed bigint, correct_bits text)
+            JOIN held ON held.id = t.job_id
+            RETURNING job_id, accuracy, train_accuracy, fit_s, images_per_s, throughput_source
+        ), every_trial AS (
+            SELECT * FROM arrived
+            UNION ALL
+            SELECT t.job_id, t.accuracy, t.train_accuracy, t.fit_s,
+                CASE WHEN there.device = here.device THEN t.images_per_s END,
+                CASE WHEN there.device = here.device THEN t.throughput_source END
+            FROM trials t JOIN environments there ON there.id = t.environment_id
+            JOIN environments here ON here.id = :environment_id
+            WHERE t.job_id IN (SELECT id FROM held)
+        ), total AS (
+            SELECT job_id, count(*) AS trials, avg(accuracy) AS accuracy,
+                stddev_samp(accuracy) AS accuracy_sd, min(accuracy) AS accuracy_min,
+                max(accuracy) AS accuracy_max, avg(train_accuracy) AS train_accuracy,
+                avg(images_per_s) AS throughput, min(images_per_s) AS throughput_min,
+                max(images_per_s) AS throughput_max,
+                bool_and(throughput_source = 'measured') AS throughput_measured,
+                avg(fit_s) AS fit_s
+            FROM every_trial GROUP BY job_id
+        )
+        UPDATE jobs SET
+            status = outcome.status, reason = outcome.reason, error = outcome.error,
+            lease_token = NULL, finished_at = clock_timestamp(),
+            trials_done = coalesce(total.trials, 0), accuracy = total.accuracy,
+            accuracy_sd = total.accuracy_sd, accuracy_min = total.accuracy_min,
+            accuracy_max = total.accuracy_max, train_accuracy = total.train_accuracy,
+            throughput = total.throughput, throughput_min = total.throughput_min,
+            throughput_max = total.throughput_max,
+            throughput_measured = total.throughput_measured, fit_s = total.fit_s,
+            environment_id = :environment_id
+        FROM held JOIN outcome ON outcome.id = held.id LEFT JOIN total ON total.job_id = held.id
+        WHERE jobs.id = held.id
+        RETURNING jobs.id
+    """)  # noqa: S608
+    values = {
+        "token": token,
+        "environment_id": environment_id,
+        "jobs": json.dumps(jobs),
+        "trials": json.dumps(trials),
+    }
+    return list(session.execute(statement, values).scalars())
+
+
+def release_jobs(session: Session, token: uuid.UUID) -> int:
+    """Makes the jobs that ``token`` holds pending; consumes no attempt; returns their number."""
+    statement = sql(f"""
+        WITH held AS (
+            SELECT id, attempt, lease_token, 'released' AS outcome, CAST(NULL AS text) AS error
+            FROM jobs WHERE lease_token = :token AND status = 'running' ORDER BY id FOR UPDATE
+        ), {RECORDED}
+        UPDATE jobs SET status = 'pending', attempt = jobs.attempt - 1, lease_token = NULL
+        FROM held WHERE jobs.id = held.id
+    """)  # noqa: S608
+    return affected_rows(session.execute(statement, {"token": token}))
+
+
+def release_lost_jobs(
+    session: Session,
+    tokens: Sequence[uuid.UUID],
+    *,
+    outcome: str,
+    max_attempts: int,
+    error: str,
+) -> int:
+    """Takes jobs from leases that ended without a result; returns their number.
+
+    Each consumes an attempt: jobs become pending, or failed after ``max_attempts``. The attempt is
+    recorded as ``outcome``, which is ``failed`` or ``expired``.
+    """
+    statement = sql(f"""
+        WITH held AS (
+            SELECT id, attempt, lease_token, CAST(:outcome AS text) AS outcome,
+                CAST(:error AS text) AS error
+            FROM jobs WHERE lease_token = ANY(:tokens) AND status = 'running' ORDER BY id FOR UPDATE
+        ), {RECORDED}
+        UPDATE jobs SET lease_token = NULL, error = :error,
+            status = CASE WHEN jobs.attempt < :max_attempts THEN 'pending' ELSE 'failed' END,
+            reason = CASE WHEN jobs.attempt < :max_attempts THEN NULL
+                          ELSE 'attempts_exhausted' END,
+            finished_at = CASE WHEN jobs.attempt < :max_attempts THEN NULL
+                               ELSE clock_timestamp() END
+        FROM held WHERE jobs.id = held.id
+    """)  # noqa: S608
+    values = {
+        "tokens": list(tokens),
+        "outcome": outcome,
+        "max_attempts": max_attempts,
+        "error": error,
+    }
+    return affected_rows(session.execute(statement, values))
