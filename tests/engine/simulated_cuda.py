@@ -192,10 +192,13 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 class SimulatedStream:
-    """The current stream of one device."""
+    """A stream of one device."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
+
+    def wait_stream(self, other: "SimulatedStream") -> None:
+        """Streams of a device that computes at once are always in order."""
 
 
 class SimulatedEvent:
@@ -230,6 +233,12 @@ class SimulatedGraph:
     def __init__(self) -> None:
         self.calls: list[Callable[[], Any]] = []
 
+    def capture_begin(self, **_options: Any) -> None:
+        _recorder().graph = self
+
+    def capture_end(self) -> None:
+        _recorder().graph = None
+
     def replay(self) -> None:
         _recorder().launches["graph"] += 1
         for call in self.calls:
@@ -238,12 +247,11 @@ class SimulatedGraph:
 
 @contextlib.contextmanager
 def _capture(graph: SimulatedGraph, **_options: Any) -> Iterator[None]:
-    recorder = _recorder()
-    recorder.graph = graph
+    graph.capture_begin()
     try:
         yield
     finally:
-        recorder.graph = None
+        graph.capture_end()
 
 
 @contextlib.contextmanager
@@ -262,7 +270,8 @@ def simulated_cuda() -> Iterator[Recorder]:
 
     replaced = {
         "Event": SimulatedEvent, "CUDAGraph": SimulatedGraph, "graph": _capture,
-        "current_stream": stream, "set_device": set_device,
+        "current_stream": stream, "set_device": set_device, "Stream": stream,
+        "stream": lambda _: contextlib.nullcontext(),
         "synchronize": lambda *_: recorder.wait("synchronize"), "empty_cache": lambda: None,
         "_lazy_init": lambda: None,
     }  # fmt: skip
@@ -270,6 +279,7 @@ def simulated_cuda() -> Iterator[Recorder]:
         for name, replacement in replaced.items():
             stack.enter_context(mock.patch.object(torch.cuda, name, replacement))
         stack.enter_context(mock.patch.object(Tensor, "pin_memory", lambda self, *_: self))
+        stack.enter_context(mock.patch.object(torch, "empty", _empty))
         stack.enter_context(_cuda_dispatch())
         stack.enter_context(mock.patch.object(Recorder, "current", recorder))
         stack.enter_context(recorder)
@@ -287,6 +297,14 @@ def _cuda_dispatch() -> Iterator[None]:
     finally:
         torch._C._set_only_lift_cpu_tensors(False)
         torch.__future__.set_overwrite_module_params_on_conversion(False)
+
+
+_torch_empty = torch.empty
+
+
+def _empty(*size: Any, pin_memory: bool = False, **options: Any) -> Tensor:
+    """Returns unpinned memory: pinning needs a driver."""
+    return _torch_empty(*size, **options)
 
 
 def _fused_convolution(

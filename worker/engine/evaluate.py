@@ -9,17 +9,18 @@ import torch
 
 from shared.domain.architecture import Architecture
 from shared.domain.measurements import JobOutcome, Reason, Throughput, TrialResult
-from shared.domain.protocol import Precision, Protocol
+from shared.domain.protocol import Precision, Protocol, Timing, TimingRepeat
 from shared.domain.status import JobStatus
 from worker.engine.cpu.tuning import CpuTuning, tuning_of_this_machine
 from worker.engine.data.datasets import Dataset
 from worker.engine.data.on_device import IMAGES
 from worker.engine.device_access import DeviceAccess, SoleAccess
 from worker.engine.faults import Fault, classify, release_memory
-from worker.engine.layers import build_network, layer_seeds, network_shapes
+from worker.engine.layers import layer_seeds, network_shapes, timed_network
 from worker.engine.memory import MEMORY_LIMITS
 from worker.engine.timing import (
     LAYER_TIMES,
+    SLOWEST_RATES,
     arithmetic,
     measure_throughput,
     screen_throughput,
@@ -104,7 +105,7 @@ def predict_trial(
         data.images, data.targets, protocol.ridge_alpha, memory_budget_bytes, on_progress,
         tuning or tuning_of_this_machine(),
     )  # fmt: skip
-    with torch.inference_mode(), arithmetic(Precision.FLOAT32):
+    with torch.inference_mode(), arithmetic(Precision.FLOAT32, search=False):
         predictions = walk.run(grow_tree(networks, protocol.input_shape))
         return _to_host([predictions[member] for member in range(len(architectures))])
 
@@ -173,11 +174,18 @@ class _Group:
             minimum = self.protocol.gates.min_accuracy
             if minimum is not None and result.accuracy < minimum:
                 job.end(JobStatus.REJECTED, Reason.ACCURACY_BELOW_MINIMUM)
-        passed = [job for job, _ in probed if job.open]
-        if self.protocol.timing is not None and passed:
+        untimed = [job for job, _ in probed if job.open and self._needs_timing(job)]
+        if untimed:
             with self.lock.exclusive(self.on_progress):
-                for job in passed:
+                for job in untimed:
                     self._time(trial, job)
+
+    def _needs_timing(self, job: _Job) -> bool:
+        timing = self.protocol.timing
+        if timing is None:
+            return False
+        timed = any(result.throughput for result in job.results)
+        return timing.repeat is TimingRepeat.EACH_TRIAL or not timed
 
     def fail(self, job: _Job, trial: int, reason: Reason, cause: str) -> None:
         """Ends ``job`` with an error that says what failed where."""
@@ -254,7 +262,7 @@ class _Group:
     def _time(self, trial: int, job: _Job) -> None:
         started = time.perf_counter()
         try:
-            throughput = self._throughput(trial, job)
+            throughput = self._throughput(job)
         except RuntimeError as error:
             fault = classify(error, self.device)
             if fault is None:
@@ -269,20 +277,33 @@ class _Group:
             job.end(JobStatus.REJECTED, Reason.THROUGHPUT_BELOW_MINIMUM)
         return None
 
-    def _throughput(self, trial: int, job: _Job) -> Throughput:
+    def _throughput(self, job: _Job) -> Throughput:
         timing = self.protocol.timing
-        minimum = self.protocol.gates.min_throughput
         assert timing is not None
-        if timing.screening and minimum is not None:
-            estimate = LAYER_TIMES.estimate(
-                job.architecture, self.protocol.input_shape, timing, self.device, self.on_progress
-            )
-            if screened := screen_throughput(estimate, minimum):
-                return screened
-        network = build_network(job.architecture, trial, self.protocol)
+        if screened := self._screened(job, timing):
+            return screened
+        architecture, shape = job.architecture, self.protocol.input_shape
+        network = timed_network(architecture, shape[0], self.device)
         data = IMAGES.get(self.dataset, self.device, self.budget)
-        images = data.images[: timing.batch_size]
-        return measure_throughput(network, images, timing, self.on_progress)
+        throughput = measure_throughput(
+            network, data.images[: timing.batch_size], timing, self.on_progress
+        )
+        flops = architecture.measures(shape).flops
+        SLOWEST_RATES.add(self.device, timing, flops * throughput.images_per_s)
+        return throughput
+
+    def _screened(self, job: _Job, timing: Timing) -> Throughput | None:
+        """Returns an estimate if it is enough to rule the network out."""
+        minimum, shape = self.protocol.gates.min_throughput, self.protocol.input_shape
+        if not timing.screening or minimum is None:
+            return None
+        flops = job.architecture.measures(shape).flops
+        if SLOWEST_RATES.surely_pass(self.device, timing, flops, minimum):
+            return None
+        estimate = LAYER_TIMES.estimate(
+            job.architecture, shape, timing, self.device, self.on_progress
+        )
+        return screen_throughput(estimate, minimum)
 
 
 def _to_host(predictions: list[Prediction]) -> list[Prediction]:

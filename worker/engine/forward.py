@@ -15,6 +15,7 @@ from worker.engine.cpu.spectral import (
     transform,
     transform_kernel,
 )
+from worker.engine.draws import draw_on_device
 from worker.engine.faults import lacks_engine
 from worker.engine.layers import activation_function, draw_layer
 from worker.engine.tree import Node, Shape, image_bytes
@@ -64,16 +65,17 @@ class Forward:
             self._plan(roots, room // lanes // MIN_SPECTRAL_IMAGES)
 
     def draw(self, node: Node) -> None:
-        """Draws a layer's weights and brings them to the device, without waiting for it."""
+        """Draws a layer's weights on the CPU, where they are used."""
         weight, bias = draw_layer(node.drawn.layer, node.input_shape[0], node.drawn.seed)
-        if self._device.type == "cuda":  # pinned memory is copied without waiting
-            weight, bias = weight.pin_memory(), bias.pin_memory()
-        weight = weight.to(self._device, non_blocking=True)
         if (plan := self._plans.get(node)) is not None:
             weight = transform_kernel(weight, plan)
         else:
             weight = weight.contiguous(memory_format=memory_format(self._device))
-        self._weights[node] = weight, bias.to(self._device, non_blocking=True)
+        self._weights[node] = weight, bias
+
+    def draw_and_send(self, nodes: Sequence[Node]) -> None:
+        """Draws the weights of many layers side by side and sends them to the device at once."""
+        self._weights |= draw_on_device(nodes, self._device)
 
     def forget(self, nodes: Sequence[Node]) -> None:
         """Frees the weights of whole subtrees."""

@@ -112,6 +112,19 @@ def build_network(architecture: Architecture, trial: int, protocol: Protocol) ->
     return nn.Sequential(*modules, nn.Flatten()).eval().requires_grad_(False)
 
 
+def timed_network(architecture: Architecture, channels: int, device: torch.device) -> nn.Sequential:
+    """Returns a network on ``device`` with whatever weights: they do not change its speed."""
+    modules: list[nn.Module] = []
+    for layer in architecture.layers:
+        conv = nn.Conv2d(
+            channels, layer.channels, layer.kernel_size,
+            stride=layer.stride, padding=layer.padding, dilation=layer.dilation, device=device,
+        )  # fmt: skip
+        modules += [conv, activation_module(layer.activation)]
+        channels = layer.channels
+    return nn.Sequential(*modules, nn.Flatten()).eval().requires_grad_(False)
+
+
 @lru_cache(maxsize=65_536)
 def layer_output_shape(
     layer: LayerConfig, input_shape: tuple[int, int, int]

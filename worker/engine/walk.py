@@ -110,7 +110,7 @@ class Walk:
 
     def _descend(self, node: Node, source: Source, budget: int) -> None:
         """Evaluates a subtree that does not fit as a whole: its own networks, then its children."""
-        self._layers.draw(node)
+        self._draw([node])
         if node.members:
             own = Node(node.drawn, node.input_shape, node.output_shape, members=node.members)
             if self._fits([own], budget):
@@ -189,8 +189,14 @@ class Walk:
         self._lanes.each(forward, self._chunks(first, end, size), self.on_progress)
 
     def _draw_all(self, nodes: Sequence[Node]) -> None:
-        undrawn = [part for node in nodes for part in node.subtree()]
-        self._lanes.each(self._layers.draw, undrawn, self.on_progress)
+        self._draw([part for node in nodes for part in node.subtree()])
+
+    def _draw(self, nodes: Sequence[Node]) -> None:
+        if self._on_cuda:
+            self._layers.draw_and_send(nodes)
+            self.on_progress()
+        else:
+            self._lanes.each(self._layers.draw, nodes, self.on_progress)
 
     def _fit(self, features: dict[Node, Tensor]) -> dict[Node, Probe]:
         """Fits all probes to features of training images, freeing them on the way."""
