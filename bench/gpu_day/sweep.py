@@ -42,7 +42,7 @@ def _describe(client: httpx.Client, path: str) -> Figures:
     sweep = client.get(path).json()
     page = client.get(f"{path}/leaderboard", params={"page_size": 1})
     page.raise_for_status()
-    leaders = page.json()["jobs"]
+    leaders = page.json()["rows"]
     return {
         "counts": sweep["counts"],
         "leader": leaders[0] if leaders else None,
