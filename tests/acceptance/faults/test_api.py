@@ -38,7 +38,8 @@ def start_api(site: Site) -> tuple[Child, str]:
 def _jobs_underway(site: Site) -> bool:
     statement = """
         SELECT FROM pg_stat_activity
-        WHERE datname = current_database() AND state = 'active' AND query LIKE 'COPY jobs%'
+        WHERE datname = current_database() AND state = 'active'
+            AND ltrim(query, E' \\n') LIKE 'COPY jobs%'
     """
     return bool(site.rows(statement))
 
