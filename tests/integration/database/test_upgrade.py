@@ -15,7 +15,7 @@ from services.leaderboard.leaders import rank_jobs
 from services.leasing.group_leases import Claim, ClaimedJob
 from services.sweeps.reading import get_sweep
 from shared.db.session import make_engine, make_session_factory
-from shared.domain.protocol import TimingRepeat
+from shared.domain.protocol import Protocol, TimingRepeat
 from shared.settings import Settings, get_settings
 from tests.integration.scenario import (
     GROUP_SIZE,
@@ -159,6 +159,6 @@ def test_a_database_at_work_is_upgraded_from_the_first_schema_to_head(engine: En
 def test_sweeps_from_before_go_on_timing_each_trial(engine: Engine) -> None:
     command.upgrade(alembic_config(), "head")
     with make_session_factory(engine)() as session:
-        timing = get_sweep(session, SWEEP).protocol.timing
+        timing = Protocol.model_validate(get_sweep(session, SWEEP).sweep.protocol).timing
     assert timing is not None
     assert timing.repeat is TimingRepeat.EACH_TRIAL
