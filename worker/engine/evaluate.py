@@ -51,7 +51,7 @@ def evaluate_group(
     """Evaluates architectures together and returns one outcome for each, in their order.
 
     ``trials[i]`` are the numbers of the trials that architecture ``i`` still needs. Layers that
-    share their weights are computed once per trial; the results are those of every network alone.
+    share their weights are computed once per trial, and no network's results depend on another.
     Images and labels are those of ``dataset``, float32 (N, C, H, W) and int64 (N,). All randomness
     comes from the protocol's seed. ``memory_budget_bytes`` bounds the tensors alive at one time.
     ``on_progress`` is called between steps; what it raises ends the evaluation. ``device_lock``
@@ -69,9 +69,9 @@ def evaluate_group(
         if job.open and (fault := _dataset_fault(dataset, protocol)):
             group.fail(job, job.trials.start, Reason.ENGINE_ERROR, fault)
     for trial in sorted({trial for job in jobs for trial in job.trials}):
-        wanted = [job for job in jobs if job.open and trial in job.trials]
-        if wanted:
-            group.run_trial(trial, wanted)
+        open_jobs = [job for job in jobs if job.open and trial in job.trials]
+        if open_jobs:
+            group.run_trial(trial, open_jobs)
     return [job.outcome() for job in jobs]
 
 

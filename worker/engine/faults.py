@@ -80,7 +80,7 @@ def engine_errors(device: torch.device) -> Iterator[None]:
 
 
 def _check_alive(device: torch.device, cause: str) -> None:
-    """An error that is still there after waiting for the device stays for ever."""
+    """An error that is still there after waiting for the device is permanent."""
     try:
         torch.cuda.synchronize(device)
     except RuntimeError as error:

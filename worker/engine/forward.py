@@ -31,9 +31,9 @@ Spectra = dict[Grid, Tensor]
 
 
 def memory_format(device: torch.device) -> torch.memory_format:
-    """Returns the layout of activations: channels last but for CUDA.
+    """Returns the layout of activations: channels last, except on CUDA.
 
-    There it pays with tensor cores, which exact float32 does not use.
+    On CUDA channels last is faster with tensor cores, which exact float32 does not use.
     """
     return torch.contiguous_format if device.type == "cuda" else torch.channels_last
 
@@ -132,12 +132,12 @@ class Forward:
         """Returns how many images to send down at once within ``room`` bytes for all lanes."""
         room //= self._lanes
         if any(part in self._plans for node in siblings for part in node.subtree()):
-            wanted = SPECTRAL_IMAGES
+            most = SPECTRAL_IMAGES
         elif self._device.type == "cpu":
-            wanted = max(1, CPU_PIECE_BYTES // self._lanes // self._bytes(siblings))
+            most = max(1, CPU_PIECE_BYTES // self._lanes // self._bytes(siblings))
         else:
-            wanted = room
-        return max(1, min(wanted, room // self._bytes(siblings)))
+            most = room
+        return max(1, min(most, room // self._bytes(siblings)))
 
     def _plan(self, siblings: Sequence[Node], room: int) -> None:
         """Chooses layers for the frequency domain, none of siblings for which there is no room."""

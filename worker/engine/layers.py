@@ -32,7 +32,7 @@ def layer_seed(
 ) -> int:
     """Returns the 63-bit seed of the weights of layer ``index`` of the network ``layers``.
 
-    The text that is hashed never changes: (architecture, trial) can be rebuilt for ever.
+    The text that is hashed never changes: (architecture, trial) can always be rebuilt.
     """
     keys = "|".join(layer.key for layer in shared_layers(scope, layers, index))
     text = f"convsweep/weights/1:{seed}:{trial}:{scope.value}:{keys}:{index}"

@@ -229,7 +229,7 @@ class Walk:
         return max(1, self.budget // CHUNK_SHARE // (SYSTEM_BYTES * self._train**2))
 
     def _probe_in_blocks(self, leaf: Node, source: Source, budget: int) -> None:
-        """Evaluates one network whose training features alone exceed the budget."""
+        """Evaluates one network whose training features exceed the budget by themselves."""
         self._draw_all([leaf])
         room = image_bytes(leaf.input_shape) + 2 * image_bytes(leaf.output_shape)
         block = max(1, budget // (3 * room))

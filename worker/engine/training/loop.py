@@ -276,7 +276,7 @@ def _to_cpu(part: Any) -> Any:
 
 
 def _check_shapes(found: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:
-    """Tells another network's tensors apart before PyTorch does, whose error is that of a fault."""
+    """Refuses another network's tensors; PyTorch's own error would look like a fault."""
     shapes = [{name: tuple(part.shape) for name, part in one.items()} for one in (found, wanted)]
     if shapes[0] != shapes[1]:
         raise ValueError(f"its tensors are {shapes[0]}, not {shapes[1]}")
