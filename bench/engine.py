@@ -30,12 +30,14 @@ from bench.workload import (
     widest_group,
 )
 from shared.domain.architecture import Architecture, LayerConfig
-from shared.domain.protocol import Gates, Protocol, Timing, Weights, WeightSharing
+from shared.domain.protocol import Gates, Precision, Protocol, Timing, Weights, WeightSharing
 from shared.domain.space import random_cnn_2025
 from shared.domain.status import JobStatus
+from worker.device import open_device, use_device
 from worker.engine.data.datasets import Dataset, load_dataset
 from worker.engine.evaluate import evaluate_group
 
+PRECISION = Precision.FLOAT32
 OTHER_GROUPS = 3  # before memory is measured
 
 
@@ -87,6 +89,7 @@ def compare(arguments: argparse.Namespace) -> dict[str, Any]:
     return {
         "clock": "CPU time" if arguments.cpu_time else "wall",
         "scope": arguments.scope,
+        "precision_of_both": PRECISION.value,
         "groups": len(groups),
         "architectures": architectures,
         "published_measured_per_group": arguments.published or "all",
@@ -109,7 +112,8 @@ def run_experiment(arguments: argparse.Namespace) -> dict[str, Any]:
     timing = Timing(max_s=0.1)
     gates = Gates(min_accuracy=0.25, min_throughput=200)
     protocol = _protocol(arguments, timing=timing, gates=gates)
-    dataset, device = _dataset(arguments, protocol), torch.device(arguments.device)
+    opened = use_device(open_device(arguments.device))
+    dataset, device = _dataset(arguments, protocol), opened.torch_device
     space = random_cnn_2025()
     wanted = arguments.groups or space.groups
     chosen = random.Random(0).sample(range(space.groups), wanted)
@@ -119,14 +123,18 @@ def run_experiment(arguments: argparse.Namespace) -> dict[str, Any]:
     for number in chosen:
         group = [space.architecture(number * size + member) for member in range(size)]
         trials = [range(protocol.trials)] * size
-        outcomes = evaluate_group(group, trials, dataset, protocol, device)
+        outcomes = evaluate_group(
+            group, trials, dataset, protocol, device, memory_budget_bytes=opened.memory_budget_bytes
+        )
         states.update(outcome.status.value for outcome in outcomes)
     took = time.perf_counter() - started
     probed = sum(count for state, count in states.items() if state != JobStatus.INVALID)
     sample = [random.Random(2).choice(valid) for valid in _valid_groups(chosen[:12])]
     published = seconds(partial(_publish, sample, dataset, device)) / len(sample)
     return {
-        "device": _device_name(device),
+        "device": opened.model,
+        "memory_budget_bytes": opened.memory_budget_bytes,
+        "precision_of_both": PRECISION.value,
         "groups": f"{wanted} of {space.groups}",
         "seeded": wanted * size,
         "probed": probed,
@@ -183,7 +191,7 @@ def _publish(members: Group, dataset: Dataset, device: torch.device) -> None:
     from bench.published_procedure import published_accuracy  # scikit-learn takes 100 MiB
 
     for architecture in members:
-        published_accuracy(architecture, dataset, device)
+        published_accuracy(architecture, dataset, device, PRECISION)
 
 
 def _valid_groups(numbers: list[int]) -> list[Group]:
@@ -198,10 +206,6 @@ def _protocol(arguments: argparse.Namespace, timing: Timing | None, gates: Gates
 
 def _dataset(arguments: argparse.Namespace, protocol: Protocol) -> Dataset:
     return load_dataset(arguments.data_dir, protocol)
-
-
-def _device_name(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
 
 
 def _peak_bytes() -> int:

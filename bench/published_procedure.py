@@ -12,21 +12,30 @@ from sklearn.linear_model import RidgeClassifier
 from torch import Tensor, nn
 
 from shared.domain.architecture import Architecture
+from shared.domain.protocol import Precision
 from worker.engine.data.datasets import Dataset
+from worker.engine.timing import arithmetic
 
 BATCH_SIZE = 32
 
 
 def published_accuracy(
-    architecture: Architecture, dataset: Dataset, device: torch.device, alpha: float = 1.0
+    architecture: Architecture,
+    dataset: Dataset,
+    device: torch.device,
+    precision: Precision = Precision.FLOAT32,
+    alpha: float = 1.0,
 ) -> float:
     """Returns the validation accuracy of one network with fresh random weights.
+
+    ``precision`` is that of products of float32, for which PyTorch's default on CUDA is TF32.
 
     Source: the random-CNN experiment of 2025-06-17.
     """
     network = _network(architecture, dataset.train_images.shape[1]).to(device)
-    train = _features(network, dataset.train_images, device)
-    validation = _features(network, dataset.validation_images, device)
+    with arithmetic(precision):
+        train = _features(network, dataset.train_images, device)
+        validation = _features(network, dataset.validation_images, device)
     classifier = RidgeClassifier(alpha=alpha).fit(train, dataset.train_labels.numpy())
     return float(classifier.score(validation, dataset.validation_labels.numpy()))
 

@@ -3,7 +3,7 @@
 import importlib.metadata
 import platform
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -13,6 +13,7 @@ from shared.domain.measurements import Environment
 from shared.version import code_version
 
 CPU_MEMORY_BUDGET_BYTES = 4 * 2**30
+CAPPED_SHARE = 0.9  # of a shared GPU, by PyTorch; the rest is for the contexts of its workers
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,8 @@ class Device:
     memory_budget_bytes: int
     lock_path: Path  # shared by all processes of this machine that use the device
     uuid: str | None = None  # of a GPU, as its driver writes it
+    workers: int = 1  # processes that share the device
+    chosen_budget_bytes: int | None = None  # the user's choice of a memory budget
 
     def environment(self, dataset: str, dataset_hash: str) -> Environment:
         """Returns the origin of results that this device makes from a dataset."""
@@ -93,16 +96,55 @@ def _open_cuda(index: int, memory_budget_bytes: int | None, workers_per_device: 
         "cuda": str(torch.version.cuda),
         "cudnn": str(torch.backends.cudnn.version()),  # type: ignore[no-untyped-call]
     }
-    fair_share = properties.total_memory // 2 // workers_per_device
     return Device(
         torch_device=torch.device("cuda", index),
         device_class="cuda",
         model=properties.name,
         versions=versions,
-        memory_budget_bytes=memory_budget_bytes or fair_share,
+        memory_budget_bytes=memory_budget_bytes
+        or _share(properties.total_memory, workers_per_device),
         lock_path=_lock_path(f"cuda-{properties.uuid}"),
-        uuid=f"GPU-{properties.uuid}",
+        uuid=driver_uuid(properties.name, str(properties.uuid)),
+        workers=workers_per_device,
+        chosen_budget_bytes=memory_budget_bytes,
     )
+
+
+def use_device(device: Device) -> Device:
+    """Makes a device the one that this process computes on; returns it with its memory budget.
+
+    On CUDA it loads the libraries, so that the first group does not pay for them, caps the memory
+    of processes that share the GPU, and takes the budget from the memory that is free.
+    """
+    if device.torch_device.type != "cuda":
+        return device
+    torch.cuda.set_device(device.torch_device)
+    free, _ = torch.cuda.mem_get_info(device.torch_device)
+    if device.workers > 1:
+        share = CAPPED_SHARE / device.workers
+        torch.cuda.set_per_process_memory_fraction(share, device.torch_device)
+    _load_libraries(device.torch_device)
+    budget = device.chosen_budget_bytes or min(device.memory_budget_bytes, free // 2)
+    return replace(device, memory_budget_bytes=budget)
+
+
+def driver_uuid(name: str, uuid: str) -> str:
+    """Returns the UUID of a GPU, or of a part of one (MIG), as its driver writes it."""
+    return f"MIG-{uuid}" if " MIG " in name else f"GPU-{uuid}"
+
+
+def _share(total_bytes: int, workers: int) -> int:
+    """Returns the budget of one of ``workers``: half of its part; libraries need memory, too."""
+    return total_bytes // workers // 2
+
+
+def _load_libraries(device: torch.device) -> None:
+    """Runs one small operation of cuDNN, cuBLAS and cuSOLVER."""
+    images = torch.ones(1, 1, 4, 4, device=device)
+    torch.nn.functional.conv2d(images, images)
+    matrix = torch.eye(4, dtype=torch.float64, device=device)
+    torch.linalg.cholesky_ex(matrix @ matrix)
+    torch.cuda.synchronize(device)
 
 
 def _versions() -> dict[str, str]:

@@ -253,7 +253,7 @@ class Job(Base):
     accuracy_min: Mapped[float | None]
     accuracy_max: Mapped[float | None]
     train_accuracy: Mapped[float | None]
-    throughput: Mapped[float | None]  # images/s, mean over trials
+    throughput: Mapped[float | None]  # images/s, median of the timed trials
     throughput_min: Mapped[float | None]
     throughput_max: Mapped[float | None]
     throughput_measured: Mapped[bool | None]  # false where any trial's figure was screened

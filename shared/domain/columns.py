@@ -174,7 +174,7 @@ COLUMNS = (
     ),
     Column(
         name="throughput", kind=Kind.NUMBER, unit=IMAGES_PER_S, database="jobs.throughput",
-        title="throughput", description="Throughput, mean over the trials.",
+        title="throughput", description="Throughput, median of the trials that were timed.",
         filterable=True, sortable=True, plottable=True, analysable=True,
     ),
     Column(

@@ -21,9 +21,14 @@ class Reason(StrEnum):
 
 
 class ThroughputSource(StrEnum):
-    """How a throughput came about: the whole network timed, or summed from cached layer times."""
+    """How a throughput came about.
+
+    The whole network ran, issued layer by layer (``measured``) or as a replayed CUDA graph
+    (``replayed``); or cached layer times were summed up (``screened``).
+    """
 
     MEASURED = "measured"
+    REPLAYED = "replayed"
     SCREENED = "screened"
 
 

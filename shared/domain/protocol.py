@@ -80,9 +80,20 @@ class Gates(_Part):
         return self
 
 
+class TimingRepeat(StrEnum):
+    """Which trials of an architecture are timed: its weights do not change its speed."""
+
+    ONCE = "once"
+    EACH_TRIAL = "each_trial"
+
+
 class Timing(_Part):
     """How throughput is measured on the unshared network."""
 
+    repeat: TimingRepeat = Field(
+        default=TimingRepeat.ONCE,
+        description="Time an architecture once on a device, or anew in each of its trials.",
+    )
     batch_size: Annotated[int, Field(strict=True, ge=1, le=65_536)] = 32
     max_s: Annotated[float, Field(strict=True, gt=0, le=600)] = Field(
         default=0.5, description="Time limit of the repeated runs of one network."

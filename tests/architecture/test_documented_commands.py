@@ -42,9 +42,10 @@ def fault(text: str) -> str | None:
         unknown = [word for word in words if "=" not in word and word not in targets]
         return f"make has no target {unknown[0]}" if unknown else None
     if program == "python":
-        path = ROOT / (words[1].replace(".", "/") + ".py")
+        module = ROOT / words[1].replace(".", "/")
+        exists = module.with_suffix(".py").exists() or (module / "__main__.py").exists()
         ours = (ROOT / words[1].split(".")[0]).is_dir()
-        return f"there is no module {words[1]}" if ours and not path.exists() else None
+        return f"there is no module {words[1]}" if ours and not exists else None
     return command_line_fault(words)
 
 

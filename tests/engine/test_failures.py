@@ -27,6 +27,8 @@ MIB = 2**20
         torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
         RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"),
         RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"),
+        RuntimeError("FIND was unable to find an engine to execute this computation"),
     ],
 )
 def test_memory_that_runs_out_is_told_from_other_errors(error: RuntimeError) -> None:

@@ -15,7 +15,15 @@ from tests.engine.networks import digits, digits_protocol, evaluate, right_answe
 from worker.engine.cpu.products import gram, has_onednn, times_transposed
 from worker.engine.layers import build_network
 from worker.engine.ridge.blocks import fit_ridge_in_blocks
-from worker.engine.ridge.fit import encode_labels, fit_ridge, predict, scores
+from worker.engine.ridge.fit import (
+    Targets,
+    encode_labels,
+    fit_ridge,
+    predict,
+    scores,
+    scores_together,
+    solve_dual,
+)
 
 IMAGES = 90
 
@@ -104,6 +112,43 @@ def test_many_networks_are_fitted_as_each_alone() -> None:
         torch.testing.assert_close(fit.weights, alone.weights, atol=1e-5, rtol=1e-4)
 
 
+def primal_decisions(train: Tensor, images: Tensor, targets: Targets) -> Tensor:
+    """Solves the p x p system of the same problem in float64, as an independent check."""
+    train, mean = train.double(), train.double().mean(dim=0)
+    system = (train - mean).T @ (train - mean) + torch.eye(train.shape[1], dtype=torch.float64)
+    weights = torch.linalg.solve(system, (train - mean).T @ targets.centred)
+    decisions: Tensor = (images.double() - mean) @ weights + targets.mean
+    return decisions
+
+
+@pytest.mark.parametrize("columns", [1, 5, 40, IMAGES - 1, IMAGES, 300])
+def test_the_dual_answers_as_the_primal_does(columns: int) -> None:
+    matrix, targets = features(columns), encode_labels(labels(6)[:IMAGES])
+    (fit,) = fit_ridge([matrix[:IMAGES]], targets, 1.0)
+    for ours, images in ((fit.train_scores, matrix[:IMAGES]), (scores(fit, matrix), matrix)):
+        theirs = primal_decisions(matrix[:IMAGES], images, targets)
+        torch.testing.assert_close(ours, theirs, atol=1e-3, rtol=0)
+        assert torch.equal(predict(targets, ours), predict(targets, theirs))
+
+
+def test_scores_of_fits_made_together_are_those_of_each_fit() -> None:
+    matrices = [features(columns) for columns in (20, 150, 400)]
+    targets = encode_labels(labels(4)[:IMAGES])
+    fits = fit_ridge([matrix[:IMAGES] for matrix in matrices], targets, 1.0)
+    together = scores_together(fits, [matrix[IMAGES:] for matrix in matrices])
+    for fit, matrix, decision in zip(fits, matrices, together, strict=True):
+        torch.testing.assert_close(decision, scores(fit, matrix[IMAGES:]), atol=1e-5, rtol=1e-5)
+
+
+def test_a_system_that_cannot_be_factored_gives_no_finite_scores() -> None:
+    targets = encode_labels(labels(4)[:IMAGES])
+    kernels = torch.eye(IMAGES, dtype=torch.float64).repeat(2, 1, 1)
+    kernels[0, 7, 7] = -9  # no kernel has a negative eigenvalue
+    broken, solved = solve_dual(kernels, targets, 1.0)
+    assert broken.isnan().all()
+    assert solved.isfinite().all()
+
+
 @pytest.mark.parametrize("columns", [33, 500])
 @pytest.mark.parametrize("block", [1, 7, 45, 200])
 def test_blocks_of_rows_give_the_same_fit(columns: int, block: int) -> None:
@@ -118,8 +163,10 @@ def test_blocks_of_rows_give_the_same_fit(columns: int, block: int) -> None:
 @pytest.mark.parametrize("rows", [1, 2, 3, 5, 90, 101])
 def test_symmetric_products_are_whole_products(rows: int) -> None:
     matrix = features(70, rows)
-    torch.testing.assert_close(gram(matrix), matrix @ matrix.T)
-    assert torch.equal(gram(matrix), gram(matrix).T)
+    kernel = matrix.new_empty(rows, rows)
+    gram(matrix, kernel)
+    torch.testing.assert_close(kernel, matrix @ matrix.T)
+    assert torch.equal(kernel, kernel.T)
 
 
 @pytest.mark.parametrize("onednn", [False, True])

@@ -5,20 +5,24 @@ import multiprocessing
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from shared.domain.architecture import Architecture
-from shared.domain.measurements import ThroughputSource
-from shared.domain.protocol import MemoryFormat, Precision, Timing
+from shared.domain.measurements import Throughput, ThroughputSource
+from shared.domain.protocol import MemoryFormat, Precision, Timing, TimingRepeat
 from tests.engine.networks import CPU, digits_protocol, evaluate, layer, mixed_group
 from worker.device_lock import DeviceLock
 from worker.engine.timing import (
     LEAST_RUNS,
     MIN_RUNS,
+    SURE_NETWORKS,
+    UNSTEADY_SPREAD,
     LayerTimes,
+    SlowestRates,
     measure_throughput,
     screen_throughput,
 )
@@ -42,6 +46,19 @@ class Sleeper(nn.Module):
         time.sleep(self.seconds[len(self.batches) % len(self.seconds)])
         self.batches.append(batch)
         return batch
+
+
+class FirstCallSlow(Sleeper):
+    """A network whose first call takes longer, as where a library is loaded."""
+
+    def __init__(self, first_s: float, then_s: float) -> None:
+        super().__init__(then_s)
+        self.first_s = first_s
+
+    def forward(self, batch: Tensor) -> Tensor:
+        if not self.batches:
+            time.sleep(self.first_s)
+        return super().forward(batch)
 
 
 def test_throughput_is_the_batch_over_the_median_of_repeated_runs() -> None:
@@ -69,7 +86,7 @@ def test_a_network_slower_than_the_limit_is_warmed_up_and_still_run_three_times(
     network = Sleeper(0.09, 0.05, 0.07, 0.06)
     throughput = measure_throughput(network, IMAGES, timing, nothing)
     assert throughput.runs == LEAST_RUNS == 3
-    assert len(network.batches) == 4
+    assert len(network.batches) == 2 + LEAST_RUNS
     assert throughput.spread > 0
 
 
@@ -104,6 +121,59 @@ def test_the_options_of_the_protocol_reach_the_network(
     if memory_format is MemoryFormat.CHANNELS_LAST:
         layout = torch.channels_last
     assert network.batches[0].is_contiguous(memory_format=layout)
+
+
+def test_a_slow_first_call_takes_no_time_from_the_measurement() -> None:
+    timing = Timing(batch_size=2, max_s=0.1, max_spread=0.9)
+    network = FirstCallSlow(first_s=0.3, then_s=0.002)
+    throughput = measure_throughput(network, IMAGES, timing, nothing)
+    assert throughput.runs >= MIN_RUNS
+    assert throughput.images_per_s > 2 / 0.05
+
+
+def test_a_disturbed_measurement_is_repeated_and_the_steadier_one_counts() -> None:
+    timing = Timing(batch_size=2, max_s=0.001, max_spread=0.9)
+    warm_up, disturbed, steady = [0.002] * 2, [0.002, 0.05, 0.1], [0.02] * 3
+    network = Sleeper(*warm_up, *disturbed, *steady)
+    throughput = measure_throughput(network, IMAGES, timing, nothing)
+    assert len(network.batches) == 2 + 2 * LEAST_RUNS
+    assert throughput.spread < UNSTEADY_SPREAD
+    assert throughput.images_per_s == pytest.approx(2 / 0.02, rel=0.3)
+
+
+def test_a_layer_is_remembered_only_after_enough_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    measured: list[Throughput] = []
+
+    def measure(*arguments: Any, **options: Any) -> Throughput:
+        measured.append(measure_throughput(*arguments, **options))
+        return measured[-1]
+
+    monkeypatch.setattr("worker.engine.timing.measure_throughput", measure)
+    timing = Timing(batch_size=2, max_s=1e-6)
+    LayerTimes().estimate(Architecture((layer(4), layer(4))), (3, 20, 20), timing, CPU, nothing)
+    assert [throughput.runs >= MIN_RUNS for throughput in measured] == [True, True]
+
+
+@pytest.mark.parametrize(("repeat", "timed"), [("once", [0]), ("each_trial", [0, 1, 2])])
+def test_weights_do_not_change_the_speed_so_a_network_is_timed_once(
+    repeat: str, timed: list[int]
+) -> None:
+    timing = Timing(batch_size=2, max_s=0.01, repeat=TimingRepeat(repeat))
+    protocol = digits_protocol(timing=timing)
+    (outcome,) = evaluate(mixed_group()[:1], protocol, trials=range(3))
+    assert [trial.trial for trial in outcome.trials if trial.throughput] == timed
+
+
+def test_networks_that_surely_pass_the_gate_are_not_screened() -> None:
+    rates, timing = SlowestRates(), Timing()
+    for number in range(SURE_NETWORKS):
+        assert not rates.surely_pass(CPU, timing, 10, 100)
+        rates.add(CPU, timing, 1e6 + number)
+    assert rates.surely_pass(CPU, timing, flops=10, min_throughput=100)
+    assert not rates.surely_pass(CPU, timing, flops=10_000, min_throughput=100)
+    assert not rates.surely_pass(CPU, Timing(batch_size=7), flops=10, min_throughput=100)
+    rates.add(CPU, timing, 5_000)
+    assert not rates.surely_pass(CPU, timing, flops=10, min_throughput=100)
 
 
 def test_each_layer_shape_is_timed_once_per_device() -> None:

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from shared.domain.architecture import Architecture
 from shared.domain.measurements import JobOutcome, Reason, ThroughputSource
-from shared.domain.protocol import Gates, Timing, Weights, WeightSharing
+from shared.domain.protocol import Gates, Timing, TimingRepeat, Weights, WeightSharing
 from shared.domain.status import JobStatus
 from tests.engine.networks import (
     CPU,
@@ -172,8 +172,14 @@ def test_the_throughput_gate_rejects_and_says_how_it_was_measured(screening: boo
     assert (result.throughput.runs == 0) == screening
 
 
+def test_an_architecture_is_timed_once_because_weights_do_not_change_its_speed() -> None:
+    protocol = digits_protocol(timing=Timing(batch_size=4, max_s=0.02), gates=Gates())
+    (outcome,) = evaluate(mixed_group()[:1], protocol, range(1, 4))
+    assert [result.throughput is not None for result in outcome.trials] == [True, False, False]
+
+
 def test_far_above_the_gate_the_whole_network_is_measured() -> None:
-    timing = Timing(batch_size=4, max_s=0.02)
+    timing = Timing(batch_size=4, max_s=0.02, repeat=TimingRepeat.EACH_TRIAL)
     protocol = digits_protocol(timing=timing, gates=Gates(min_throughput=0.001))
     (outcome,) = evaluate(mixed_group()[:1], protocol, range(2))
     assert outcome.status is JobStatus.COMPLETED

@@ -3,25 +3,24 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from shared.domain.architecture import Architecture
 from shared.domain.measurements import JobOutcome, Reason, Throughput, TrialResult
-from shared.domain.protocol import Precision, Protocol
+from shared.domain.protocol import Precision, Protocol, Timing, TimingRepeat
 from shared.domain.status import JobStatus
 from worker.engine.cpu.tuning import CpuTuning, tuning_of_this_machine
 from worker.engine.data.datasets import Dataset
+from worker.engine.data.on_device import IMAGES
 from worker.engine.device_access import DeviceAccess, SoleAccess
-from worker.engine.faults import classify, release_memory
-from worker.engine.forward import memory_format
-from worker.engine.layers import build_network, layer_seeds, network_shapes
-from worker.engine.ridge.fit import Targets, encode_labels
+from worker.engine.faults import Fault, classify, release_memory
+from worker.engine.layers import layer_seeds, network_shapes, timed_network
+from worker.engine.memory import MEMORY_LIMITS
 from worker.engine.timing import (
     LAYER_TIMES,
+    SLOWEST_RATES,
     arithmetic,
     measure_throughput,
     screen_throughput,
@@ -52,7 +51,7 @@ def evaluate_group(
     """Evaluates architectures together and returns one outcome for each, in their order.
 
     ``trials[i]`` are the numbers of the trials that architecture ``i`` still needs. Layers that
-    share their weights are computed once per trial; the results are those of every network alone.
+    share their weights are computed once per trial, and no network's results depend on another.
     Images and labels are those of ``dataset``, float32 (N, C, H, W) and int64 (N,). All randomness
     comes from the protocol's seed. ``memory_budget_bytes`` bounds the tensors alive at one time.
     ``on_progress`` is called between steps; what it raises ends the evaluation. ``device_lock``
@@ -70,9 +69,9 @@ def evaluate_group(
         if job.open and (fault := _dataset_fault(dataset, protocol)):
             group.fail(job, job.trials.start, Reason.ENGINE_ERROR, fault)
     for trial in sorted({trial for job in jobs for trial in job.trials}):
-        wanted = [job for job in jobs if job.open and trial in job.trials]
-        if wanted:
-            group.run_trial(trial, wanted)
+        open_jobs = [job for job in jobs if job.open and trial in job.trials]
+        if open_jobs:
+            group.run_trial(trial, open_jobs)
     return [job.outcome() for job in jobs]
 
 
@@ -94,7 +93,7 @@ def predict_trial(
     Raises:
         RuntimeError: the device failed; ``worker.engine.faults.classify`` says how.
     """
-    data = _on_device(dataset, device)
+    data = IMAGES.get(dataset, device, memory_budget_bytes)
     networks = []
     for member, architecture in enumerate(architectures):
         seeds = layer_seeds(protocol, architecture, trial)
@@ -106,7 +105,7 @@ def predict_trial(
         data.images, data.targets, protocol.ridge_alpha, memory_budget_bytes, on_progress,
         tuning or tuning_of_this_machine(),
     )  # fmt: skip
-    with torch.inference_mode(), arithmetic(Precision.FLOAT32):
+    with torch.inference_mode(), arithmetic(Precision.FLOAT32, search=False):
         predictions = walk.run(grow_tree(networks, protocol.input_shape))
         return _to_host([predictions[member] for member in range(len(architectures))])
 
@@ -154,26 +153,6 @@ def _dataset_fault(dataset: Dataset, protocol: Protocol) -> str | None:
     return None
 
 
-@dataclass(frozen=True, eq=False)
-class _OnDevice:
-    """The images of a dataset (training first, channels last), its labels and coded targets."""
-
-    images: Tensor
-    labels: Tensor
-    targets: Targets
-
-
-@lru_cache(maxsize=1)
-def _on_device(dataset: Dataset, device: torch.device) -> _OnDevice:
-    train, validation = dataset.train_images, dataset.validation_images
-    shape = (len(train) + len(validation), *train.shape[1:])
-    images = torch.empty(shape, device=device, memory_format=memory_format(device))
-    images[: len(train)].copy_(train)  # the only copy: images may take much memory
-    images[len(train) :].copy_(validation)
-    labels = torch.cat([dataset.train_labels, dataset.validation_labels])
-    return _OnDevice(images, labels, encode_labels(dataset.train_labels.to(device)))
-
-
 @dataclass
 class _Group:
     dataset: Dataset
@@ -195,11 +174,18 @@ class _Group:
             minimum = self.protocol.gates.min_accuracy
             if minimum is not None and result.accuracy < minimum:
                 job.end(JobStatus.REJECTED, Reason.ACCURACY_BELOW_MINIMUM)
-        passed = [job for job, _ in probed if job.open]
-        if self.protocol.timing is not None and passed:
+        untimed = [job for job, _ in probed if job.open and self._needs_timing(job)]
+        if untimed:
             with self.lock.exclusive(self.on_progress):
-                for job in passed:
+                for job in untimed:
                     self._time(trial, job)
+
+    def _needs_timing(self, job: _Job) -> bool:
+        timing = self.protocol.timing
+        if timing is None:
+            return False
+        timed = any(result.throughput for result in job.results)
+        return timing.repeat is TimingRepeat.EACH_TRIAL or not timed
 
     def fail(self, job: _Job, trial: int, reason: Reason, cause: str) -> None:
         """Ends ``job`` with an error that says what failed where."""
@@ -207,7 +193,7 @@ class _Group:
         job.end(JobStatus.FAILED, reason, error)
 
     def _probe(self, trial: int, jobs: Sequence[_Job]) -> list[tuple[_Job, TrialResult]]:
-        predictions = self._predictions(trial, jobs, self.budget)
+        predictions = self._predictions(trial, jobs)
         probed = []
         for job in jobs:
             if (prediction := predictions.get(id(job))) is None:
@@ -218,22 +204,34 @@ class _Group:
             probed.append((job, self._result(trial, job, prediction)))
         return probed
 
-    def _predictions(self, trial: int, jobs: Sequence[_Job], budget: int) -> dict[int, Prediction]:
-        """Walks the tree of ``jobs``; failing that with less memory, then each of them alone."""
-        try:
-            return self._walk(trial, jobs, budget)
-        except RuntimeError as error:
-            fault = classify(error, self.device)
-            if fault is None:
-                raise
-        if fault.reason is Reason.OUT_OF_MEMORY and budget > MIN_MEMORY_BUDGET_BYTES:
+    def _predictions(self, trial: int, jobs: Sequence[_Job]) -> dict[int, Prediction]:
+        """Walks the tree of ``jobs``; if that fails, with less memory, then each job separately."""
+        budget = first = MEMORY_LIMITS.budget(self.device, self.budget)
+        while True:
+            try:
+                predictions = self._walk(trial, jobs, budget)
+            except RuntimeError as error:
+                fault = classify(error, self.device)
+                if fault is None:
+                    raise
+            else:
+                if budget < first:
+                    MEMORY_LIMITS.learn(self.device, budget)
+                return predictions
+            if fault.reason is not Reason.OUT_OF_MEMORY or budget <= MIN_MEMORY_BUDGET_BYTES:
+                return self._predict_separately(trial, jobs, fault)
             release_memory(self.device)
-            return self._predictions(trial, jobs, budget // 2)
+            budget //= 2
+
+    def _predict_separately(
+        self, trial: int, jobs: Sequence[_Job], fault: Fault
+    ) -> dict[int, Prediction]:
+        """Finds the jobs to which ``fault`` belongs, so that the others get their answers."""
         if len(jobs) == 1:
             self.fail(jobs[0], trial, fault.reason, fault.cause)
             return {}
-        alone = [self._predictions(trial, [job], budget) for job in jobs]
-        return {key: prediction for part in alone for key, prediction in part.items()}
+        parts = [self._predictions(trial, [job]) for job in jobs]
+        return {key: prediction for part in parts for key, prediction in part.items()}
 
     def _walk(self, trial: int, jobs: Sequence[_Job], budget: int) -> dict[int, Prediction]:
         predictions = predict_trial(
@@ -249,7 +247,7 @@ class _Group:
         return {id(job): prediction for job, prediction in zip(jobs, predictions, strict=True)}
 
     def _result(self, trial: int, job: _Job, prediction: Prediction) -> TrialResult:
-        data = _on_device(self.dataset, self.device)
+        data = IMAGES.get(self.dataset, self.device, self.budget)
         correct = (prediction.labels == data.labels).numpy()
         train = len(self.dataset.train_images)
         return TrialResult(
@@ -264,7 +262,7 @@ class _Group:
     def _time(self, trial: int, job: _Job) -> None:
         started = time.perf_counter()
         try:
-            throughput = self._throughput(trial, job)
+            throughput = self._throughput(job)
         except RuntimeError as error:
             fault = classify(error, self.device)
             if fault is None:
@@ -279,25 +277,40 @@ class _Group:
             job.end(JobStatus.REJECTED, Reason.THROUGHPUT_BELOW_MINIMUM)
         return None
 
-    def _throughput(self, trial: int, job: _Job) -> Throughput:
+    def _throughput(self, job: _Job) -> Throughput:
         timing = self.protocol.timing
-        minimum = self.protocol.gates.min_throughput
         assert timing is not None
-        if timing.screening and minimum is not None:
-            estimate = LAYER_TIMES.estimate(
-                job.architecture, self.protocol.input_shape, timing, self.device, self.on_progress
-            )
-            if screened := screen_throughput(estimate, minimum):
-                return screened
-        network = build_network(job.architecture, trial, self.protocol)
-        images = _on_device(self.dataset, self.device).images[: timing.batch_size]
-        return measure_throughput(network, images, timing, self.on_progress)
+        if screened := self._screened(job, timing):
+            return screened
+        architecture, shape = job.architecture, self.protocol.input_shape
+        network = timed_network(architecture, shape[0], self.device)
+        data = IMAGES.get(self.dataset, self.device, self.budget)
+        throughput = measure_throughput(
+            network, data.images[: timing.batch_size], timing, self.on_progress
+        )
+        flops = architecture.measures(shape).flops
+        SLOWEST_RATES.add(self.device, timing, flops * throughput.images_per_s)
+        return throughput
+
+    def _screened(self, job: _Job, timing: Timing) -> Throughput | None:
+        """Returns an estimate if it is enough to rule the network out."""
+        minimum, shape = self.protocol.gates.min_throughput, self.protocol.input_shape
+        if not timing.screening or minimum is None:
+            return None
+        flops = job.architecture.measures(shape).flops
+        if SLOWEST_RATES.surely_pass(self.device, timing, flops, minimum):
+            return None
+        estimate = LAYER_TIMES.estimate(
+            job.architecture, shape, timing, self.device, self.on_progress
+        )
+        return screen_throughput(estimate, minimum)
 
 
 def _to_host(predictions: list[Prediction]) -> list[Prediction]:
-    labels = torch.stack([prediction.labels for prediction in predictions]).cpu()
-    finite = torch.stack([prediction.finite for prediction in predictions]).cpu()
+    """Copies labels and flags to the CPU by one copy, for which the host waits once."""
+    rows = [torch.cat([p.labels, p.finite[None].to(p.labels.dtype)]) for p in predictions]
+    on_host = torch.stack(rows).cpu()
     return [
-        prediction._replace(labels=labels[row], finite=finite[row])
-        for row, prediction in enumerate(predictions)
+        prediction._replace(labels=row[:-1], finite=row[-1].bool())
+        for prediction, row in zip(predictions, on_host, strict=True)
     ]

@@ -10,7 +10,15 @@ from shared.domain.errors import DevicePoisonedError, EngineError
 from shared.domain.measurements import Reason
 
 _TORCH_ERRORS = (torch.OutOfMemoryError, torch.AcceleratorError)
-_OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "ALLOC_FAILED", "overflow")
+_NO_ENGINE = "unable to find an engine"  # cuDNN: for lack of memory, or of a kernel for this layer
+_OUT_OF_MEMORY = (
+    "can't allocate memory",
+    "out of memory",
+    "ALLOC_FAILED",
+    "ALLOCATION_FAILED",
+    _NO_ENGINE,
+    "overflow",
+)
 _POISON = (
     "illegal memory access",
     "illegal instruction",
@@ -49,6 +57,11 @@ def classify(error: RuntimeError, device: torch.device) -> Fault | None:
     return Fault(Reason.ENGINE_ERROR, cause)
 
 
+def lacks_engine(error: RuntimeError) -> bool:
+    """Returns whether cuDNN found no way to compute a layer."""
+    return _NO_ENGINE in str(error)
+
+
 @contextlib.contextmanager
 def engine_errors(device: torch.device) -> Iterator[None]:
     """Turns what PyTorch says of the work within into errors of the engine.
@@ -67,7 +80,7 @@ def engine_errors(device: torch.device) -> Iterator[None]:
 
 
 def _check_alive(device: torch.device, cause: str) -> None:
-    """An error that is still there after waiting for the device stays for ever."""
+    """An error that is still there after waiting for the device is permanent."""
     try:
         torch.cuda.synchronize(device)
     except RuntimeError as error:

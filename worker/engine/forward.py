@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from shared.domain.architecture import LayerConfig
 from worker.engine.cpu.spectral import (
     Grid,
     Plan,
@@ -14,21 +15,25 @@ from worker.engine.cpu.spectral import (
     transform,
     transform_kernel,
 )
+from worker.engine.draws import draw_on_device
+from worker.engine.faults import lacks_engine
 from worker.engine.layers import activation_function, draw_layer
-from worker.engine.tree import Node, image_bytes
+from worker.engine.tree import Node, Shape, image_bytes
 
 CPU_PIECE_BYTES = 32 * 2**20  # all activations under way, about a last-level cache
 SPECTRAL_IMAGES = 64  # a chunk for products of spectra: more hardly make them faster
 MIN_SPECTRAL_IMAGES = 16  # fewer make them slow
+
+_UNFUSED: set[tuple[LayerConfig, Shape]] = set()  # layers for which cuDNN has no fused kernel
 
 Sink = Callable[[Node, Tensor, slice], None]
 Spectra = dict[Grid, Tensor]
 
 
 def memory_format(device: torch.device) -> torch.memory_format:
-    """Returns the layout of activations: channels last but for CUDA.
+    """Returns the layout of activations: channels last, except on CUDA.
 
-    There it pays with tensor cores, which exact float32 does not use.
+    On CUDA channels last is faster with tensor cores, which exact float32 does not use.
     """
     return torch.contiguous_format if device.type == "cuda" else torch.channels_last
 
@@ -50,6 +55,7 @@ class Forward:
         slowdown: float,
     ) -> None:
         self._device = device
+        self._fuses = device.type == "cuda" and torch.backends.cudnn.is_available()  # type: ignore[no-untyped-call]
         self._lanes = lanes
         self._slowdown = slowdown
         self._weights: dict[Node, tuple[Tensor, Tensor]] = {}
@@ -59,16 +65,17 @@ class Forward:
             self._plan(roots, room // lanes // MIN_SPECTRAL_IMAGES)
 
     def draw(self, node: Node) -> None:
-        """Draws a layer's weights and brings them to the device, without waiting for it."""
+        """Draws a layer's weights on the CPU, where they are used."""
         weight, bias = draw_layer(node.drawn.layer, node.input_shape[0], node.drawn.seed)
-        if self._device.type == "cuda":  # pinned memory is copied without waiting
-            weight, bias = weight.pin_memory(), bias.pin_memory()
-        weight = weight.to(self._device, non_blocking=True)
         if (plan := self._plans.get(node)) is not None:
             weight = transform_kernel(weight, plan)
         else:
             weight = weight.contiguous(memory_format=memory_format(self._device))
-        self._weights[node] = weight, bias.to(self._device, non_blocking=True)
+        self._weights[node] = weight, bias
+
+    def draw_and_send(self, nodes: Sequence[Node]) -> None:
+        """Draws the weights of many layers side by side and sends them to the device at once."""
+        self._weights |= draw_on_device(nodes, self._device)
 
     def forget(self, nodes: Sequence[Node]) -> None:
         """Frees the weights of whole subtrees."""
@@ -94,6 +101,8 @@ class Forward:
         activate = activation_function(node.drawn.layer.activation)
         weight, bias = self._weights[node]
         if (plan := self._plans.get(node)) is None:
+            if node.drawn.layer.activation == "relu" and self._fuses:
+                return _convolve_relu(images, weight, bias, node)
             return activate(_convolve_direct(images, weight, bias, node))
         spectra = {} if spectra is None else spectra
         if plan.grid not in spectra:
@@ -123,12 +132,12 @@ class Forward:
         """Returns how many images to send down at once within ``room`` bytes for all lanes."""
         room //= self._lanes
         if any(part in self._plans for node in siblings for part in node.subtree()):
-            wanted = SPECTRAL_IMAGES
+            most = SPECTRAL_IMAGES
         elif self._device.type == "cpu":
-            wanted = max(1, CPU_PIECE_BYTES // self._lanes // self._bytes(siblings))
+            most = max(1, CPU_PIECE_BYTES // self._lanes // self._bytes(siblings))
         else:
-            wanted = room
-        return max(1, min(wanted, room // self._bytes(siblings)))
+            most = room
+        return max(1, min(most, room // self._bytes(siblings)))
 
     def _plan(self, siblings: Sequence[Node], room: int) -> None:
         """Chooses layers for the frequency domain, none of siblings for which there is no room."""
@@ -195,6 +204,21 @@ class Forward:
 def _convolve_direct(images: Tensor, weight: Tensor, bias: Tensor, node: Node) -> Tensor:
     layer = node.drawn.layer
     return functional.conv2d(images, weight, bias, layer.stride, layer.padding, layer.dilation)
+
+
+def _convolve_relu(images: Tensor, weight: Tensor, bias: Tensor, node: Node) -> Tensor:
+    """Convolves, adds the bias and applies ReLU in one kernel, where cuDNN has one."""
+    layer, key = node.drawn.layer, (node.drawn.layer, node.input_shape)
+    if key not in _UNFUSED:
+        geometry = ((layer.stride,) * 2, (layer.padding,) * 2, (layer.dilation,) * 2)
+        try:
+            return torch.cudnn_convolution_relu(images, weight, bias, *geometry, 1)
+        except RuntimeError as error:
+            if not lacks_engine(error):
+                raise
+    output = _convolve_direct(images, weight, bias, node).relu_()
+    _UNFUSED.add(key)  # not before it worked: there may have been no memory for either
+    return output
 
 
 def as_rows(output: Tensor) -> Tensor:

@@ -32,7 +32,7 @@ def layer_seed(
 ) -> int:
     """Returns the 63-bit seed of the weights of layer ``index`` of the network ``layers``.
 
-    The text that is hashed never changes: (architecture, trial) can be rebuilt for ever.
+    The text that is hashed never changes: (architecture, trial) can always be rebuilt.
     """
     keys = "|".join(layer.key for layer in shared_layers(scope, layers, index))
     text = f"convsweep/weights/1:{seed}:{trial}:{scope.value}:{keys}:{index}"
@@ -107,6 +107,19 @@ def build_network(architecture: Architecture, trial: int, protocol: Protocol) ->
         conv = make_conv(layer, channels, "cpu")
         weight, bias = draw_layer(layer, channels, seed)
         conv.load_state_dict({"weight": weight, "bias": bias})
+        modules += [conv, activation_module(layer.activation)]
+        channels = layer.channels
+    return nn.Sequential(*modules, nn.Flatten()).eval().requires_grad_(False)
+
+
+def timed_network(architecture: Architecture, channels: int, device: torch.device) -> nn.Sequential:
+    """Returns a network on ``device`` with whatever weights: they do not change its speed."""
+    modules: list[nn.Module] = []
+    for layer in architecture.layers:
+        conv = nn.Conv2d(
+            channels, layer.channels, layer.kernel_size,
+            stride=layer.stride, padding=layer.padding, dilation=layer.dilation, device=device,
+        )  # fmt: skip
         modules += [conv, activation_module(layer.activation)]
         channels = layer.channels
     return nn.Sequential(*modules, nn.Flatten()).eval().requires_grad_(False)

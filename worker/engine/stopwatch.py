@@ -6,10 +6,14 @@ import torch
 
 
 class Stopwatch:
-    """Measures what is computed between its making and ``stop``; never waits for the device."""
+    """Measures what is computed between its making and ``stop``; never waits for the device.
+
+    On CUDA its events are recorded on the current stream of ``device``, whichever device is
+    PyTorch's current one.
+    """
 
     def __init__(self, device: torch.device) -> None:
-        self._cuda = device.type == "cuda"
+        self._device = device
         self._marks = [self._mark()]
 
     def stop(self) -> "Stopwatch":
@@ -22,14 +26,15 @@ class Stopwatch:
         begin, end = self._marks
         if isinstance(begin, float) and isinstance(end, float):
             return end - begin
-        assert isinstance(begin, torch.cuda.Event)
-        assert isinstance(end, torch.cuda.Event)
-        end.synchronize()
+        assert not isinstance(begin, float)
+        assert not isinstance(end, float)
+        if not end.query():  # type: ignore[no-untyped-call]
+            end.synchronize()
         return float(begin.elapsed_time(end)) / 1000
 
-    def _mark(self) -> float | torch.cuda.Event:
-        if not self._cuda:
+    def _mark(self) -> "float | torch.cuda.Event":
+        if self._device.type != "cuda":
             return time.perf_counter()
         event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
-        event.record()
+        event.record(torch.cuda.current_stream(self._device))
         return event

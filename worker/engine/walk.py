@@ -1,7 +1,7 @@
 """The walk: one trial of many networks as a tree of layers, in chunks of images, under a budget.
 
-Features of training images are kept until the probe is fitted; validation images are scored as
-they pass.
+On the CPU, features of training images are kept until the probe is fitted and validation images are
+scored as they pass. On CUDA, all images pass at once and the features of all of them are kept.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +15,7 @@ from worker.engine.cpu.lanes import Lanes
 from worker.engine.cpu.tuning import CpuTuning
 from worker.engine.forward import Forward, Sink, as_rows, memory_format
 from worker.engine.ridge.blocks import fit_ridge_in_blocks
-from worker.engine.ridge.fit import Fit, Targets, fit_ridge, predict, scores
+from worker.engine.ridge.fit import Fit, Targets, fit_ridge, predict, scores, scores_together
 from worker.engine.stopwatch import Stopwatch
 from worker.engine.tree import Node, image_bytes, leaves
 
@@ -35,6 +35,13 @@ class Prediction(NamedTuple):
     finite: Tensor
     fit: Stopwatch
     fitted_together: int
+
+
+class Probe(NamedTuple):
+    """A fitted probe and how long its fit took."""
+
+    fit: Fit
+    watch: Stopwatch
 
 
 @dataclass
@@ -97,13 +104,13 @@ class Walk:
         yield batch
 
     def _fits(self, nodes: Sequence[Node], budget: int) -> bool:
-        features = sum(self._train * image_bytes(leaf.output_shape) for leaf in leaves(nodes))
+        features = sum(self._kept * image_bytes(leaf.output_shape) for leaf in leaves(nodes))
         kernels = sum(self._layers.kernel_bytes(part) for node in nodes for part in node.subtree())
         return features + kernels <= budget - budget // CHUNK_SHARE
 
     def _descend(self, node: Node, source: Source, budget: int) -> None:
         """Evaluates a subtree that does not fit as a whole: its own networks, then its children."""
-        self._layers.draw(node)
+        self._draw([node])
         if node.members:
             own = Node(node.drawn, node.input_shape, node.output_shape, members=node.members)
             if self._fits([own], budget):
@@ -132,25 +139,45 @@ class Walk:
         return kept
 
     def _stream(self, nodes: Sequence[Node], source: Source, budget: int) -> None:
-        """Evaluates subtrees whose training features fit the budget all together."""
+        """Evaluates subtrees whose kept features fit the budget all together."""
         self._draw_all(nodes)
-        ends = leaves(nodes)
-        new = self.images.new_empty
-        features = {leaf: new(self._train, leaf.features) for leaf in ends}
-        self._pass(nodes, source, 0, self._train, budget, _store_into(features))
-        fits, watches = self._fit(features)
-        columns = self.targets.codes.shape[1]
-        decisions = {leaf: new(len(self.images), columns, dtype=torch.float64) for leaf in ends}
-        for leaf, fit in fits.items():
-            decisions[leaf][: self._train] = fit.train_scores
+        features: dict[Node, Tensor] = {}
+        self._pass(nodes, source, 0, self._kept, budget, self._store_into(features))
+        if self._kept > self._train:
+            self._fit_and_score(features)
+        else:
+            self._score_rest(nodes, source, budget, self._fit(features))
+        self._layers.forget(nodes)
+
+    def _store_into(self, features: dict[Node, Tensor]) -> Sink:
+        def store(leaf: Node, rows: Tensor, chunk: slice) -> None:
+            if len(rows) == self._kept:
+                features[leaf] = rows
+                return
+            whole = features.get(leaf)
+            if whole is None:  # of two lanes here, the first one's is taken
+                whole = features.setdefault(leaf, rows.new_empty(self._kept, rows.shape[1]))
+            whole[chunk] = rows
+
+        return store
+
+    def _score_rest(
+        self, nodes: Sequence[Node], source: Source, budget: int, probes: dict[Node, Probe]
+    ) -> None:
+        """Scores the images whose features are not kept, as they pass."""
+        decisions = {leaf: self._new_decision(probe.fit) for leaf, probe in probes.items()}
 
         def score(leaf: Node, rows: Tensor, chunk: slice) -> None:
-            decisions[leaf][chunk] = scores(fits[leaf], rows)
+            decisions[leaf][chunk] = scores(probes[leaf].fit, rows)
 
-        self._pass(nodes, source, self._train, len(self.images), budget, score)
-        self._layers.forget(nodes)
-        for leaf in ends:
-            self._predict(leaf, decisions[leaf], *watches[leaf])
+        self._pass(nodes, source, self._kept, len(self.images), budget, score)
+        for leaf, probe in probes.items():
+            self._predict([leaf], decisions[leaf][None], probe.watch)
+
+    def _new_decision(self, fit: Fit) -> Tensor:
+        decision = fit.train_scores.new_empty(len(self.images), fit.train_scores.shape[1])
+        decision[: self._train] = fit.train_scores
+        return decision
 
     def _pass(
         self, nodes: Sequence[Node], source: Source, first: int, end: int, budget: int, sink: Sink
@@ -162,36 +189,47 @@ class Walk:
         self._lanes.each(forward, self._chunks(first, end, size), self.on_progress)
 
     def _draw_all(self, nodes: Sequence[Node]) -> None:
-        undrawn = [part for node in nodes for part in node.subtree()]
-        self._lanes.each(self._layers.draw, undrawn, self.on_progress)
+        self._draw([part for node in nodes for part in node.subtree()])
 
-    def _fit(
-        self, features: dict[Node, Tensor]
-    ) -> tuple[dict[Node, Fit], dict[Node, tuple[Stopwatch, int]]]:
-        """Fits all probes, freeing features on the way; in batches where that helps."""
-        waiting = list(features)
-        size = self._together()
-        fits: dict[Node, Fit] = {}
-        watches: dict[Node, tuple[Stopwatch, int]] = {}
+    def _draw(self, nodes: Sequence[Node]) -> None:
+        if self._on_cuda:
+            self._layers.draw_and_send(nodes)
+            self.on_progress()
+        else:
+            self._lanes.each(self._layers.draw, nodes, self.on_progress)
 
-        def fit(batch: list[Node]) -> None:
+    def _fit(self, features: dict[Node, Tensor]) -> dict[Node, Probe]:
+        """Fits all probes to features of training images, freeing them on the way."""
+        probes: dict[Node, Probe] = {}
+
+        def fit(leaf: Node) -> None:
             watch = Stopwatch(self.images.device)
-            matrices = [features.pop(leaf) for leaf in batch]
-            fits.update(zip(batch, fit_ridge(matrices, self.targets, self.alpha), strict=True))
-            watches.update(dict.fromkeys(batch, (watch.stop(), len(batch))))
+            (fitted,) = fit_ridge([features.pop(leaf)], self.targets, self.alpha)
+            probes[leaf] = Probe(fitted, watch.stop())
 
-        batches = [waiting[start : start + size] for start in range(0, len(waiting), size)]
-        self._lanes.each(fit, batches, self.on_progress)
-        return fits, watches
+        self._lanes.each(fit, list(features), self.on_progress)
+        return probes
+
+    def _fit_and_score(self, features: dict[Node, Tensor]) -> None:
+        """Fits and scores probes in batches, given features of all images."""
+        waiting, size = list(features), self._together()
+        for start in range(0, len(waiting), size):
+            batch = waiting[start : start + size]
+            matrices = [features.pop(leaf) for leaf in batch]
+            watch = Stopwatch(self.images.device)
+            train = [matrix[: self._train] for matrix in matrices]
+            fits = fit_ridge(train, self.targets, self.alpha)
+            watch.stop()
+            rest = scores_together(fits, [matrix[self._train :] for matrix in matrices])
+            self._predict(batch, torch.cat([fits.train_scores, rest], dim=1), watch)
+            self.on_progress()
 
     def _together(self) -> int:
-        """Returns how many systems to solve at once: on the CPU a single one fits the caches."""
-        if self.images.device.type != "cuda":
-            return 1
+        """Returns how many systems to solve at once."""
         return max(1, self.budget // CHUNK_SHARE // (SYSTEM_BYTES * self._train**2))
 
     def _probe_in_blocks(self, leaf: Node, source: Source, budget: int) -> None:
-        """Evaluates one network whose training features alone exceed the budget."""
+        """Evaluates one network whose training features exceed the budget by themselves."""
         self._draw_all([leaf])
         room = image_bytes(leaf.input_shape) + 2 * image_bytes(leaf.output_shape)
         block = max(1, budget // (3 * room))
@@ -207,24 +245,45 @@ class Walk:
         for start in range(self._train, len(self.images), block):
             decisions.append(scores(fit, rows(start, min(start + block, len(self.images)))))
         self._layers.forget([leaf])
-        self._predict(leaf, torch.cat(decisions), watch, 1)
+        self._predict([leaf], torch.cat(decisions)[None], watch)
 
-    def _predict(self, leaf: Node, decision: Tensor, watch: Stopwatch, together: int) -> None:
-        labels = predict(self.targets, decision)
-        prediction = Prediction(labels, decision.isfinite().all(), watch, together)
-        for member in leaf.members:
-            self.predictions[member] = prediction
+    def _predict(self, batch: Sequence[Node], decisions: Tensor, watch: Stopwatch) -> None:
+        """Notes what decision values (b, n, k) of ``batch`` predict."""
+        labels = predict(self.targets, decisions)
+        finite = decisions.isfinite().all(dim=2).all(dim=1)
+        for row, leaf in enumerate(batch):
+            prediction = Prediction(labels[row], finite[row], watch, len(batch))
+            self.predictions.update(dict.fromkeys(leaf.members, prediction))
 
     def _chunks(self, first: int, end: int, size: int) -> Iterator[slice]:
-        return (slice(start, min(start + size, end)) for start in range(first, end, size))
+        """Cuts images into chunks; on CUDA into equal ones, the last two may overlap.
+
+        So a layer meets as few numbers of images as possible: cuDNN prepares itself for each.
+        """
+        if self._on_cuda:
+            size = equal_chunk(end - first, size)
+        for start in range(first, end, size):
+            begin = max(first, min(start, end - size)) if self._on_cuda else start
+            yield slice(begin, min(begin + size, end))
 
     @property
     def _train(self) -> int:
         return len(self.targets.codes)
 
+    @property
+    def _on_cuda(self) -> bool:
+        return self.images.device.type == "cuda"
 
-def _store_into(features: dict[Node, Tensor]) -> Sink:
-    def store(leaf: Node, rows: Tensor, chunk: slice) -> None:
-        features[leaf][chunk] = rows
+    @property
+    def _kept(self) -> int:
+        """Images whose features are kept: CUDA sends all of them through a layer at once."""
+        return len(self.images) if self._on_cuda else self._train
 
-    return store
+
+def equal_chunk(images: int, most: int) -> int:
+    """Returns the largest of ``images``, a half, a quarter, ... (rounded up) within ``most``."""
+    size, parts = images, 1
+    while size > max(most, 1):
+        parts *= 2
+        size = -(-images // parts)
+    return size

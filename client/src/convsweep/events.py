@@ -34,8 +34,8 @@ class EndEvent(ProgressEvent):
 class LeaderEvent:
     """A network that was among the ten most accurate when it finished.
 
-    ``accuracy`` (a fraction) and ``throughput`` (images per second) are means over
-    ``trials_done`` trials.
+    ``accuracy`` (a fraction) is the mean over ``trials_done`` trials, ``throughput`` (images per
+    second) the median of those that were timed.
     """
 
     sweep_id: int

@@ -13,7 +13,9 @@ from sqlalchemy.orm import Session
 from migrations.upgrade import alembic_config
 from services.leaderboard.leaders import rank_jobs
 from services.leasing.group_leases import Claim, ClaimedJob
+from services.sweeps.reading import get_sweep
 from shared.db.session import make_engine, make_session_factory
+from shared.domain.protocol import Protocol, TimingRepeat
 from shared.settings import Settings, get_settings
 from tests.integration.scenario import (
     GROUP_SIZE,
@@ -31,10 +33,12 @@ SWEEP = 1
 
 @pytest.fixture
 def engine(
-    new_database: Callable[[str], Settings], monkeypatch: pytest.MonkeyPatch
+    new_database: Callable[[str], Settings],
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Engine]:
     """A database with the first schema and a sweep under way: one group done, one in hand."""
-    settings = new_database("upgraded")
+    settings = new_database("upgraded_" + request.node.name[-24:])
     monkeypatch.setenv("CONVSWEEP_DATABASE_URL", settings.database_url)
     get_settings.cache_clear()
     command.upgrade(alembic_config(), "0001")
@@ -50,11 +54,13 @@ def engine(
 
 def add_sweep(connection: Connection) -> None:
     """Writes a sweep and its jobs with the columns of the first schema."""
-    protocol, space = small_protocol(), small_space()
+    protocol = small_protocol().model_dump(mode="json")
+    del protocol["timing"]["repeat"]  # younger than this schema
+    space, trials = small_space(), protocol["trials"]
     connection.execute(
         text("INSERT INTO sweeps (name, space, protocol, total) "
              "VALUES ('old', CAST(:space AS jsonb), CAST(:protocol AS jsonb), :total)"),
-        {"space": space.model_dump_json(), "protocol": protocol.model_dump_json(),
+        {"space": space.model_dump_json(), "protocol": json.dumps(protocol),
          "total": len(space)},
     )  # fmt: skip
     connection.execute(text("INSERT INTO sweep_progress (sweep_id) VALUES (1)"))
@@ -66,7 +72,7 @@ def add_sweep(connection: Connection) -> None:
     rows = [
         {name: [getattr(layer, name) for layer in architecture.layers] for name in names}
         | {"index": index, "group": index // GROUP_SIZE, "hash": architecture.hash,
-           "trials": protocol.trials}
+           "trials": trials}
         for index, architecture in enumerate(space)
     ]  # fmt: skip
     connection.execute(
@@ -148,3 +154,11 @@ def test_a_database_at_work_is_upgraded_from_the_first_schema_to_head(engine: En
         assert session.execute(status).scalar_one() == "completed"
         ranked = rank_jobs(session, SWEEP)
         assert len(ranked.rows) == GROUP_SIZE * GROUPS
+
+
+def test_sweeps_from_before_go_on_timing_each_trial(engine: Engine) -> None:
+    command.upgrade(alembic_config(), "head")
+    with make_session_factory(engine)() as session:
+        timing = Protocol.model_validate(get_sweep(session, SWEEP).sweep.protocol).timing
+    assert timing is not None
+    assert timing.repeat is TimingRepeat.EACH_TRIAL

@@ -433,7 +433,7 @@ def test_totals_of_a_job_are_those_of_its_trials_also_after_more_of_them(
             assert job.accuracy_min == accuracy[:done].min()
             assert job.accuracy_max == accuracy[:done].max()
             assert job.train_accuracy == pytest.approx(np.mean(accuracy[:done] + 0.1), rel=1e-12)
-            assert job.throughput == pytest.approx(np.mean(speed[:done]), rel=1e-12)
+            assert job.throughput == pytest.approx(np.median(speed[:done]), rel=1e-12)
             assert job.throughput_min == speed[:done].min()
             assert job.throughput_measured is True
             assert job.fit_s == 0.25
@@ -454,6 +454,23 @@ def test_one_trial_has_no_spread_and_untimed_trials_no_throughput(session: Sessi
     job = jobs_of(session, held)[0]
     assert job.accuracy_sd is None
     assert (job.throughput, job.throughput_min, job.throughput_measured) == (None, None, None)
+
+
+def test_disturbed_timings_do_not_move_the_throughput_of_a_network(session: Session) -> None:
+    speeds = (88_140.0, 89_920.0, 75_960.0, 381.0, 7_238.0, 57_180.0, 85_000.0)
+    held = claimed(session, add_sweep(session, groups=1, trials=len(speeds)))
+    trials = [trial(number, 0.5, speed) for number, speed in enumerate(speeds)]
+    complete(session, held, [success(trials)] * GROUP_SIZE)
+    job = jobs_of(session, held)[0]
+    assert (job.throughput, job.throughput_min, job.throughput_max) == (75_960, 381, 89_920)
+
+
+def test_a_network_timed_once_has_that_throughput(session: Session) -> None:
+    held = claimed(session, add_sweep(session, groups=1, trials=3))
+    timed, *untimed = (trial(n, 0.5, 700.0 if n == 0 else None) for n in range(3))
+    complete(session, held, [success([timed, *untimed])] * GROUP_SIZE)
+    job = jobs_of(session, held)[0]
+    assert (job.throughput, job.throughput_min, job.throughput_measured) == (700, 700, True)
 
 
 def test_jobs_of_one_claim_may_end_in_every_way(session: Session) -> None:

@@ -21,23 +21,22 @@ def times_transposed(left: Tensor, right: Tensor, *, onednn: bool | None = None)
     return left @ right.T
 
 
-def gram(features: Tensor) -> Tensor:
-    """Returns F F', float32 (n, n), of contiguous float32 features (n, p).
+def gram(features: Tensor, kernel: Tensor) -> None:
+    """Writes F F' into ``kernel``, float32 (n, n), of contiguous float32 features (n, p).
 
     On the CPU only blocks on and below the diagonal are computed, the others are mirrored. On CUDA
     one product is: there a whole one keeps the device busier than its blocks would.
     """
     if features.device.type != "cpu":
-        return features @ features.T
+        torch.mm(features, features.T, out=kernel)
+        return
     size = len(features)
     step = -(-size // GRAM_BLOCKS)
-    kernel = features.new_empty(size, size)
     for start in range(0, size, step):
         rows = slice(start, start + step)
         left = times_transposed(features[rows], features[: start + step])
         kernel[rows, : left.shape[1]] = left
         kernel[:start, rows] = left[:, :start].T
-    return kernel
 
 
 def has_onednn() -> bool:

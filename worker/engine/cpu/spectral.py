@@ -233,7 +233,7 @@ def convolve(spectra: Tensor, kernel: Tensor, bias: Tensor, plan: Plan) -> Tenso
 
     ``spectra`` are those of ``transform``, ``kernel`` that of ``transform_kernel``, ``bias``
     (channels,). float32 (m, channels, H', W') in channels last layout, equal to
-    ``torch.nn.functional.conv2d`` but for rounding.
+    ``torch.nn.functional.conv2d`` up to rounding.
     """
     frequencies, cells, count = spectra.shape[:3]
     maps = count * plan.maps_out
@@ -304,8 +304,8 @@ def _backward_columns(width: int, cells: int, rows: int, dtype: torch.dtype) -> 
     """Half spectra to the first ``width`` pixels, scaled: (width, 2 * half)."""
     frequencies = torch.arange(cells // 2 + 1)
     angles = _angles(torch.arange(width), frequencies, cells)
-    alone = (frequencies == 0) | (2 * frequencies == cells)  # the others stand for a pair
-    scale = torch.where(alone, 1.0, 2.0).double() / (cells * rows)
+    unpaired = (frequencies == 0) | (2 * frequencies == cells)  # the others stand for a pair
+    scale = torch.where(unpaired, 1.0, 2.0).double() / (cells * rows)
     return torch.cat([angles.cos() * scale, -angles.sin() * scale], dim=1).to(dtype)
 
 

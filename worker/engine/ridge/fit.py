@@ -7,6 +7,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import overload
 
 import torch
 from torch import Tensor
@@ -51,6 +52,31 @@ class Fit:
     train_scores: Tensor
 
 
+@dataclass(frozen=True)
+class Fits(Sequence[Fit]):
+    """Probes that were fitted together; those of ``b`` networks that differ in p.
+
+    ``weights`` float32 (k, p) each, ``intercepts`` float64 (b, k), ``train_scores`` float64
+    (b, n, k).
+    """
+
+    weights: list[Tensor]
+    intercepts: Tensor
+    train_scores: Tensor
+
+    def __len__(self) -> int:
+        return len(self.weights)
+
+    @overload
+    def __getitem__(self, place: int) -> Fit: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[Fit]: ...
+    def __getitem__(self, place: int | slice) -> Fit | list[Fit]:
+        if isinstance(place, slice):
+            return [self[i] for i in range(len(self))[place]]
+        return Fit(self.weights[place], self.intercepts[place], self.train_scores[place])
+
+
 def encode_labels(labels: Tensor) -> Targets:
     """Returns the targets of int64 labels (n,), on their device."""
     classes = torch.unique(labels)
@@ -61,47 +87,60 @@ def encode_labels(labels: Tensor) -> Targets:
     return Targets(classes, codes)
 
 
-def fit_ridge(features: Sequence[Tensor], targets: Targets, alpha: float) -> list[Fit]:
+def fit_ridge(features: Sequence[Tensor], targets: Targets, alpha: float) -> "Fits":
     """Fits one probe for each matrix of training features, float32 (n, p) with any p.
 
-    Agrees with ``sklearn.linear_model.RidgeClassifier(alpha)`` on the same numbers in float64 but
-    for rounding. The n x n systems of all matrices with p >= n are solved in one batch, the p x p
-    systems of the others one by one. Non-finite features make non-finite scores. On CUDA
+    Agrees with ``sklearn.linear_model.RidgeClassifier(alpha)`` on the same numbers in float64
+    except for rounding. The n x n systems of all matrices are solved in one batch. Non-finite
+    features make non-finite scores, and so does a system that cannot be factored. On CUDA
     everything is launched and nothing is waited for.
     """
-    dual = [i for i, matrix in enumerate(features) if matrix.shape[1] >= len(matrix)]
-    fits: dict[int, Fit] = {}
-    if dual:
-        kernels = torch.stack([gram(features[i]).double() for i in dual])
-        solutions = solve_dual(kernels, targets, alpha)
-        for i, kernel, solution in zip(dual, kernels, solutions, strict=True):
-            weights = solution.T.float() @ features[i]
-            fits[i] = with_intercept(weights, kernel @ solution, targets)
-    for i, matrix in enumerate(features):
-        if i not in fits:
-            fits[i] = fit_primal(matrix, targets, alpha)
-    return [fits[i] for i in range(len(features))]
+    kernels = _kernels(features)
+    solutions = solve_dual(kernels, targets, alpha)
+    coefficients = solutions.mT
+    rounded = coefficients.float()
+    weights = [
+        (coefficients[i] @ matrix.double()).float() if _is_narrow(matrix) else rounded[i] @ matrix
+        for i, matrix in enumerate(features)
+    ]
+    return with_intercepts(weights, kernels @ solutions, targets)
 
 
-def fit_primal(features: Tensor, targets: Targets, alpha: float) -> Fit:
-    """Fits one probe by its p x p system in float64; for features float32 (n, p) with p < n."""
-    centred = features.double()
-    centred -= centred.mean(dim=0)
-    weights = solve_primal(centred.T @ centred, centred.T @ targets.centred, alpha)
-    return with_intercept(weights.T.float(), features.double() @ weights, targets)
+def _is_narrow(matrix: Tensor) -> bool:
+    """Whether a matrix (n, p) has p < n.
+
+    Its kernel is singular, so that rounding would matter: its products are made in float64.
+    """
+    return matrix.shape[1] < len(matrix)
 
 
-def with_intercept(weights: Tensor, uncentred: Tensor, targets: Targets) -> Fit:
-    """Returns the fit of weights (k, p) whose scores F W of the training images are given."""
-    intercept = targets.mean - uncentred.mean(dim=0)
-    return Fit(weights.contiguous(), intercept, uncentred + intercept)
+def _kernels(features: Sequence[Tensor]) -> Tensor:
+    """Returns F F' of every matrix, float64 (b, n, n)."""
+    size = len(features[0])
+    products = features[0].new_empty(len(features), size, size)
+    for matrix, product in zip(features, products, strict=True):
+        if not _is_narrow(matrix):
+            gram(matrix, product)
+    kernels = products.double()
+    for matrix, kernel in zip(features, kernels, strict=True):
+        if _is_narrow(matrix):
+            wide = matrix.double()
+            torch.mm(wide, wide.T, out=kernel)
+    return kernels
+
+
+def with_intercepts(weights: Sequence[Tensor], uncentred: Tensor, targets: Targets) -> "Fits":
+    """Returns fits of weights (k, p); their scores F W of the training images are (b, n, k)."""
+    intercepts = targets.mean - uncentred.mean(dim=1)
+    return Fits(list(weights), intercepts, uncentred + intercepts[:, None])
 
 
 def solve_dual(kernels: Tensor, targets: Targets, alpha: float) -> Tensor:
     """Returns float64 (b, n, k): the dual coefficients of each of b kernels F F' (b, n, n).
 
     A kernel whose centred part is nothing but rounding belongs to constant features: its
-    coefficients are zero, so that the intercept alone decides.
+    coefficients are zero, so that only the intercept decides. The coefficients of a system that
+    is not positive definite are NaN.
     """
     centred = kernels - kernels.mean(dim=1, keepdim=True)
     centred -= centred.mean(dim=2, keepdim=True)
@@ -109,15 +148,13 @@ def solve_dual(kernels: Tensor, targets: Targets, alpha: float) -> Tensor:
     total = kernels.diagonal(dim1=1, dim2=2).sum(dim=1)
     constant = diagonal.sum(dim=1) <= total * ROUNDING
     diagonal += alpha
-    factor = torch.linalg.cholesky_ex(centred).L
-    solution = torch.cholesky_solve(targets.centred.expand(len(kernels), -1, -1), factor)
-    return solution.masked_fill_(constant[:, None, None], 0.0)
-
-
-def solve_primal(covariance: Tensor, products: Tensor, alpha: float) -> Tensor:
-    """Returns W, float64 (p, k), of F_c' F_c (p, p), which it overwrites, and F_c' Y_c (p, k)."""
-    covariance.diagonal().add_(alpha)
-    return torch.cholesky_solve(products, torch.linalg.cholesky_ex(covariance).L)
+    factor, info = torch.linalg.cholesky_ex(centred)
+    # two triangular solves: cuSOLVER's potrs takes one matrix at a time
+    half: Tensor = torch.linalg.solve_triangular(factor, targets.centred[None], upper=False)
+    solution: Tensor = torch.linalg.solve_triangular(factor.mT, half, upper=True)
+    solution.masked_fill_((info != 0)[:, None, None], float("nan"))
+    solution.masked_fill_(constant[:, None, None], 0.0)
+    return solution
 
 
 def scores(fit: Fit, features: Tensor) -> Tensor:
@@ -125,12 +162,21 @@ def scores(fit: Fit, features: Tensor) -> Tensor:
     return times_transposed(features, fit.weights).double() + fit.intercept
 
 
+def scores_together(fits: Fits, features: Sequence[Tensor]) -> Tensor:
+    """Returns the decision values, float64 (b, m, k), of features float32 (m, p) for each fit."""
+    columns = fits.intercepts.shape[1]
+    products = features[0].new_empty(len(fits), len(features[0]), columns)
+    for matrix, weights, product in zip(features, fits.weights, products, strict=True):
+        torch.mm(matrix, weights.T, out=product)
+    return products.double() + fits.intercepts[:, None]
+
+
 def predict(targets: Targets, decision: Tensor) -> Tensor:
-    """Returns the predicted labels, int64 (m,), of decision values (m, k).
+    """Returns the predicted labels, int64 (..., m), of decision values (..., m, k).
 
     A tie goes to the lowest label, as in scikit-learn.
     """
-    if decision.shape[1] == 1:
-        return targets.classes[(decision[:, 0] > 0).long()]
-    best = decision == decision.amax(dim=1, keepdim=True)
-    return targets.classes[best.to(torch.uint8).argmax(dim=1)]
+    if decision.shape[-1] == 1:
+        return targets.classes[(decision[..., 0] > 0).long()]
+    best = decision == decision.amax(dim=-1, keepdim=True)
+    return targets.classes[best.to(torch.uint8).argmax(dim=-1)]

@@ -86,10 +86,10 @@ def augment(images: Tensor, draw: Draw) -> Tensor:
             field="augment",
         )
     order = draw.operations.argsort(stable=True)
-    there = order.to(images.device, non_blocking=True)
+    order_on_device = order.to(images.device, non_blocking=True)
     strengths = draw.magnitudes[order].to(images.device, non_blocking=True)
     counts = torch.bincount(draw.operations, minlength=len(OPERATIONS)).tolist()
-    groups = torch.split(images.index_select(0, there), counts)
+    groups = torch.split(images.index_select(0, order_on_device), counts)
     changed = [
         change(group, strength)
         for change, group, strength in zip(
@@ -97,7 +97,7 @@ def augment(images: Tensor, draw: Draw) -> Tensor:
         )
         if len(group)
     ]
-    return torch.cat(changed).index_select(0, there.argsort())
+    return torch.cat(changed).index_select(0, order_on_device.argsort())
 
 
 def _identity(images: Tensor, _: Tensor) -> Tensor:
@@ -142,8 +142,8 @@ def _sample(images: Tensor, inverse: Tensor) -> Tensor:
     columns, rows = places(across, width), places(down, height)
     inside = (columns >= 0) & (columns < width) & (rows >= 0) & (rows < height)
     pixels = rows.mul_(width).add_(columns).mul_(inside).to(torch.int64)  # exact below 2**24
-    found = images.flatten(2).gather(2, pixels.view(n, 1, -1).expand(n, channels, -1))
-    return found.view_as(images).mul_(inside.unsqueeze(1))
+    moved = images.flatten(2).gather(2, pixels.view(n, 1, -1).expand(n, channels, -1))
+    return moved.view_as(images).mul_(inside.unsqueeze(1))
 
 
 def _matrix(a: Tensor, b: Tensor, tx: Tensor, c: Tensor, d: Tensor, ty: Tensor) -> Tensor:

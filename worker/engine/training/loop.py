@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils._pytree import tree_map
 
 from shared.domain.architecture import Architecture
 from shared.domain.errors import CheckpointError, NonFiniteError
@@ -232,17 +233,23 @@ class Training:
         return torch.autocast(self._device.type, torch.bfloat16, enabled=mixed)
 
     def state(self) -> dict[str, Any]:
-        """Returns everything that the next epoch needs: tensors, and values that JSON has.
+        """Returns everything that the next epoch needs: tensors on the CPU, and JSON values.
 
-        Tensors are those in use; copy or write them before the next epoch.
+        On the CPU, tensors are those in use; copy or write them before the next epoch.
+
+        Raises:
+            EngineError: the device cannot hand them over.
+            DevicePoisonedError: the device is unusable; the process must end.
         """
-        return {
-            "results": [asdict(result) for result in self.results],
-            "network": self.network.state_dict(),
-            "optimizer": self._optimizer.state_dict(),
-            "best_weights": self.best_weights,
-            "epoch": len(self.results),
-        }
+        with engine_errors(self._device):
+            network, optimizer = self.network.state_dict(), self._optimizer.state_dict()
+            return {
+                "results": [asdict(result) for result in self.results],
+                "network": tree_map(_to_cpu, dict(network)),
+                "optimizer": tree_map(_to_cpu, optimizer),
+                "best_weights": self.best_weights,
+                "epoch": len(self.results),
+            }
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Goes back to where ``state`` was taken.
@@ -264,8 +271,12 @@ class Training:
         self.results, self.best_weights = results, best_weights
 
 
+def _to_cpu(part: Any) -> Any:
+    return part.cpu() if isinstance(part, Tensor) else part
+
+
 def _check_shapes(found: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:
-    """Tells another network's tensors apart before PyTorch does, whose error is that of a fault."""
+    """Refuses another network's tensors; PyTorch's own error would look like a fault."""
     shapes = [{name: tuple(part.shape) for name, part in one.items()} for one in (found, wanted)]
     if shapes[0] != shapes[1]:
         raise ValueError(f"its tensors are {shapes[0]}, not {shapes[1]}")

@@ -149,9 +149,10 @@ def complete_jobs(
             SELECT job_id, count(*) AS trials, avg(accuracy) AS accuracy,
                 stddev_samp(accuracy) AS accuracy_sd, min(accuracy) AS accuracy_min,
                 max(accuracy) AS accuracy_max, avg(train_accuracy) AS train_accuracy,
-                avg(images_per_s) AS throughput, min(images_per_s) AS throughput_min,
+                percentile_cont(0.5) WITHIN GROUP (ORDER BY images_per_s) AS throughput,
+                min(images_per_s) AS throughput_min,
                 max(images_per_s) AS throughput_max,
-                bool_and(throughput_source = 'measured') AS throughput_measured,
+                bool_and(throughput_source <> 'screened') AS throughput_measured,
                 avg(fit_s) AS fit_s
             FROM every_trial GROUP BY job_id
         )

@@ -21,7 +21,7 @@ class BestRow(LayerColumns):
     id: int
     architecture_hash: bytes
     accuracy: float  # fraction, mean over trials
-    throughput: float | None  # images/s, mean over trials
+    throughput: float | None  # images/s, median of the timed trials
     trials_done: int
     finished_at: dt.datetime
 
