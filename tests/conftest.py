@@ -28,6 +28,9 @@ from shared.settings import Settings, child_environment
 # what tests may lose in a power cut, they need not wait for
 _FAST = ("fsync", "synchronous_commit", "full_page_writes")
 SessionFactory = sessionmaker[Session]
+# Threads of PyTorch that wait must not spin: several tests and their workers share the processors.
+# OpenMP reads this when PyTorch is loaded, so it is set before any test is.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
