@@ -31,14 +31,23 @@ SessionFactory = sessionmaker[Session]
 # Threads of PyTorch that wait must not spin: several tests and their workers share the processors.
 # OpenMP reads this when PyTorch is loaded, so it is set before any test is.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+_TESTS = Path(__file__).parent
+# long groups of tests at the end of a run would leave the other processes without work
+_START_ORDER = {"browser": 0, "acceptance": 1, "engine": 2}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keeps a file's tests in one process, and those of the page, which share a cluster."""
+    """Groups the tests that share servers in one process and puts the longest groups first."""
     for item in items:
-        folder = item.path.parent
-        group = folder if folder.name == "browser" else item.path
-        item.add_marker(pytest.mark.xdist_group(str(group)))
+        item.add_marker(pytest.mark.xdist_group(_group(item)))
+    items.sort(key=lambda item: _START_ORDER.get(item.path.relative_to(_TESTS).parts[0], 9))
+
+
+def _group(item: pytest.Item) -> str:
+    """Returns what a test shares: the page's cluster, the embedded one, or a file's fixtures."""
+    if item.path.parent.name == "browser":
+        return "browser"
+    return "cluster" if "cluster_folder" in getattr(item, "fixturenames", ()) else str(item.path)
 
 
 def free_port() -> int:
