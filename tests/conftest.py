@@ -19,6 +19,8 @@ import structlog
 from celery import Celery
 from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.orm import Session, sessionmaker
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from api.server import Server
 from shared.db.session import make_engine, make_session_factory
@@ -34,20 +36,31 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 _TESTS = Path(__file__).parent
 # long groups of tests at the end of a run would leave the other processes without work
 _START_ORDER = {"browser": 0, "acceptance": 1, "engine": 2}
+_EMBEDDED_CLUSTER = ("test_cluster_lifecycle", "test_whole_sweep", "test_trainings", "test_cluster")
+
+
+class Scheduler(LoadScopeScheduling):  # type: ignore[misc]  # untyped library
+    """Gives tests that share servers to one process.
+
+    pytest-xdist's own groups (``xdist_group``) have no effect with pytest 9.2.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        """Returns what a test shares: a cluster or the fixtures of its file."""
+        file = nodeid.split("::", maxsplit=1)[0]
+        if file.startswith("tests/browser/"):
+            return "browser"
+        shares = file.startswith("tests/acceptance/") and Path(file).stem in _EMBEDDED_CLUSTER
+        return "cluster" if shares else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduler:
+    return Scheduler(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Groups the tests that share servers in one process and puts the longest groups first."""
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(_group(item)))
+    """Puts the longest groups of tests first."""
     items.sort(key=lambda item: _START_ORDER.get(item.path.relative_to(_TESTS).parts[0], 9))
-
-
-def _group(item: pytest.Item) -> str:
-    """Returns what a test shares: the page's cluster, the embedded one, or a file's fixtures."""
-    if item.path.parent.name == "browser":
-        return "browser"
-    return "cluster" if "cluster_folder" in getattr(item, "fixturenames", ()) else str(item.path)
 
 
 def free_port() -> int:
