@@ -72,7 +72,7 @@ def free_port() -> int:
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_environment() -> Iterator[None]:
-    """Keeps the settings of whoever runs the tests out of them."""
+    """Removes the settings in this environment from the tests."""
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith("CONVSWEEP_")]:
             patch.delenv(name)

@@ -342,7 +342,7 @@ class Site:
         return "\n".join(f"== {child.log.name}\n{child.text()[-2500:]}" for child in self.children)
 
     def close(self) -> None:
-        """Ends every process that was started here; nobody needs what they were at."""
+        """Ends every process that was started here."""
         for child in self.children:
             child.kill()
         self.database.dispose()
