@@ -16,7 +16,7 @@ demo: .venv/installed-demo
 # In two processes, because tests wait for servers half of the time.
 test: .venv/installed-dev
 	@$(BIN)/python -m tests.browser.chromium > /dev/null
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2 --no-loadscope-reorder
 
 # The engine's tests on the instructions of other processors; avx2 or default.
 CAPABILITY ?= avx2

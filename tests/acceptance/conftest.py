@@ -1,4 +1,4 @@
-"""A real embedded cluster per test: its processes, its API, and the command line against it."""
+"""Real servers for acceptance tests: an embedded cluster, and a site whose servers may fail."""
 
 import json
 import os
@@ -67,6 +67,11 @@ class Cluster:
         assert info is not None
         return info
 
+    def workers(self) -> int:
+        """Returns the number of worker processes, 0 where no cluster runs."""
+        info = find_cluster(self.data_dir)
+        return sum(name.startswith("worker") for name in info.processes) if info else 0
+
     def client(self) -> Client:
         """Returns a client of the cluster's API."""
         return Client(self.info.url)
@@ -76,13 +81,14 @@ class Cluster:
         return int(self.info.processes[name][0])
 
     def logs(self, last: int = 2000) -> str:
-        """Returns the ends of all logs, so many characters of each, for failure messages."""
+        """Returns the ends of all logs, ``last`` characters of each, for failure messages."""
         folder = self.data_dir / "cluster" / "logs"
         return "\n".join(f"== {p.name}\n{p.read_text()[-last:]}" for p in folder.glob("*.log"))
 
 
-@contextmanager
-def _folder() -> Iterator[Cluster]:
+@pytest.fixture(scope="session")
+def cluster_folder() -> Iterator[Cluster]:
+    """The data folder on which tests start and stop clusters, one at a time."""
     folder = Path(tempfile.mkdtemp(prefix="cs-"))
     folder.chmod(0o755)
     cluster = Cluster(folder)
@@ -94,25 +100,19 @@ def _folder() -> Iterator[Cluster]:
 
 
 @pytest.fixture
-def idle_cluster() -> Iterator[Cluster]:
-    """A data folder without a running cluster; whatever runs on it at the end is stopped."""
-    with _folder() as cluster:
-        yield cluster
-
-
-@pytest.fixture(scope="session")
-def shared_cluster() -> Iterator[Cluster]:
-    """A cluster without workers that tests share which only ask it something."""
-    with _folder() as cluster:
-        cluster.up("--workers", "0")
-        yield cluster
+def idle_cluster(cluster_folder: Cluster) -> Cluster:
+    """A data folder without a running cluster; it may have the sweeps of other tests."""
+    cluster_folder.down()
+    return cluster_folder
 
 
 @pytest.fixture
-def cluster(idle_cluster: Cluster) -> Cluster:
-    """A running cluster with one worker."""
-    idle_cluster.up()
-    return idle_cluster
+def cluster(cluster_folder: Cluster) -> Cluster:
+    """A running cluster with one worker; it may have the completed sweeps of other tests."""
+    if cluster_folder.workers() != 1:
+        cluster_folder.down()
+        cluster_folder.up()
+    return cluster_folder
 
 
 def small_sweep(*, trials: int = 2, seed: int = 0, **protocol: Any) -> Json:

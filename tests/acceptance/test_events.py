@@ -126,8 +126,8 @@ def test_over_cuts_restarts_and_processes_every_leader_is_told_once(
     _, other_url = start_api(site)
     one = Listener(url, sweep_id)
     site.wait(lambda: bool(one.heard("progress")), "the first progress")
-    told = finish_group(session, sweep_id, 0)
-    site.wait(lambda: one.jobs() == told, "the first leaders")
+    expected = finish_group(session, sweep_id, 0)
+    site.wait(lambda: one.jobs() == expected, "the first leaders")
     first.send(end)
     first.process.wait(STOP_S)
     one.join(5)
@@ -209,8 +209,8 @@ def test_a_stream_outlives_a_restart_of_postgres(
 ) -> None:
     _, url = start_api(site)
     listener = Listener(url, sweep_id)
-    told = finish_group(session, sweep_id, 0)
-    site.wait(lambda: listener.jobs() == told, "the first leaders")
+    expected = finish_group(session, sweep_id, 0)
+    site.wait(lambda: listener.jobs() == expected, "the first leaders")
     session.close()
     postgres.stop("immediate")
     try:
@@ -220,9 +220,11 @@ def test_a_stream_outlives_a_restart_of_postgres(
         )
     finally:
         postgres.start()
-    told += [job for group in range(1, GROUPS) for job in finish_group(session, sweep_id, group)]
+    expected += [
+        job for group in range(1, GROUPS) for job in finish_group(session, sweep_id, group)
+    ]
     listener.join(30)
-    assert listener.jobs() == told
+    assert listener.jobs() == expected
     assert len(listener.heard("unavailable")) == 1
     assert listener.heard("end")
 
@@ -248,7 +250,7 @@ def test_the_command_line_watches_over_a_restart_of_the_api(
 ) -> None:
     port = free_port()
     api = start_api_at(site, port)
-    told = finish_group(session, sweep_id, 0)
+    expected = finish_group(session, sweep_id, 0)
     with (
         watching(site, port, sweep_id, "--json") as scripts,
         watching(site, port, sweep_id) as people,
@@ -260,17 +262,17 @@ def test_the_command_line_watches_over_a_restart_of_the_api(
         while lines[-1]["event"] != "progress":
             lines.append(json.loads(scripts.stdout.readline()))
         api.stop()
-        told += finish_group(session, sweep_id, 1)
+        expected += finish_group(session, sweep_id, 1)
         start_api_at(site, port)
-        told += [
+        expected += [
             job for group in range(2, GROUPS) for job in finish_group(session, sweep_id, group)
         ]
         lines += [json.loads(line) for line in scripts.stdout]
         shown += people.stdout.read()
-    assert [line["job_id"] for line in lines if line["event"] == "leader"] == told
+    assert [line["job_id"] for line in lines if line["event"] == "leader"] == expected
     assert (lines[-1]["event"], lines[-1]["status"]) == ("end", "completed")
     assert any(line["event"] == "unavailable" for line in lines)
     assert (scripts.returncode, people.returncode) == (0, 0)
-    for job in told:
+    for job in expected:
         assert shown.count(f", job {job}: ") == 1
     assert "32 of 32, completed" in shown

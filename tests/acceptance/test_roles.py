@@ -141,7 +141,7 @@ def test_no_process_may_do_more_than_its_work(
 
 
 def test_every_table_is_decided_about() -> None:
-    """A new table is written by somebody: whoever adds it says by whom."""
+    """The grants name the processes that write a new table."""
     written = {
         table
         for grants in GRANTS.values()

@@ -63,8 +63,8 @@ def _starts(path: str) -> bool:
     """Says whether there is one and the machine has the libraries that it needs."""
     if not Path(path).is_file():
         return False
-    told = subprocess.run([path, "--version"], capture_output=True, check=False, timeout=60)
-    return told.returncode == 0
+    version = subprocess.run([path, "--version"], capture_output=True, check=False, timeout=60)
+    return version.returncode == 0
 
 
 def _installed() -> str | None:

@@ -60,8 +60,8 @@ def test_answers_by_class_and_image_are_those_of_the_stored_bits(
     expect(answers).to_contain_text(f"Always right: {len(always)}")
     expect(answers).to_contain_text(f"Never right: {len(never)}")
     expect(answers.locator(".mosaic i")).to_have_count(200)
-    told = answers.locator(".indices").last.inner_text()
-    assert [int(place) for place in re.findall(r"(\d+) \(", told)] == never
+    indices = answers.locator(".indices").last.inner_text()
+    assert [int(place) for place in re.findall(r"(\d+) \(", indices)] == never
     classes = answers.locator("tbody tr")
     expect(classes).to_have_count(10)
     shares = [row.locator("td").all_inner_texts() for row in classes.all()]

@@ -185,8 +185,10 @@ def test_networks_are_chosen_in_the_table_and_compared(
     page.get_by_role("link", name="Compare 3").click()
     pairs = page.locator("section[aria-label='Image by image'] tbody tr")
     expect(pairs).to_have_count(2)
-    told = httpx.get(f"{site}/v1/jobs/{leaders[0]['id']}/comparison/{leaders[1]['id']}").json()
-    expect(pairs.first).to_contain_text(f"{100 * told['difference']['mean']:.2f} points")
+    comparison = httpx.get(
+        f"{site}/v1/jobs/{leaders[0]['id']}/comparison/{leaders[1]['id']}"
+    ).json()
+    expect(pairs.first).to_contain_text(f"{100 * comparison['difference']['mean']:.2f} points")
     page.get_by_label("Sweeps").fill("1, 2")
     page.get_by_label("Sweeps").press("Enter")
     agreement = page.locator("section[aria-label=Agreement]")

@@ -29,6 +29,8 @@ from shared.settings import Settings, child_environment
 from tests.conftest import free_port
 
 ROOT = Path(__file__).parents[3]
+# one thread for a worker's computations: several workers and tests share the processors
+PROCESS = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 LEASE_S = 4.0
 PATIENCE_S = 120.0  # far more than anything takes; a slow machine is not a failure
 Plan = dict[str, Any]
@@ -213,7 +215,7 @@ class Child:
         with log.open("ab") as sink:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", module, *arguments],
-                env={"PYTHONPATH": str(ROOT)} | env, cwd=log.parent, start_new_session=True,
+                env=PROCESS | env, cwd=log.parent, start_new_session=True,
                 stdin=subprocess.DEVNULL, stdout=sink, stderr=sink,
             )  # fmt: skip
 
@@ -340,7 +342,7 @@ class Site:
         return "\n".join(f"== {child.log.name}\n{child.text()[-2500:]}" for child in self.children)
 
     def close(self) -> None:
-        """Ends every process that was started here; nobody needs what they were at."""
+        """Ends every process that was started here."""
         for child in self.children:
             child.kill()
         self.database.dispose()

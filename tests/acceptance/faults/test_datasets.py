@@ -57,6 +57,6 @@ def test_a_worker_without_the_sweeps_images_leaves_its_jobs_to_one_that_has_them
     )
     assert strays == []
     wrong.stop()
-    alone = site.add_sweep(SWEEP)
-    site.wait_completed(alone)
-    check(site.database, sweep_id, answers(site.database, alone), IMAGES)
+    undisturbed = site.add_sweep(SWEEP)
+    site.wait_completed(undisturbed)
+    check(site.database, sweep_id, answers(site.database, undisturbed), IMAGES)

@@ -204,7 +204,7 @@ def fill(path: Path) -> None:
 
 
 def _write_until_refused(postgres: Postgres) -> None:
-    """Uses up what the servers had set aside, so that the disk is full for everybody."""
+    """Uses up what the servers had set aside, so that the disk is full for every process."""
     with suppress(OperationalError, DBAPIError):
         postgres.execute(
             "CREATE TABLE ballast AS SELECT md5(n::text) FROM generate_series(1, 2000000) n"

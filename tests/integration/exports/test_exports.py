@@ -5,7 +5,7 @@ import io
 import json
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +22,16 @@ from cli.main import app
 from services.analysis.statistics.intervals import trial_interval
 from services.exports.export import CHUNK_BYTES, ROW_GROUP_ROWS, export_rows
 from services.leaderboard.filters import parse_filters
+from shared.db.session import make_engine, make_session_factory
 from shared.domain.choices import ExportFormat, ExportRows
-from tests.conftest import SessionFactory
+from shared.settings import Settings
+from tests.conftest import SessionFactory, migrate, serving
 from tests.integration.api.test_api import assert_problem
 from tests.integration.listings import SPACE, Reference, add_results
 from tests.integration.scenario import add_sweep, finish_sweep
 
 TOTAL = len(SPACE)
+LARGE = 250_000  # jobs
 Row = dict[str, Any]
 
 
@@ -175,7 +178,7 @@ def test_an_export_that_cannot_be_is_refused_before_its_first_byte(
 
 
 def add_many(session: Session, rows: int) -> int:
-    """Adds so many completed jobs to a sweep by one statement."""
+    """Adds a sweep of 12 pending jobs and ``rows`` completed ones."""
     sweep_id = add_sweep(session)
     session.execute(
         text("INSERT INTO jobs (sweep_id, space_index, group_index, architecture_hash, channels, "
@@ -190,18 +193,40 @@ def add_many(session: Session, rows: int) -> int:
     return sweep_id
 
 
+@pytest.fixture(scope="module")
+def large_settings(new_database: Callable[[str], Settings]) -> Settings:
+    """Settings of a database that other tests do not empty; see ``large_sweep``."""
+    settings = new_database("exports")
+    migrate(settings)
+    return settings
+
+
+@pytest.fixture(scope="module")
+def large_sessions(large_settings: Settings) -> Iterator[SessionFactory]:
+    engine = make_engine(large_settings)
+    yield make_session_factory(engine)
+    engine.dispose()
+
+
+@pytest.fixture(scope="module")
+def large_sweep(large_sessions: SessionFactory) -> int:
+    """A sweep whose export exceeds 40 MiB as text; tests only read it."""
+    with large_sessions() as session:
+        return add_many(session, LARGE)
+
+
 @pytest.mark.parametrize("form", list(ExportFormat))
 def test_an_export_keeps_to_constant_memory(
-    form: ExportFormat, sessions: SessionFactory, session: Session
+    form: ExportFormat, large_sessions: SessionFactory, large_sweep: int
 ) -> None:
-    sweep_id = add_many(session, 250_000)
     process, received, pieces = psutil.Process(), 0, 0
     half = parse_filters([("parameters", f"..{2 * ROW_GROUP_ROWS}")])
     in_arrow = [
-        pyarrow.total_allocated_bytes() for _ in export_rows(sessions, sweep_id, half, form=form)
+        pyarrow.total_allocated_bytes()
+        for _ in export_rows(large_sessions, large_sweep, half, form=form)
     ]
     before = peak = process.memory_info().rss
-    for piece in export_rows(sessions, sweep_id, form=form):
+    for piece in export_rows(large_sessions, large_sweep, form=form):
         received, pieces = received + len(piece), pieces + 1
         peak = max(peak, process.memory_info().rss)
         assert pyarrow.total_allocated_bytes() <= 1.2 * max(in_arrow) + CHUNK_BYTES
@@ -212,11 +237,12 @@ def test_an_export_keeps_to_constant_memory(
 
 
 def test_a_large_parquet_file_has_several_row_groups(
-    sessions: SessionFactory, session: Session
+    large_sessions: SessionFactory, large_sweep: int
 ) -> None:
     rows = 2 * ROW_GROUP_ROWS
-    file = b"".join(export_rows(sessions, add_many(session, rows), form=ExportFormat.PARQUET))
-    metadata = pyarrow.parquet.read_metadata(io.BytesIO(file))
+    filters = parse_filters([("parameters", f"..{rows}")])
+    chunks = export_rows(large_sessions, large_sweep, filters, form=ExportFormat.PARQUET)
+    metadata = pyarrow.parquet.read_metadata(io.BytesIO(b"".join(chunks)))
     assert metadata.num_rows == rows + 12
     assert 2 <= metadata.num_row_groups <= 3
 
@@ -232,25 +258,32 @@ def test_an_export_holds_no_connection_while_its_reader_is_slow(
         assert database.pool.checkedout() == 0  # type: ignore[attr-defined]
 
 
-def test_an_export_whose_client_goes_away_ends(api: httpx.Client, session: Session) -> None:
-    sweep_id, ranges = add_many(session, 250_000), [0]
+def test_an_export_whose_client_goes_away_ends(
+    large_settings: Settings, large_sessions: SessionFactory, large_sweep: int
+) -> None:
+    ranges = [0]
 
     def count(*_: object) -> None:
         ranges[0] += 1
 
     event.listen(Pool, "checkout", count)  # each range of jobs is read on a connection of its own
-    try:
-        with api.stream("GET", f"/v1/sweeps/{sweep_id}/export.csv") as answer:
-            next(answer.iter_raw())
-        begun = ranges[0]
-        time.sleep(2)
-        assert ranges[0] <= begun + 1 < 13, "a whole export reads 13 ranges at least"
-    finally:
-        event.remove(Pool, "checkout", count)
-    busy = text("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
-                "AND state <> 'idle' AND pid <> pg_backend_pid()")  # fmt: skip
-    assert session.execute(busy).scalar_one() == 0
-    assert len(read(api, sweep_id, "csv", status="pending")) == 12
+    with (
+        serving(large_settings) as url,
+        httpx.Client(base_url=url, timeout=30) as api,
+        large_sessions() as session,
+    ):
+        try:
+            with api.stream("GET", f"/v1/sweeps/{large_sweep}/export.csv") as answer:
+                next(answer.iter_raw())
+            begun = ranges[0]
+            time.sleep(2)
+            assert ranges[0] <= begun + 1 < 13, "a whole export reads 13 ranges at least"
+        finally:
+            event.remove(Pool, "checkout", count)
+        busy = text("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
+                    "AND state <> 'idle' AND pid <> pg_backend_pid()")  # fmt: skip
+        assert session.execute(busy).scalar_one() == 0
+        assert len(read(api, large_sweep, "csv", status="pending")) == 12
 
 
 def test_the_command_line_exports_every_format(
