@@ -130,7 +130,7 @@ def _unexpected(request: Request, error: Exception) -> JSONResponse:
     answer = problem(
         HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error", "Something went wrong on the server."
     )
-    # this answer alone leaves by a way that gives it no id
+    # only this answer leaves by a way that gives it no id
     answer.headers["X-Request-ID"] = structlog.contextvars.get_contextvars()["request_id"]
     return answer
 

@@ -90,7 +90,7 @@ class ClusterCollector(Collector):
             yield from _describe(state)
 
     def describe(self) -> list[Metric]:
-        return []  # so that registering asks nobody anything
+        return []  # so that registering runs no query
 
     def _read_state(self) -> ClusterState | None:
         try:

@@ -1,4 +1,4 @@
-"""``python -m bench.api``: how fast results are read over HTTP, alone and while more arrive.
+"""``python -m bench.api``: how fast results are read over HTTP, also while more arrive.
 
 Real embedded Postgres, a real uvicorn process. One client asks one request after the other for the
 latencies, four at once for the requests per second.
@@ -105,7 +105,7 @@ def deep_token(client: httpx.Client, base: str, rows: int) -> str:
 def measure_sweep(
     client: httpx.Client, settings: Settings, sweep: int, groups: int, rows: int, seconds: float
 ) -> dict[str, float]:
-    """Returns every figure of one sweep, first of requests alone, then beside a writer."""
+    """Returns every figure of one sweep, first without a writer, then beside one."""
     base = f"/v1/sweeps/{sweep}"
     paths = {name: base + path for name, path in REQUESTS.items()}
     paths["deep_page"] = paths["deep_page"].format(token=deep_token(client, base, rows))
@@ -169,9 +169,9 @@ def settle(settings: Settings) -> None:
 def main(
     rows: Annotated[str, typer.Option(help="Results per sweep, comma-separated.")] = "46656",
     seconds: Annotated[float, typer.Option(min=0.5, help="Per request.")] = 4.0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON alone.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print only JSON.")] = False,
 ) -> None:
-    """Measures reading results over HTTP at several sizes, alone and under writes."""
+    """Measures reading results over HTTP at several sizes, without and under writes."""
     found: dict[str, Any] = {"machine": machine()}
     note: Callable[..., None] = lambda *_: None if as_json else print(*_, file=sys.stderr)  # noqa: E731
     with running_servers() as settings, running_api(settings) as client:

@@ -106,7 +106,7 @@ class Fleet:
 
 
 class Chaos:
-    """Faults by a seeded plan, one after another, until told to stop."""
+    """Faults by a seeded plan, one after another, until asked to stop."""
 
     def __init__(
         self, site: Site, fleet: Fleet, postgres: Postgres, broker: Broker, seed: int, gap_s: float

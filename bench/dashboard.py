@@ -3,9 +3,9 @@
 Real embedded Postgres, a real uvicorn process, a real Chromium that draws by software. A sweep of
 the published space whose 46,656 networks all have results, made inside Postgres. The first scatter
 is there when all of its points are drawn, from opening the address in a browser with empty caches;
-a page change, when the next rows are in the table; the tab's memory is that of its process, used by
-itself alone (USS), after both. ``processor_s`` is what browser and API compute for a first scatter,
-which tells two ways apart on a machine that is busy with other things.
+a page change, when the next rows are in the table; the tab's memory is that of its process which
+no other shares (USS), after both. ``processor_s`` is what browser and API compute for a first
+scatter, which distinguishes two ways even on a machine that is busy with other things.
 """
 
 import json
@@ -174,7 +174,7 @@ def measure(browser: Browser, address: str, points: int, repeats: int) -> dict[s
 
 def main(
     repeats: Annotated[int, typer.Option(min=1, help="Fresh tabs.")] = 3,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON alone.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print only JSON.")] = False,
 ) -> None:
     """Measures the dashboard on 46,656 results."""
     with running_servers() as settings, running_api(settings) as client:
@@ -184,11 +184,11 @@ def main(
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=find_chromium(), args=ARGUMENTS)
             address = f"{client.base_url}/#/sweeps/{sweep}"
-            found = measure(browser, address.replace("//#", "/#"), total, repeats)
-            found |= effects_figures(browser, address.replace("//#", "/#"), total)
-            found |= {"rows": total, "goals": GOALS, "chromium": browser.version}
+            figures = measure(browser, address.replace("//#", "/#"), total, repeats)
+            figures |= effects_figures(browser, address.replace("//#", "/#"), total)
+            figures |= {"rows": total, "goals": GOALS, "chromium": browser.version}
             browser.close()
-    print(json.dumps({"machine": machine()} | found, indent=None if as_json else 2))
+    print(json.dumps({"machine": machine()} | figures, indent=None if as_json else 2))
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ def evaluate_at_once(request: GroupRequest) -> list[JobOutcome]:
 
 
 def main() -> int:
-    """Works until told to stop."""
+    """Works until asked to stop."""
     times = watch_transactions()
     folder = os.environ.get("CONVSWEEP_BENCH_TIMES")
     try:

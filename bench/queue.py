@@ -39,7 +39,7 @@ def seed(client: httpx.Client, wanted: dict[str, Any]) -> tuple[int, int, float]
 
 
 def sweep_once(client: httpx.Client, settings: Settings, workers: int) -> dict[str, float]:
-    """Runs a sweep of the published size from POST to completion with so many workers."""
+    """Runs a sweep of the published size from POST to completion with a number of workers."""
     with tempfile.TemporaryDirectory() as times:
         os.environ["CONVSWEEP_BENCH_TIMES"] = times
         with processes(settings, *["bench.instant_worker"] * workers):
@@ -102,7 +102,7 @@ def main(
     repeats: Annotated[int, typer.Option(min=1, help="Sweeps per number; medians count.")] = 1,
     rows: Annotated[str, typer.Option(help="Table sizes for growth, comma-separated.")] = "",
     optuna_trials: Annotated[int, typer.Option(min=0, help="0 leaves Optuna out.")] = 300,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON alone.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print only JSON.")] = False,
 ) -> None:
     """Measures the queue on real servers: rates, waiting times, growth, and Optuna beside it."""
     found: dict[str, Any] = {"machine": machine()}

@@ -23,7 +23,7 @@ HERE = Environment("bench", "cpu", "bench", "digits", "00" * 32, {})
 
 
 def space_of(rows: int) -> dict[str, Any]:
-    """Returns a sweep of about so many architectures in groups of 36."""
+    """Returns a sweep of about ``size`` architectures in groups of 36."""
     last = {"kernel_size": [3, 5, 7, 9], "stride": [1, 2, 3], "dilation": [1, 2, 3]}
     middle = {"channels": list(range(1, 29))}
     first = {"channels": list(range(1, max(1, round(rows / 28 / GROUP_JOBS)) + 1))}
@@ -34,7 +34,7 @@ def space_of(rows: int) -> dict[str, Any]:
 def measure_growth(client: httpx.Client, settings: Settings, sizes: list[int]) -> list[Any]:
     """Seeds a sweep per size over HTTP, and returns what claiming and completing a job costs then.
 
-    The table holds all sweeps so far, the largest at the end alone making up most of it.
+    The table holds all sweeps so far, the largest and last of which makes up most of it.
     """
     engine = make_engine(settings, pool_size=1, ping_after_s=1.0)
     factory = make_session_factory(engine)

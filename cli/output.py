@@ -146,7 +146,7 @@ def print_devices(shown: Sequence[str], devices: dict[str, int]) -> None:
 
 @contextmanager
 def download_progress(rows: int | None) -> Iterator[Callable[[bytes], None]]:
-    """Yields a function to tell of what has come: a bar of so many lines, or of bytes alone."""
+    """Yields a function that advances a progress bar, of ``rows`` lines or of bytes."""
     columns = (
         SpinnerColumn(),
         BarColumn(),

@@ -13,7 +13,7 @@ from shared.settings import get_settings
 Grants = dict[str, dict[str, frozenset[str]]]
 
 EVERY_TABLE = frozenset(Base.metadata.tables)
-# whoever changes jobs moves the counts that a trigger keeps, with the rights of whoever it is
+# a role that changes jobs also changes the counts that a trigger keeps, with its own rights
 COUNTED = frozenset({"sweeps", "sweep_progress", "sweep_environments", "groups", "jobs", "leases"})
 RESULTS = frozenset({"trials", "environments", "workers", "dataset_labels"})
 TRAININGS = frozenset({"trainings", "training_epochs"})

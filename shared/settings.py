@@ -55,13 +55,14 @@ class Settings(BaseSettings):
         default=20, description="Most database connections that the API opens."
     )
     api_answer_s: Seconds = Field(
-        default=90.0, description="A request without an answer for so long is answered 503."
+        default=90.0, description="Request time limit; slower requests get 503."
     )
     api_streams: Annotated[int, Field(ge=1, le=100_000)] = Field(
         default=200, description="Most event streams at once; one more is answered 503."
     )
     api_keys: Literal["required", "off"] = Field(
-        default="required", description="Off only where the API listens on this machine alone."
+        default="required",
+        description="Off is possible only where the API listens on the loopback address.",
     )
     reads_per_minute: PerMinute = Field(
         default=6000, description="Most reading requests of one key; 0 for any number."
@@ -92,7 +93,7 @@ class Settings(BaseSettings):
     )
     lease_s: Seconds = Field(default=60.0, description="How long a claim holds without renewal.")
     progress_deadline_s: Seconds = Field(
-        default=600.0, description="A group without progress for so long ends its worker."
+        default=600.0, description="Without progress for longer, a worker ends itself."
     )
     max_attempts: Annotated[int, Field(ge=1, le=100)] = 3
     claim_jobs: Annotated[int, Field(ge=1, le=10_000)] = Field(
@@ -120,9 +121,9 @@ class Settings(BaseSettings):
         host = info.data.get("api_host")
         if keys == "off" and host not in LOOPBACK_NAMES:
             raise ValueError(
-                f"cannot be off while CONVSWEEP_API_HOST is {host}: whoever reaches it could do "
-                "anything. Set it to required and make a key with `convsweep key create`, or "
-                "listen on 127.0.0.1"
+                f"cannot be off while CONVSWEEP_API_HOST is {host}: any user who reaches it "
+                "could do anything. Set it to required and create a key with "
+                "`convsweep key create`, or listen on 127.0.0.1"
             )
         return keys
 

@@ -16,7 +16,7 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_
 
 @app.command()
 def run() -> None:
-    """Works until told to stop."""
+    """Works until asked to stop."""
     from worker.process import run_worker
 
     sys.exit(run_worker(get_settings()))
@@ -45,12 +45,12 @@ def device() -> None:
     from worker.device import open_device
 
     settings = get_settings()
-    found = open_device(settings.device, settings.memory_budget)
+    chosen = open_device(settings.device, settings.memory_budget)
     facts = {
-        "class": found.device_class,
-        "model": found.model,
-        "versions": found.versions,
-        "memory_budget_bytes": found.memory_budget_bytes,
+        "class": chosen.device_class,
+        "model": chosen.model,
+        "versions": chosen.versions,
+        "memory_budget_bytes": chosen.memory_budget_bytes,
     }
     print(json.dumps(facts))
 

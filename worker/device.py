@@ -53,15 +53,15 @@ def list_devices(
     Raises:
         DeviceUnavailableError: this machine has no such device.
     """
-    wanted = ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
-    if wanted == "cpu":
+    chosen = ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
+    if chosen == "cpu":
         return [_open_cpu(memory_budget_bytes)]
     if not torch.cuda.is_available():
         raise DeviceUnavailableError(
             f"Device {name} was requested, but PyTorch finds no CUDA device here. "
             "Check nvidia-smi and the driver, or use --device cpu."
         )
-    index = torch.device(wanted).index
+    index = torch.device(chosen).index
     indices = range(torch.cuda.device_count()) if index is None else [index]
     return [_open_cuda(index, memory_budget_bytes, workers_per_device) for index in indices]
 

@@ -60,33 +60,51 @@ def run_worker(
     )
     worker_id = uuid.uuid4()
     structlog.contextvars.bind_contextvars(worker_id=str(worker_id))
-    engine = make_engine(
-        settings, pool_size=2, idle_in_transaction_s=STALLED_S, ping_after_s=PING_AFTER_S
+    session_factory = make_session_factory(
+        make_engine(
+            settings, pool_size=2, idle_in_transaction_s=STALLED_S, ping_after_s=PING_AFTER_S
+        )
     )
-    session_factory = make_session_factory(engine)
     _register(session_factory, worker_id, candidates[0], settings)
     heartbeat = _start_heartbeat(settings, worker_id)
     try:
         device = place_worker(session_factory, worker_id, candidates, settings)
         if device is None:
             return 0
-        if device.uuid is not None:
-            heartbeat.hold_device(_request_shutdown)
-        _try_lock(device)
-        metrics = WorkerMetrics(str(worker_id), device)
-        runner = LeaseRunner(settings, session_factory, heartbeat, metrics, _should_stop)
-        duties = make_duties(
-            settings, session_factory, device, worker_id, runner, metrics, evaluate
-        )
-        log.info("worker_started", device=device.model)
-        serve_metrics(metrics, settings)
-        return _serve(settings, worker_id, duties)
+        return _work_on(device, settings, session_factory, worker_id, heartbeat, evaluate)
     finally:
         heartbeat.stop()
-        # otherwise the worker is listed for two minutes after its last beat
-        with suppress(*DATABASE_UNAVAILABLE), session_factory.begin() as session:
-            device_leases.give_back_device(session, worker_id)
-            workers.note_worker_stopped(session, worker_id)
+        _sign_off(session_factory, worker_id)
+
+
+def _work_on(
+    device: Device,
+    settings: Settings,
+    session_factory: sessionmaker[Session],
+    worker_id: uuid.UUID,
+    heartbeat: Heartbeat,
+    evaluate: Evaluate,
+) -> int:
+    """Takes messages for a device until a signal ends this process; returns the exit status."""
+    if device.uuid is not None:
+        heartbeat.hold_device(_request_shutdown)
+    _try_lock(device)
+    metrics = WorkerMetrics(str(worker_id), device)
+    runner = LeaseRunner(settings, session_factory, heartbeat, metrics, _should_stop)
+    duties = make_duties(settings, session_factory, device, worker_id, runner, metrics, evaluate)
+    log.info("worker_started", device=device.model)
+    serve_metrics(metrics, settings)
+    return _serve(settings, worker_id, duties)
+
+
+def _sign_off(session_factory: sessionmaker[Session], worker_id: uuid.UUID) -> None:
+    """Returns the device and ends the worker's row.
+
+    Without this, the worker is listed for two minutes after its last beat.
+    """
+    with suppress(*DATABASE_UNAVAILABLE), session_factory.begin() as session:
+        device_leases.give_back_device(session, worker_id)
+        workers.note_worker_stopped(session, worker_id)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""One look a second at a watched sweep, shared by everybody in this process who watches it."""
+"""One poll per second of a watched sweep, shared by all of its watchers in this process."""
 
 import asyncio
 import time
@@ -18,8 +18,8 @@ log = structlog.get_logger(__name__)
 
 LOOK_S = 1.0
 LOOKS_AT_ONCE = 2  # each holds a database connection, however many sweeps are watched
-PATIENCE_S = 3.0  # of a look that takes longer the watchers are told
-STALLED_S = 60.0  # for a client that takes nothing for so long nobody looks far back
+PATIENCE_S = 3.0  # a poll that takes longer is reported to the watchers
+STALLED_S = 60.0  # a client that reads nothing for longer gets no old events
 AWAY = "The database is away or busy; the stream goes on when it answers."
 
 
@@ -115,7 +115,7 @@ class _WatchedSweep:
                 async with self._turn:
                     await self._try_to_look()
         finally:
-            self.stop()  # whatever ended it: nobody waits for looks that do not come
+            self.stop()  # whatever ended it: no watcher waits for polls that do not come
 
     async def _try_to_look(self) -> None:
         look = asyncio.ensure_future(self._look_once())
@@ -145,14 +145,14 @@ class _WatchedSweep:
         self._tell()
 
     def _tell(self) -> None:
-        told, self.changed = self.changed, asyncio.Event()
-        told.set()
+        changed, self.changed = self.changed, asyncio.Event()
+        changed.set()
 
 
 class Stream:
-    """What one watcher is told, as fast as it listens.
+    """The events for one watcher, as fast as it reads them.
 
-    Nothing is kept for a slow one: when it listens again, it is told everything that is new since
+    Nothing is queued for a slow watcher: when it reads again, it gets all that is new since
     it last did, and the progress of that moment.
     """
 

@@ -1,7 +1,7 @@
-"""``convsweep key``: API keys, made and revoked in the database itself.
+"""``convsweep key``: API keys, created and revoked in the database itself.
 
-The first key must come from somewhere that needs none: whoever has ``CONVSWEEP_DATABASE_URL`` may
-do anything anyhow. All other commands speak HTTP.
+The first key cannot be created with a key; a user who has ``CONVSWEEP_DATABASE_URL`` may do
+everything anyway. All other commands use HTTP.
 """
 
 from collections.abc import Iterator
@@ -62,7 +62,7 @@ def create_key(
         KeyScope, typer.Option(help="read; write: sweeps too; admin: keys too.")
     ] = KeyScope.READ,
     days: Annotated[
-        float | None, typer.Option(help="Good for so long; without it until it is revoked.")
+        float | None, typer.Option(help="Lifetime in days; default: valid until revoked.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:

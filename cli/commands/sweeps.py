@@ -95,7 +95,7 @@ def preview(
     rows += [(reason, f"{count:,}") for reason, count in answer["invalid"].items() if count]
     rows += [
         ("groups", f"{answer['groups']:,}"),
-        ("PFLOP per trial, each network alone", f"{answer['flops_per_trial'] / 1e15:.3f}"),
+        ("PFLOP per trial, without shared layers", f"{answer['flops_per_trial'] / 1e15:.3f}"),
     ]
     output.print_table(None, ["", ""], rows)
     return None
@@ -250,12 +250,12 @@ def extend(
     sweep: SweepArgument,
     trials: Annotated[int, typer.Option(min=1, help="Trials per job, in all.")],
     top: Annotated[
-        int | None, typer.Option(min=1, help="Only the most accurate so many; default all.")
+        int | None, typer.Option(min=1, help="Only this number of the most accurate; default: all.")
     ] = None,
     url: UrlOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Measures more trials of all jobs, or of the leaders alone; what is there counts."""
+    """Measures more trials of all jobs, or only of the leaders; existing trials count."""
     with make_client(url) as client:
         sweep_id = resolve_sweep(client, sweep)
         print_sweep(client.extend_sweep(sweep_id, trials, top), as_json)

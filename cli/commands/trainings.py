@@ -41,7 +41,7 @@ ChannelsOption = Annotated[
     list[int] | None, typer.Option(min=1, help="Train at this width; repeatable.")
 ]
 EpochsOption = Annotated[int | None, typer.Option(min=1, help="Default 100.")]
-RepeatsOption = Annotated[int, typer.Option(min=1, help="Train each with so many seeds.")]
+RepeatsOption = Annotated[int, typer.Option(min=1, help="Number of seeds per network.")]
 SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="FIELD=VALUE", help="Sets a recipe field: augment=none."),
@@ -182,10 +182,10 @@ def _print(rows: list[Json]) -> None:
 def show(training_id: TrainingArgument, url: UrlOption = None, as_json: JsonOption = False) -> None:
     """Shows one training with its curve, and code that loads its weights."""
     with make_client(url) as client:
-        found = client.get_training(training_id)
+        training = client.get_training(training_id)
     if as_json:
-        return output.print_json(found)
-    _print([found])
+        return output.print_json(training)
+    _print([training])
     output.print_table(
         "\ncurve",
         ["epoch", "train loss", "train %", "validation loss", "validation %", "images/s", "device"],
@@ -195,11 +195,11 @@ def show(training_id: TrainingArgument, url: UrlOption = None, as_json: JsonOpti
                 f"{one['validation_loss']:.4f}", output.percent(one["validation_accuracy"]),
                 one["images_per_s"] and f"{one['images_per_s']:,.0f}", one["device"],
             )
-            for one in found["curve"]
+            for one in training["curve"]
         ],
     )  # fmt: skip
-    if found["snippet"]:
-        output.say("\n" + found["snippet"])
+    if training["snippet"]:
+        output.say("\n" + training["snippet"])
     return None
 
 
@@ -224,7 +224,7 @@ def _control(action: str, sweep: str, training: int | None, url: str | None) -> 
 
 
 OneOption = Annotated[
-    int | None, typer.Option("--training", min=1, help="This one alone; default all.")
+    int | None, typer.Option("--training", min=1, help="Only this training; default: all.")
 ]
 
 
@@ -261,10 +261,10 @@ def compare(
 ) -> None:
     """Says how well the probe predicts training, beside parameters, FLOPs and ratio."""
     with make_client(url) as client:
-        found = client.probe_vs_trained(resolve_sweep(client, sweep), k)
+        comparison = client.probe_vs_trained(resolve_sweep(client, sweep), k)
     if as_json:
-        return output.print_json(found)
-    for one in found:
+        return output.print_json(comparison)
+    for one in comparison:
         recipe = one["recipe"]
         channels = recipe["channels"] or "as searched"
         output.print_table(

@@ -10,6 +10,7 @@ import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import psutil
 
@@ -87,29 +88,38 @@ def start_cluster(settings: Settings, *, workers: int) -> ClusterInfo:
     (folder / "logs").mkdir(parents=True, exist_ok=True)
     log_path = folder / "logs" / "supervisor.log"
     with log_path.open("ab") as log:
-        start = log.tell()
-        supervisor = subprocess.Popen(
-            [sys.executable, "-m", "cli.embedded.supervisor", str(workers)],
-            env=child_environment(settings),
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
+        log_start = log.tell()
+        supervisor = _start_supervisor(settings, workers, log)
     try:
         info = _wait_started(supervisor, settings.data_dir)
     except KeyboardInterrupt:
         supervisor.terminate()
         supervisor.wait(STOP_TIMEOUT_S)
         raise
-    if info is not None:
-        return info
+    if info is None:
+        reason = _failure_reason(log_path, log_start)
+        raise UnavailableError(f"The cluster did not come up. {reason}")
+    return info
+
+
+def _start_supervisor(settings: Settings, workers: int, log: BinaryIO) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "cli.embedded.supervisor", str(workers)],
+        env=child_environment(settings),
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+        start_new_session=True,
+    )
+
+
+def _failure_reason(log_path: Path, start: int) -> str:
+    """Returns the last error that the supervisor logged after ``start``, or the log's end."""
     with log_path.open("rb") as log:
         log.seek(start)
         lines = log.read().decode(errors="replace").splitlines()
     errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
-    reason = errors[-1] if errors else "\n".join([f"{log_path} says:", *lines[-40:]])
-    raise UnavailableError(f"The cluster did not come up. {reason}")
+    return errors[-1] if errors else "\n".join([f"{log_path} says:", *lines[-40:]])
 
 
 def _without_keys(settings: Settings) -> Settings:

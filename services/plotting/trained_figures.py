@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from services.plotting.figures import INK, PALE, QUIET
 from services.trainings.probe_vs_trained import ProbeVsTrained
 
-# Okabe and Ito's palette, which everybody can tell apart
+# Okabe and Ito's palette, which readers with any colour vision can distinguish
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 
 

@@ -55,7 +55,7 @@ class Sweep(Base):
 
 
 class SweepProgress(Base):
-    """Jobs by state, kept by a trigger on jobs so that nobody recounts."""
+    """Jobs by state, kept by a trigger on jobs, so that no query recounts them."""
 
     __tablename__ = "sweep_progress"
 
@@ -101,7 +101,7 @@ class Worker(Base):
     device: Mapped[str]
     code_version: Mapped[str]
     problem: Mapped[str | None]
-    problem_sweep_id: Mapped[int | None]  # it concerns this sweep alone
+    problem_sweep_id: Mapped[int | None]  # it concerns only this sweep
     problem_at: Mapped[dt.datetime | None]
     datasets: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))  # name: hashes
     started_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())

@@ -25,12 +25,12 @@ def make_engine(
     """Returns an engine whose connections time out instead of hanging. Nothing connects yet.
 
     Args:
-        pool_size: most connections at once; whoever finds none free waits for 5 s.
+        pool_size: largest number of connections; with all in use, a caller waits for 5 s.
         idle_in_transaction_s: after this Postgres ends a transaction that does nothing, whatever
             has become of its client, and frees its locks.
         ping_after_s: a connection that lay unused for longer is tried before it is handed out,
             and replaced where it is dead. More than 0 only for callers that try again themselves.
-        autocommit: every statement is committed by itself, but for those ``in_transactions``:
+        autocommit: every statement is committed by itself, except those ``in_transactions``:
             beginning and ending one are two round trips that who only reads does not need.
     """
     engine = create_engine(

@@ -80,7 +80,7 @@ class Architecture:
 
     @property
     def hash(self) -> bytes:
-        """32 bytes that stand for this architecture everywhere and for ever (sha256)."""
+        """32 bytes that identify this architecture in every sweep and version (SHA-256)."""
         return architecture_hash([layer.key for layer in self.layers])
 
     @property
@@ -143,7 +143,7 @@ class LayerCost(NamedTuple):
 
 
 class Measures(NamedTuple):
-    """What the shape of a network alone decides. FLOPs count a multiply and an add as two."""
+    """What depends only on the shape of a network. FLOPs count a multiply and an add as two."""
 
     features: int  # elements of the last activation
     input_elements: int

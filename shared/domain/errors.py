@@ -13,7 +13,7 @@ class ConvsweepError(Exception):
 
 
 class InvalidInputError(ConvsweepError):
-    """A value that somebody handed in cannot be used; ``field`` names it."""
+    """An input value cannot be used; ``field`` names it."""
 
     code = "invalid_input"
 
@@ -63,7 +63,7 @@ class KeyNotFoundError(NotFoundError):
 
 
 class UnauthenticatedError(ConvsweepError):
-    """Nobody knows whose request this is; the message says what a good one carries."""
+    """The request has no valid key; the message says what it needs."""
 
     code = "unauthenticated"
 

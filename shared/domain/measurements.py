@@ -34,7 +34,7 @@ class ThroughputSource(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Throughput:
-    """Images per second of the unshared network, alone on the device.
+    """Images per second of the unshared network, with nothing else on the device.
 
     ``spread`` is the half-width of the middle half of the repeated runs relative to their median
     (0.03 is 3 %); ``runs`` counts them. Screened figures carry ``runs == 0``.

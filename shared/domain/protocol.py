@@ -152,10 +152,10 @@ class Protocol(_Part):
 
 
 def random_cnn_2025() -> Protocol:
-    """The published protocol, but that siblings share their first layers.
+    """The published protocol, except that siblings share their first layers.
 
-    Set ``weights.scope`` to ``none`` to draw every network alone, as the article did. Source: the
-    random-CNN experiment of 2025-06-17.
+    Set ``weights.scope`` to ``none`` to draw the weights of each network by themselves, as the
+    article did. Source: the random-CNN experiment of 2025-06-17.
     """
     return Protocol(dataset="stl10", gates=Gates(min_accuracy=0.25, min_throughput=200))
 

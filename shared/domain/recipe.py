@@ -24,7 +24,7 @@ class Augment(StrEnum):
 
 
 class Recipe(BaseModel):
-    """Everything that decides how one network is trained. A training keeps one for ever.
+    """Everything that decides how one network is trained. A training never changes it.
 
     The defaults are the published ones; what the article leaves open (weight decay, length of the
     warm-up) is PyTorch's default or said here.
@@ -41,12 +41,12 @@ class Recipe(BaseModel):
     weight_decay: Annotated[float, Field(strict=True, ge=0, le=1e3, allow_inf_nan=False)] = 0.01
     warmup_epochs: Annotated[int, Field(strict=True, ge=0, le=MAX_EPOCHS)] = Field(
         default=5,
-        description="The rate rises linearly for so long, then falls as a cosine; a twentieth of "
-        "fewer than 100 epochs where left out.",
+        description="Epochs in which the rate rises linearly, before it falls as a cosine. "
+        "Default: 5, or a twentieth of fewer than 100 epochs.",
     )
     augment: Augment = Augment.TRIVIAL_WIDE
     train_images: Annotated[int, Field(strict=True, ge=2)] | None = Field(
-        default=None, description="The first so many, classes in turn; the whole split where null."
+        default=None, description="Number of images, classes in turn; null uses the whole split."
     )
     validation_images: Annotated[int, Field(strict=True, ge=1)] | None = Field(
         default=None, description="As train_images, of the test split."
@@ -91,7 +91,7 @@ class EpochResult:
     """What one epoch measured; epochs count from 1. Accuracies are fractions.
 
     Training figures are over the epoch's augmented images, as they were seen. ``seconds`` covers
-    training and validation; ``images_per_s`` is the rate of training alone, None where the device
+    training and validation; ``images_per_s`` is the rate of training only, None where the device
     was shared. ``device`` is the model of what measured it.
     """
 

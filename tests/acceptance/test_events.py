@@ -95,7 +95,7 @@ def sweep_id(session: Session) -> int:
     return add_sweep(session, groups=GROUPS)
 
 
-def test_a_stream_tells_progress_leaders_workers_and_the_end_and_closes(
+def test_a_stream_reports_progress_leaders_workers_and_the_end_and_closes(
     site: Site, session: Session, sweep_id: int
 ) -> None:
     _, url = start_api(site)
@@ -119,7 +119,7 @@ def test_a_stream_tells_progress_leaders_workers_and_the_end_and_closes(
 
 
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM])
-def test_over_cuts_restarts_and_processes_every_leader_is_told_once(
+def test_over_cuts_restarts_and_processes_every_leader_is_reported_once(
     end: signal.Signals, site: Site, session: Session, sweep_id: int
 ) -> None:
     first, url = start_api(site)

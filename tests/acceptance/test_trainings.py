@@ -27,7 +27,9 @@ def test_a_training_whose_worker_is_killed_ends_with_the_curve_of_an_undisturbed
         wait_until(cluster, lambda: client.get_sweep(sweep_id)["status"] == "completed")
         undisturbed = ask(client, sweep_id, checkpoint_epochs=40)
         wait_until(cluster, lambda: client.get_training(undisturbed)["status"] == "completed")
-        disturbed = ask(client, sweep_id, checkpoint_epochs=3)  # the same but for the checkpoints
+        disturbed = ask(
+            client, sweep_id, checkpoint_epochs=3
+        )  # the same except for the checkpoints
         wait_until(cluster, lambda: client.get_training(disturbed)["epochs_done"] >= 5)
         name = next(name for name in cluster.info.processes if name.startswith("worker"))
         os.kill(cluster.pid(name), signal.SIGKILL)

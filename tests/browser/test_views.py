@@ -141,7 +141,7 @@ def test_text_becomes_neither_code_nor_markup_while_charts_are_drawn(
     assert refused == ["EvalError"] * 3 + ["TypeError"] * 4 + ["refused"]
 
 
-def test_the_keyboard_alone_opens_a_network(page: Page, addresses: dict[str, str]) -> None:
+def test_the_keyboard_is_enough_to_open_a_network(page: Page, addresses: dict[str, str]) -> None:
     visit(page, addresses, "sweep")
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.id") == "skip"

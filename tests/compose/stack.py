@@ -14,7 +14,7 @@ from convsweep import Client
 ROOT = Path(__file__).parents[2]
 CPU = ("docker-compose.yml", "docker-compose.cpu.yml")
 LEASE_S = 8
-# settings of whoever runs the tests that must not decide about them
+# settings in the environment of the tests that must not affect them
 OWN = ("CONVSWEEP_", "COMPOSE_")
 
 
@@ -29,7 +29,7 @@ def run(*command: str, check: bool = True, **environment: str) -> subprocess.Com
 
 
 class Stack:
-    """A Compose project; nothing runs before it is told to."""
+    """A Compose project; nothing runs before ``up``."""
 
     def __init__(self, folder: Path, port: int, files: tuple[str, ...] = CPU) -> None:
         run(str(ROOT / "deploy/make-env"), str(folder))

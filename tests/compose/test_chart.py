@@ -116,7 +116,7 @@ def test_without_keda_and_gpus_workers_have_a_fixed_number() -> None:
     assert not [found for found in objects if found["kind"] == "ScaledObject"]
 
 
-def test_every_pod_is_confined_and_sees_its_own_password_alone() -> None:
+def test_every_pod_is_confined_and_sees_only_its_own_password() -> None:
     roles = {"api": "api", "dispatcher": "dispatcher", "worker": "worker"}
     objects = render()
     for component, role in roles.items():

@@ -108,7 +108,7 @@ def test_the_life_of_a_cluster(running: Stack, tmp_path: Path) -> None:
 def wanted() -> dict[str, Any]:
     """A sweep of 512 architectures that takes about a minute, however many workers there are.
 
-    They take turns at timing, alone on the processor that they share.
+    They take turns at timing, each by itself on the processor that they share.
     """
     sweep = small_sweep(timing={"batch_size": 16, "max_s": 0.05})
     sweep["space"]["layers"] = [{"channels": list(range(2, 18, 2)), "kernel_size": [3]}] * 3

@@ -1,4 +1,4 @@
-"""Two hosts, each a network namespace of its own: workers reach Postgres and Redis over TLS alone.
+"""Two hosts, each a network namespace of its own: workers reach Postgres and Redis only over TLS.
 
 The hosts meet on one network that is taken away and given back, as a cable would be.
 """
@@ -111,7 +111,7 @@ def expired(server: Stack, sweep_id: int) -> bool:
 
 
 def check_standstill(client: Client, sweep_id: int) -> None:
-    """Holds that nobody works, and that something is left to do."""
+    """Asserts that no worker works and that jobs are left."""
     sweep = client.get_sweep(sweep_id)
     assert sweep["counts"]["pending"] > 0
     assert sweep["counts"]["running"] == 0

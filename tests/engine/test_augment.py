@@ -56,9 +56,9 @@ def strengths(operation: str) -> list[float]:
 def test_every_operation_does_to_a_batch_what_torchvision_does_to_each_image(
     operation: str, channels: int, kind: torch.dtype
 ) -> None:
-    """Bytes are equal but for 0.02 % of them, and those off by one (rounding); geometric ones may
-    take a neighbouring pixel in 0.1 % of places, where a coordinate lies between two. Floats differ
-    by less than 1e-5, posterized and solarized ones at their edges alone (0.02 %)."""
+    """Bytes are equal except for 0.02 %, which are off by one (rounding); geometric ones may take
+    a neighbouring pixel in 0.1 % of places, where a coordinate lies between two. Floats differ
+    by less than 1e-5, posterized and solarized ones only at their edges (0.02 %)."""
     images = photographs((64, 48))[:, :channels]
     images = images if kind is torch.uint8 else images.float() / 255
     steps = strengths(operation)
@@ -138,8 +138,8 @@ def test_images_of_a_batch_do_not_touch_each_other() -> None:
     images = photographs()
     draw = draw_operations(8, torch.Generator().manual_seed(1))
     together = augment(images, draw)
-    alone = [augment(images[n : n + 1], draw[n : n + 1])[0] for n in range(8)]
-    assert torch.equal(together, torch.stack(alone))
+    separate = [augment(images[n : n + 1], draw[n : n + 1])[0] for n in range(8)]
+    assert torch.equal(together, torch.stack(separate))
 
 
 def test_images_of_other_channels_are_refused() -> None:

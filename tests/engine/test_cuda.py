@@ -16,7 +16,7 @@ pytestmark = [
 
 @pytest.mark.parametrize("scope", list(WeightSharing))
 def test_cuda_answers_as_the_cpu_does(scope: WeightSharing) -> None:
-    """But for at most 0.5 % of images: the same draws, another order of sums."""
+    """Except for at most 0.5 % of images: the same draws, another order of sums."""
     protocol = digits_protocol(weights=Weights(scope=scope))
     group = mixed_group()
     there = evaluate_group(

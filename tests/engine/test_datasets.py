@@ -21,7 +21,7 @@ from worker.engine.data.datasets import fetch_dataset, list_datasets, load_datas
 
 
 def write_npz(folder: Path, name: str = "mine", **changes: Any) -> Path:
-    """Writes 40 + 20 images of 4 classes, unless told otherwise."""
+    """Writes 40 + 20 images of 4 classes by default."""
     generator = np.random.default_rng(0)
     arrays: dict[str, Any] = {
         "train_x": generator.integers(0, 256, (40, 3, 8, 8), dtype=np.uint8),
@@ -179,7 +179,7 @@ def test_the_list_shows_what_is_here_what_is_broken_and_what_can_be_fetched(tmp_
     assert {info.name for info in list_datasets(NOWHERE)} == {"cifar10", "digits", "stl10"}
 
 
-def test_fetching_what_nobody_publishes_says_what_to_do(tmp_path: Path) -> None:
+def test_fetching_an_unpublished_dataset_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match=re.escape(str(tmp_path / "mine.npz"))):
         fetch_dataset("mine", tmp_path)
     fetch_dataset("digits", tmp_path)

@@ -31,7 +31,7 @@ MIB = 2**20
         RuntimeError("FIND was unable to find an engine to execute this computation"),
     ],
 )
-def test_memory_that_runs_out_is_told_from_other_errors(error: RuntimeError) -> None:
+def test_out_of_memory_is_distinguished_from_other_errors(error: RuntimeError) -> None:
     fault = classify(error, CPU)
     assert fault is not None
     assert fault.reason is Reason.OUT_OF_MEMORY
@@ -43,7 +43,7 @@ def test_other_errors_of_pytorch_fail_the_job_with_their_first_line() -> None:
     assert (fault.reason, fault.cause) == (Reason.ENGINE_ERROR, "could not create a primitive")
 
 
-def test_errors_that_are_not_pytorchs_are_nobodys_fault() -> None:
+def test_errors_that_are_not_pytorchs_are_not_faults_of_the_device() -> None:
     class CallersError(RuntimeError):
         """Raised by a caller."""
 
@@ -75,7 +75,7 @@ def evaluate_with_little_memory(answers: "multiprocessing.Queue[list[JobOutcome]
     answers.put(evaluate([small[0], large, small[1]], protocol))
 
 
-def test_a_network_that_does_not_fit_the_memory_fails_alone() -> None:
+def test_only_the_network_that_does_not_fit_the_memory_fails() -> None:
     spawn = multiprocessing.get_context("spawn")
     answers: multiprocessing.Queue[list[JobOutcome]] = spawn.Queue()
     process = spawn.Process(target=evaluate_with_little_memory, args=(answers,))

@@ -1,4 +1,4 @@
-"""Weights: PyTorch's own initialisation, shared as the scope says, rebuilt from seeds alone."""
+"""Weights: PyTorch's own initialisation, shared as the scope says, rebuilt from seeds."""
 
 from pathlib import Path
 
@@ -28,7 +28,7 @@ def test_draws_are_what_conv2d_starts_with_under_the_same_seed(config: LayerConf
     assert torch.equal(bias, conv.bias)
 
 
-def test_draws_leave_the_global_generator_alone() -> None:
+def test_draws_do_not_use_the_global_generator() -> None:
     state = torch.get_rng_state()
     draw_layer(layer(), 3, 1)
     build_network(Architecture((A, C)), 0, digits_protocol())
@@ -45,14 +45,14 @@ def test_prefix_shares_a_layer_whenever_all_before_it_are_the_same() -> None:
     assert seeds(WeightSharing.PREFIX, A, B)[1] != seeds(WeightSharing.PREFIX, B, B)[1]
 
 
-def test_siblings_share_all_but_the_last_layer_and_nobody_else_shares() -> None:
+def test_only_siblings_share_layers_and_all_but_the_last() -> None:
     first, second = seeds(WeightSharing.SIBLINGS, A, B, C), seeds(WeightSharing.SIBLINGS, A, B, D)
     assert first[:2] == second[:2]
     assert first[2] != second[2]
     assert not set(first) & set(seeds(WeightSharing.SIBLINGS, A, C, C))
 
 
-def test_without_sharing_every_architecture_draws_alone() -> None:
+def test_without_sharing_every_architecture_has_its_own_weights() -> None:
     assert not set(seeds(WeightSharing.NONE, A, B, C)) & set(seeds(WeightSharing.NONE, A, B, D))
 
 

@@ -103,13 +103,13 @@ def test_a_tie_goes_to_the_lowest_label() -> None:
     assert predict(targets, decision.double()).tolist() == [4, 6, 4]
 
 
-def test_many_networks_are_fitted_as_each_alone() -> None:
+def test_networks_fitted_together_get_the_weights_of_each_by_itself() -> None:
     matrices = [features(columns)[:IMAGES] for columns in (20, 150, 400, 90)]
     targets = encode_labels(labels(4)[:IMAGES])
     together = fit_ridge(matrices, targets, 0.3)
     for matrix, fit in zip(matrices, together, strict=True):
-        (alone,) = fit_ridge([matrix], targets, 0.3)
-        torch.testing.assert_close(fit.weights, alone.weights, atol=1e-5, rtol=1e-4)
+        (single,) = fit_ridge([matrix], targets, 0.3)
+        torch.testing.assert_close(fit.weights, single.weights, atol=1e-5, rtol=1e-4)
 
 
 def primal_decisions(train: Tensor, images: Tensor, targets: Targets) -> Tensor:

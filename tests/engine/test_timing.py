@@ -1,4 +1,4 @@
-"""Throughput: repeated until steady, alone on the device, cheap only where it is hopeless."""
+"""Throughput: repeated until steady, on an idle device, estimated only far below the gate."""
 
 import fcntl
 import multiprocessing
@@ -31,7 +31,7 @@ IMAGES = torch.rand(3, 2, 12, 12)
 
 
 def nothing() -> None:
-    """Progress that nobody watches."""
+    """Ignores progress."""
 
 
 class Sleeper(nn.Module):
@@ -240,7 +240,7 @@ MAX_TURNS_WAITED = 20
 
 
 def take_turns(path: Path, turns: "multiprocessing.sharedctypes.Synchronized[int]") -> None:
-    """Is alone with a device again and again, with no time between, and counts how often."""
+    """Holds a device exclusively again and again without a pause, and counts how often."""
     lock = DeviceLock(path)
     for _ in range(1000):
         with lock.exclusive(nothing):
@@ -249,7 +249,9 @@ def take_turns(path: Path, turns: "multiprocessing.sharedctypes.Synchronized[int
 
 
 @pytest.mark.parametrize("kind", ["exclusive", "shared"])
-def test_whoever_is_alone_again_and_again_lets_others_go_between(kind: str, tmp_path: Path) -> None:
+def test_a_process_that_holds_a_device_again_and_again_lets_others_in_between(
+    kind: str, tmp_path: Path
+) -> None:
     spawn = multiprocessing.get_context("spawn")
     turns, path = spawn.Value("i", 0), tmp_path / "device.lock"
     other = spawn.Process(target=take_turns, args=(path, turns))

@@ -1,4 +1,4 @@
-"""Groups as trees: the results of every network alone, and one honest outcome for each."""
+"""Groups as trees: each network gets the results that it has by itself, and one outcome."""
 
 import math
 import random
@@ -52,15 +52,15 @@ def share_differing(first: list[JobOutcome], second: list[JobOutcome]) -> float:
 
 
 @pytest.mark.parametrize("scope", list(WeightSharing))
-def test_alone_in_a_group_reordered_or_in_chunks_a_trial_answers_the_same(
+def test_by_itself_in_a_group_reordered_or_in_chunks_a_trial_answers_the_same(
     scope: WeightSharing,
 ) -> None:
-    """But for at most 0.1 % of images."""
+    """Except for at most 0.1 % of images."""
     protocol = digits_protocol(weights=Weights(scope=scope))
     group, trials = mixed_group(), range(2)
     together = evaluate(group, protocol, trials)
-    alone = [evaluate([architecture], protocol, trials)[0] for architecture in group]
-    assert share_differing(together, alone) <= 0.001
+    separate = [evaluate([architecture], protocol, trials)[0] for architecture in group]
+    assert share_differing(together, separate) <= 0.001
     order = random.Random(3).sample(range(len(group)), len(group))
     shuffled = evaluate([group[place] for place in order], protocol, trials)
     assert share_differing([together[place] for place in order], shuffled) <= 0.001

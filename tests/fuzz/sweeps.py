@@ -32,7 +32,7 @@ from tests.integration.scenario import (
 
 UNTOUCHED, OPEN = (1, 2), (3, 4, 5, 6)
 JOBS = 72
-TRAINED, TRAININGS = 5, 5 + len(OPEN)  # so many of the first sweep, done; one of each open one
+TRAINED, TRAININGS = 5, 5 + len(OPEN)  # number in the first sweep, done; one of each open one
 IMAGES = 500
 
 

@@ -117,7 +117,7 @@ def successes(claim: Claim, accuracy: float = 0.5) -> list[JobOutcome]:
 
 
 def rejection(*numbers: int) -> JobOutcome:
-    """A job that misses a gate, with these trials measured; the first one unless told otherwise."""
+    """A job that misses a gate, with these trials measured, by default the first one."""
     trials = tuple(trial(number, 0.1) for number in numbers or (0,))
     return JobOutcome(JobStatus.REJECTED, Reason.ACCURACY_BELOW_MINIMUM, trials=trials)
 
@@ -134,7 +134,7 @@ def environment(device: str = "a processor") -> Environment:
 
 
 def complete(session: Session, claim: Claim, outcomes: Sequence[JobOutcome] | None = None) -> int:
-    """Completes and commits; every trial succeeds unless told otherwise."""
+    """Completes and commits; by default every trial succeeds."""
     outcomes = successes(claim) if outcomes is None else outcomes
     written = complete_claim(session, claim, outcomes, environment())
     session.commit()

@@ -70,7 +70,7 @@ def test_layers_are_written_field_by_field() -> None:
     assert output.layers(layers) == "9,3 / 3,1 / 1,2 / 32,32"
 
 
-def test_a_cluster_that_asks_for_no_keys_starts_on_this_machine_alone(tmp_path: Path) -> None:
+def test_a_cluster_without_keys_starts_only_on_this_machine(tmp_path: Path) -> None:
     open_to_all = Settings(api_host="0.0.0.0", data_dir=tmp_path)
     with pytest.raises(InvalidInputError, match=r"docs/security\.md"):
         start_cluster(open_to_all, workers=0)

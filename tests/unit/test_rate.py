@@ -1,4 +1,4 @@
-"""The rate of a sweep: of late, by whoever works, and never of the time in which nobody did."""
+"""The rate of a sweep: over recent work, without the time in which no worker worked."""
 
 import datetime as dt
 
@@ -55,7 +55,7 @@ def test_short_breaks_between_leases_belong_to_the_work() -> None:
     assert estimate_rate(spans, NOW) == pytest.approx(10.0, rel=0.05)
 
 
-def test_nothing_moves_when_nobody_worked_in_the_last_minute() -> None:
+def test_there_is_no_rate_when_no_worker_worked_in_the_last_minute() -> None:
     assert estimate_rate(one_after_the_other(2.0, 20, until_s=59.0), NOW) is not None
     assert estimate_rate(one_after_the_other(2.0, 20, until_s=61.0), NOW) is None
 

@@ -104,7 +104,7 @@ def test_children_read_the_settings_of_their_parent(monkeypatch: pytest.MonkeyPa
     assert get_settings() == parent
 
 
-def test_keys_are_wanted_unless_told_otherwise() -> None:
+def test_keys_are_required_by_default() -> None:
     assert get_settings().api_keys == "required"
 
 

@@ -29,7 +29,7 @@ def test_a_warm_up_leaves_time_at_full_rate() -> None:
         Recipe(epochs=3, warmup_epochs=3)
 
 
-def test_widening_changes_channels_alone() -> None:
+def test_widening_changes_only_channels() -> None:
     layers = (LayerConfig(32, 5, 3, 2, 0, "relu"), LayerConfig(32, 3, 2, 1, 1, "gelu"))
     wide = Recipe(channels=128).widen(Architecture(layers))
     assert [layer.channels for layer in wide.layers] == [128, 128]

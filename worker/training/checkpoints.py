@@ -78,15 +78,15 @@ class TrainingFiles:
         if stored[:head] != _MAGIC + digest:
             raise CheckpointError(f"{self.checkpoint.name} is damaged or no checkpoint.")
         try:
-            found = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+            loaded = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
             _check_memory(error)
             raise CheckpointError(f"{self.checkpoint.name} cannot be read: {error}") from error
-        if found["fingerprint"] != self._fingerprint:
+        if loaded["fingerprint"] != self._fingerprint:
             raise CheckpointError(
                 f"{self.checkpoint.name} belongs to another architecture, recipe or dataset."
             )
-        state: dict[str, Any] = found["state"]
+        state: dict[str, Any] = loaded["state"]
         return state
 
     def set_aside(self) -> None:

@@ -9,9 +9,9 @@ const NEAR_PX = 12
 const STILL_PX = 4
 
 export class Chart {
-  /** @param {{onHover, onOpen, onSelect}} told with a point's place (or null), a place, a selection (or null) */
-  constructor(told, signal) {
-    this.told = told
+  /** @param {{onHover, onOpen, onSelect}} listener called with a point's place (or null), a place, a selection (or null) */
+  constructor(listener, signal) {
+    this.listener = listener
     this.mode = "select"
     this.view = null // what a zoom shows; null for everything
     this.axes = new Axes()
@@ -26,10 +26,10 @@ export class Chart {
       this.drag = null
       this.#decorate()
     })
-    this.overlay.addEventListener("pointerleave", () => this.told.onHover(null))
+    this.overlay.addEventListener("pointerleave", () => this.listener.onHover(null))
     this.overlay.addEventListener("dblclick", () => {
       this.view = null
-      this.told.onSelect(null)
+      this.listener.onSelect(null)
       this.draw()
     })
     document.addEventListener("themechange", () => this.draw(), { signal })
@@ -173,13 +173,13 @@ export class Chart {
   }
 
   #move(event) {
-    const here = this.#place(event)
-    if (!this.drag) return this.told.onHover(this.#nearest(here), event)
+    const position = this.#place(event)
+    if (!this.drag) return this.listener.onHover(this.#nearest(position), event)
     const [x, y] = this.drag.corners[0]
-    this.drag.moved ||= Math.hypot(here[0] - x, here[1] - y) > STILL_PX
-    this.drag.corners.push(here)
+    this.drag.moved ||= Math.hypot(position[0] - x, position[1] - y) > STILL_PX
+    this.drag.corners.push(position)
     if (this.drag.moved && this.mode !== "off") {
-      this.told.onHover(null)
+      this.listener.onHover(null)
       this.#decorate()
     }
     return null
@@ -191,7 +191,7 @@ export class Chart {
     if (!drag) return
     if (!drag.moved) {
       const nearest = this.#nearest(this.#place(event))
-      if (nearest !== null) this.told.onOpen(nearest)
+      if (nearest !== null) this.listener.onOpen(nearest)
       return
     }
     if (this.mode === "off") return
@@ -201,7 +201,8 @@ export class Chart {
     if (this.mode === "zoom") {
       this.view = { x: ends(x), y: ends(y) }
       this.draw()
-    } else this.told.onSelect(this.mode === "lasso" ? { x, y, lasso: true } : { x: ends(x), y: ends(y), lasso: false })
+    } else
+      this.listener.onSelect(this.mode === "lasso" ? { x, y, lasso: true } : { x: ends(x), y: ends(y), lasso: false })
   }
 
   /** The place of the point next to a pixel, or null where none is near. */

@@ -16,7 +16,7 @@ export class Problem extends Error {
 
 /**
  * Asks the API and returns what it answers. A key is asked for where one is needed, and kept for
- * this tab alone.
+ * only this tab.
  * @param {string} path
  * @param {{method?: string, body?: any, signal?: AbortSignal, headers?: Record<string, string>}} [options]
  */
@@ -78,8 +78,12 @@ async function send(path, options, again = options.method === "GET") {
 }
 
 async function problemOf(response) {
-  const told = await response.json().catch(() => ({}))
-  return new Problem(response.status, told.code ?? "unknown", told.detail ?? `The API answered ${response.status}.`)
+  const problem = await response.json().catch(() => ({}))
+  return new Problem(
+    response.status,
+    problem.code ?? "unknown",
+    problem.detail ?? `The API answered ${response.status}.`,
+  )
 }
 
 let asking = null

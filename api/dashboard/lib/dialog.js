@@ -60,7 +60,7 @@ export async function askKey(complaint) {
       h(
         "p",
         { class: "muted" },
-        "It is kept in this tab until you close it. Whoever runs the service makes one with: convsweep key create NAME --scope write",
+        "It is kept in this tab until you close it. The administrator of the service creates one with: convsweep key create NAME --scope write",
       ),
       complaint && h("p", { class: "notice", role: "alert" }, complaint),
       h(

@@ -50,7 +50,7 @@ export class Leaderboard {
     this.place = 0
   }
 
-  /** Shows these jobs alone, or all again for null. */
+  /** Shows only these jobs, or all again for null. */
   async select(ids) {
     if (ids === null && this.selected === null) return
     this.restart()

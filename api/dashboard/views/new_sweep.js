@@ -6,7 +6,7 @@ import { link } from "../lib/route.js"
 
 const WAIT_MS = 350
 const REMEMBERED = 5 // sweeps whose pace is asked for
-const ALIKE = 10 // networks with more than so many times the FLOPs have another pace
+const ALIKE = 10 // networks whose FLOPs differ by more than this factor have another pace
 
 export async function show(view, { params, signal }) {
   const [presets, paces] = await Promise.all([ask("/v1/presets", { signal }), pacesHere(signal)])

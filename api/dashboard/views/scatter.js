@@ -32,7 +32,7 @@ const FRACTIONS = new Set(["accuracy", "accuracy_sd", "train_accuracy"])
 const AXES = ["x", "y", "color"]
 
 export class Scatter {
-  /** @param {(ids: number[] | null) => void} onSelect told when a selection begins, changes or ends */
+  /** @param {(ids: number[] | null) => void} onSelect called when a selection begins, changes or ends */
   constructor(context, onSelect) {
     this.context = context
     this.onSelect = onSelect

@@ -180,7 +180,7 @@ class Header {
     )
   }
 
-  /** Asks for the best accuracy, which a filtered table or another tab does not tell. */
+  /** Asks for the best accuracy, which a filtered table or another tab does not show. */
   async askBest() {
     const { sweep, signal } = this.context
     if (!sweep.counts.completed) return

@@ -80,7 +80,7 @@ class Importance:
 
     ``main`` has one share per factor; ``pairs`` one per two factors, empty where pairs are too many
     for a model. ``total`` is what a factor is involved in at all, known for a complete factorial
-    alone. ``explained`` is the share of the whole model.
+    by itself. ``explained`` is the share of the whole model.
     """
 
     estimator: Estimator

@@ -6,8 +6,8 @@ bit, with those of an undisturbed run.
 
 from sqlalchemy import Engine, text
 
-# A job that runs alone instead of with its siblings shares no batch with them, and the last bits
-# of its sums may round the other way; so a picture on the edge may fall to the other class.
+# A job that runs by itself instead of with its siblings shares no batch with them, and the last
+# bits of its sums may round the other way; so a picture on the edge may fall to another class.
 TOLERANCE = 0.001  # of all images
 
 JOBS_LOST = """

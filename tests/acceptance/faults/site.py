@@ -179,7 +179,7 @@ class Proxy:
         self._flows.set()
 
     def strand(self) -> None:
-        """Leaves all connections half open: they stay, unanswered for ever; new ones work."""
+        """Leaves all connections half open: they stay and never get an answer; new ones work."""
         self._flows.clear()
         self._flows = threading.Event()
         self._flows.set()

@@ -86,7 +86,7 @@ def test_a_device_out_of_memory_for_a_moment_costs_nothing(
 @pytest.mark.parametrize(
     ("fault", "reason"), [("out_of_memory", "out_of_memory"), ("nan", "non_finite")]
 )
-def test_an_architecture_without_an_answer_fails_alone_with_its_reason_and_never_ranks(
+def test_only_an_architecture_without_an_answer_fails_with_its_reason_and_never_ranks(
     site: Site, undisturbed: Answers, fault: str, reason: str
 ) -> None:
     sweep_id = site.add_sweep(small_sweep())

@@ -90,7 +90,7 @@ def test_of_a_completion_and_the_reaper_at_once_exactly_one_wins(sessions: Sessi
     assert reaped == winners.count("reaper") * scenario.GROUP_SIZE
 
 
-def test_a_job_that_another_token_holds_is_left_alone(sessions: SessionFactory) -> None:
+def test_a_job_that_another_token_holds_does_not_change(sessions: SessionFactory) -> None:
     with sessions() as session:
         sweep_id = scenario.add_sweep(session)
         claim = scenario.claimed(session, sweep_id)

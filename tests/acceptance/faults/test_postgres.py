@@ -110,7 +110,7 @@ def test_connections_that_postgres_terminates_are_opened_again(
 
 
 @pytest.mark.faults
-def test_when_postgres_has_no_connection_left_everybody_waits_for_one(
+def test_when_postgres_has_no_connection_left_all_processes_wait_for_one(
     site: Site, postgres: Postgres, undisturbed: Answers
 ) -> None:
     sweep_id = site.add_sweep(small_sweep())

@@ -1,4 +1,4 @@
-"""API keys over HTTP: who is let in, to do what, and what everybody else is told."""
+"""API keys over HTTP: which requests are accepted, and what the others are answered."""
 
 import importlib
 import json
@@ -173,7 +173,9 @@ def test_an_expired_key_is_refused(api: httpx.Client, session: Session) -> None:
     assert_problem(api.get("/v1/sweeps", headers=bearer(key)), 401, "key_expired")
 
 
-def test_a_wrong_secret_is_told_nothing_about_a_key(api: httpx.Client, session: Session) -> None:
+def test_the_answer_to_a_wrong_secret_reveals_nothing_about_a_key(
+    api: httpx.Client, session: Session
+) -> None:
     key = make_key(session, KeyScope.READ)
     session.execute(text("UPDATE api_keys SET revoked_at = now()"))
     session.commit()

@@ -62,7 +62,7 @@ def test_an_error_names_at_most_twenty_fields(api: httpx.Client) -> None:
         ("/healthz?x=1", "invalid_input"),
     ],
 )
-def test_a_parameter_that_nobody_knows_is_refused_by_its_name(
+def test_an_unknown_parameter_is_refused_by_its_name(
     query: str, code: str, api: httpx.Client
 ) -> None:
     body = assert_problem(api.get(query), 422, code)

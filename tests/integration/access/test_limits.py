@@ -39,7 +39,7 @@ def api(limited: Settings, session: Session) -> Iterator[httpx.Client]:
         yield client
 
 
-def test_one_request_more_than_the_budget_is_told_when_to_come_back(
+def test_the_refusal_of_a_request_beyond_the_budget_says_when_to_come_back(
     api: httpx.Client, session: Session
 ) -> None:
     key = bearer(make_key(session, KeyScope.WRITE))

@@ -280,7 +280,7 @@ def test_two_networks_are_compared_image_by_image_and_trial_by_trial(
     assert swapped["difference"]["mean"] == pytest.approx(-0.25)
 
 
-def test_networks_of_two_sweeps_compare_on_the_same_images_alone(
+def test_networks_of_two_sweeps_compare_only_on_the_same_images(
     api: httpx.Client, session: Session
 ) -> None:
     one = jobs_with_bits(session, [[b"\xff\xff"]], environment())[0]

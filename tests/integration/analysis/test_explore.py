@@ -116,7 +116,7 @@ def add_answered_sweep(session: Session) -> int:
     return sweep_id
 
 
-def test_answers_are_told_by_image_and_by_class_where_labels_are_known(
+def test_answers_are_listed_by_image_and_by_class_where_labels_are_known(
     api_url: str, session: Session
 ) -> None:
     sweep_id = add_answered_sweep(session)
@@ -130,9 +130,9 @@ def test_answers_are_told_by_image_and_by_class_where_labels_are_known(
     labels = [number % 2 for number in range(IMAGES)]
     note_labels(session, environment().dataset_hash, labels)
     session.commit()
-    told = httpx.get(path).json()
-    assert told["labels"] == labels
-    by_label = {one["label"]: one for one in told["classes"]}
+    answer = httpx.get(path).json()
+    assert answer["labels"] == labels
+    by_label = {one["label"]: one for one in answer["classes"]}
     assert by_label[0]["accuracy"] == pytest.approx(4 / (2 * IMAGES / 2))
     assert by_label[1]["accuracy"] == pytest.approx(1 / (2 * IMAGES / 2))
 

@@ -1,4 +1,4 @@
-"""Nothing waits for ever: limits on statements, locks, idle transactions and sockets."""
+"""Every wait has an end: limits on statements, locks, idle transactions and sockets."""
 
 import socket
 import time

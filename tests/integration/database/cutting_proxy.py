@@ -17,7 +17,7 @@ class Cut(StrEnum):
 
 
 class CuttingProxy:
-    """Passes everything on, until it is told to cut around the next COMMIT, which it does once."""
+    """Passes everything on, until asked to break the connection around the next COMMIT."""
 
     def __init__(self, target: str) -> None:
         self._target = target  # a unix socket

@@ -258,7 +258,7 @@ def test_hints_are_plain_json_without_results(hints: HintQueue, celery_app: Cele
     assert take_hints(celery_app) == [(2**62, 7)]
 
 
-def test_a_sweep_that_nobody_can_serve_does_not_keep_others_waiting(
+def test_a_sweep_that_no_worker_can_serve_does_not_keep_others_waiting(
     session: Session, hints: HintQueue, celery_app: Celery
 ) -> None:
     hopeless, served = add_sweep(session), add_sweep(session)

@@ -1,4 +1,4 @@
-"""The device rule: results of one device model at a time, unless somebody asks for more."""
+"""The device rule: results of one device model at a time, unless a request names more."""
 
 from dataclasses import replace
 

@@ -289,7 +289,7 @@ def test_a_token_with_any_character_changed_is_refused(session: Session) -> None
             rank_jobs(session, sweep_id, page_token=nonsense)
 
 
-def test_a_token_that_somebody_made_up_is_refused_or_moves_the_place_alone(
+def test_a_forged_token_is_refused_or_only_moves_the_place(
     session: Session,
 ) -> None:
     class Forged(PlaceInListing):
@@ -307,7 +307,7 @@ def test_a_token_that_somebody_made_up_is_refused_or_moves_the_place_alone(
     for odd in (
         Forged(id="1; DROP TABLE jobs"), Forged(id=2**70), Forged(values=["x"]),
         Forged(values=[0.1, 0.2]), Forged(values=[]), Forged(shown=-1), Forged(scale=[1]),
-        Forged(device="H100"), Forged(device=["nobody's"]),
+        Forged(device="H100"), Forged(device=["unknown"]),
     ):  # fmt: skip
         with pytest.raises(InvalidInputError):
             rank_jobs(session, sweep_id, page_token=make_page_token(identity, odd))

@@ -32,7 +32,7 @@ def let_expire(session: Session) -> None:
 
 
 def take_at_once(sessions: SessionFactory, workers: int, each: int) -> list[str | None]:
-    """Lets so many workers ask for a GPU at the same moment."""
+    """Lets a number of workers ask for a GPU at the same moment."""
     start = threading.Barrier(workers)
 
     def ask(_number: int) -> str | None:
@@ -74,7 +74,7 @@ def test_a_gpu_whose_worker_vanished_is_free_when_its_lease_is_over(session: Ses
         renew_device(session, first, 60)
 
 
-def test_a_worker_that_is_late_keeps_its_gpu_if_nobody_took_it(session: Session) -> None:
+def test_a_worker_that_is_late_keeps_its_gpu_if_it_is_still_free(session: Session) -> None:
     first, second = add_worker(session), add_worker(session)
     take(session, first, GPUS[:1])
     let_expire(session)

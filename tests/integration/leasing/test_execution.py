@@ -138,7 +138,7 @@ def test_claim_whose_commit_gets_no_answer_consumes_no_attempt(
     assert assert_counts_add_up(site.session, sweep_id) == {"completed": GROUP_SIZE}
 
 
-def test_completion_of_a_lease_that_somebody_ended_is_dropped(
+def test_completion_of_a_lease_that_was_ended_is_dropped(
     site: Site, sessions: SessionFactory
 ) -> None:
     sweep_id = site.add_sweep(small_protocol())

@@ -1,4 +1,4 @@
-"""Leases: every pending job to one claim at a time, and nothing from whoever lost it."""
+"""Leases: every pending job to one claim at a time, and no result from a worker that lost it."""
 
 import threading
 import uuid
@@ -233,7 +233,7 @@ def test_completion_with_a_stale_lease_writes_nothing(end: str, session: Session
     before = snapshot(session)
     with pytest.raises(StaleLeaseError):
         complete_claim(session, held, successes(held, 0.9), environment("another"))
-    session.commit()  # even if somebody commits what is left of that transaction
+    session.commit()  # even if what is left of that transaction is committed
     assert snapshot(session) == before
     assert release_claim(session, held) == 0
     assert fail_claim(session, held, error="broke", max_attempts=3) == 0
@@ -260,7 +260,7 @@ def test_completion_with_an_unknown_token_writes_nothing(session: Session) -> No
     assert snapshot(session) == before
 
 
-def test_completion_of_jobs_of_another_claim_leaves_them_alone(session: Session) -> None:
+def test_completion_does_not_change_jobs_of_another_claim(session: Session) -> None:
     sweep_id = add_sweep(session)
     mine, other = claimed(session, sweep_id, 0), claimed(session, sweep_id, 1)
     mixed = Claim(mine.token, sweep_id, 0, (*mine.jobs, *other.jobs))
@@ -391,10 +391,13 @@ def test_completion_keeps_every_figure_of_every_trial(session: Session) -> None:
     job = held.jobs[0]
     assert [row.trial for row in trials_of(session, job.id)] == [0, 1]
     for row in trials_of(session, job.id):
-        told = trial(row.trial)
-        assert told.throughput is not None
+        expected = trial(row.trial)
+        assert expected.throughput is not None
         assert (row.accuracy, row.train_accuracy, row.fit_s) == (0.5, 0.6, 0.25)
-        assert (row.weights_seed, row.correct_bits) == (told.weights_seed, told.correct_bits)
+        assert (row.weights_seed, row.correct_bits) == (
+            expected.weights_seed,
+            expected.correct_bits,
+        )
         assert (row.images_per_s, row.images_per_s_spread, row.timing_runs) == (100, 0.01, 9)
         assert row.throughput_source == ThroughputSource.MEASURED
         assert row.attempt == 1
@@ -496,13 +499,13 @@ def test_jobs_of_one_claim_may_end_in_every_way(session: Session) -> None:
 @pytest.mark.parametrize("message", ["a\0b", "half \ud800", "ünïcödé €", "'; DROP TABLE jobs"])
 def test_any_error_message_is_kept_readable(message: str, session: Session) -> None:
     sweep_id = add_sweep(session)
-    told, lost = claimed(session, sweep_id, 0), claimed(session, sweep_id, 1)
+    reported, lost = claimed(session, sweep_id, 0), claimed(session, sweep_id, 1)
     outcome = JobOutcome(JobStatus.FAILED, Reason.ENGINE_ERROR, error=message)
-    complete(session, told, [outcome] * GROUP_SIZE)
+    complete(session, reported, [outcome] * GROUP_SIZE)
     fail_claim(session, lost, error=message, max_attempts=1)
     session.commit()
     readable = message.replace("\0", "?").replace("\ud800", "?")
-    assert {job.error for job in jobs_of(session, told) + jobs_of(session, lost)} == {readable}
+    assert {job.error for job in jobs_of(session, reported) + jobs_of(session, lost)} == {readable}
 
 
 def test_last_completion_completes_the_sweep_and_no_earlier_one(session: Session) -> None:

@@ -150,7 +150,7 @@ def test_a_slow_watcher_misses_progress_and_no_leader(
     assert isinstance(slow[-1], End)
 
 
-def test_a_database_that_stands_still_is_told_and_the_stream_goes_on(
+def test_a_database_that_stands_still_is_reported_and_the_stream_goes_on(
     session: Session, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hub_module, "PATIENCE_S", 0.3)
@@ -194,7 +194,7 @@ def test_closing_ends_every_stream_and_refuses_new_ones(session: Session, engine
     asyncio.run(watch())
 
 
-def test_nobody_looks_when_nobody_watches(session: Session, engine: Engine) -> None:
+def test_without_watchers_there_are_no_polls(session: Session, engine: Engine) -> None:
     sweep_id = add_sweep(session)
     statements: list[str] = []
 

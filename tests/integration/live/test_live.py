@@ -1,4 +1,4 @@
-"""What has changed in a sweep since somebody last looked: told once each, whatever commits when."""
+"""Changes in a sweep since the last poll: each is reported once, whatever commits when."""
 
 import random
 import uuid
@@ -33,23 +33,23 @@ from tests.integration.scenario import (
     trial,
 )
 
-Told = tuple[Event, Cursor | None]
+Seen = tuple[Event, Cursor | None]
 
 
-def look(session: Session, watcher: Watcher) -> list[Told]:
-    """Returns what a watcher is told now."""
+def look(session: Session, watcher: Watcher) -> list[Seen]:
+    """Returns the events that a watcher gets now."""
     seen = observe(session, watcher.cursor.sweep_id, [watcher.cursor])
     session.rollback()
     return list(watcher.news(seen))
 
 
-def only(kind: type[Any], told: list[Told]) -> list[Any]:
-    return [event for event, _ in told if type(event) is kind]
+def only(kind: type[Any], events: list[Seen]) -> list[Any]:
+    return [event for event, _ in events if type(event) is kind]
 
 
-def leaders(told: list[Told]) -> list[tuple[int, int]]:
-    """Returns (job, rank) of the leaders that were told."""
-    return [(leader.job_id, leader.rank) for leader in only(Leader, told)]
+def leaders(events: list[Seen]) -> list[tuple[int, int]]:
+    """Returns (job, rank) of the leaders that were reported."""
+    return [(leader.job_id, leader.rank) for leader in only(Leader, events)]
 
 
 def complete_with(session: Session, sweep_id: int, group: int, *accuracies: float) -> list[int]:
@@ -63,27 +63,27 @@ def complete_with(session: Session, sweep_id: int, group: int, *accuracies: floa
     return [job.id for job in held.jobs]
 
 
-def test_a_watcher_is_told_what_is_there_and_then_what_is_new(session: Session) -> None:
+def test_a_watcher_gets_what_exists_and_then_what_is_new(session: Session) -> None:
     sweep_id = add_sweep(session)
     first = complete_with(session, sweep_id, 0, 0.1, 0.4, 0.3, 0.2)
     watcher = Watcher(Cursor(sweep_id=sweep_id))
-    told = look(session, watcher)
-    assert [type(event) for event, _ in told] == [Worker, *[Leader] * 4, Progress]
-    assert leaders(told) == list(zip(first, [1, 1, 2, 3], strict=True))  # as each finished
-    [progress] = only(Progress, told)
+    events = look(session, watcher)
+    assert [type(event) for event, _ in events] == [Worker, *[Leader] * 4, Progress]
+    assert leaders(events) == list(zip(first, [1, 1, 2, 3], strict=True))  # as each finished
+    [progress] = only(Progress, events)
     assert (progress.finished, progress.total, progress.status) == (4, 12, "running")
     assert {type(event) for event, _ in look(session, watcher)} <= {Progress}  # the rate moves on
     second = complete_with(session, sweep_id, 1, 0.35, 0.05, 0.5, 0.0)
-    told = look(session, watcher)
-    assert leaders(told) == list(zip(second, [2, 6, 1, 8], strict=True))
-    [leader] = [leader for leader in only(Leader, told) if leader.rank == 1]
+    events = look(session, watcher)
+    assert leaders(events) == list(zip(second, [2, 6, 1, 8], strict=True))
+    [leader] = [leader for leader in only(Leader, events) if leader.rank == 1]
     assert (leader.accuracy, leader.throughput, leader.trials_done) == (0.5, 100.0, 2)
     assert len(leader.layers) == 2
     third = complete_with(session, sweep_id, 2, 0.01, 0.02, 0.45, 0.03)
-    told = look(session, watcher)
-    assert leaders(told) == list(zip(third, [8, 8, 2, 9], strict=True))
-    assert [type(event) for event, _ in told][-1] is End
-    assert told[-1][0].status == "completed"  # type: ignore[union-attr]
+    events = look(session, watcher)
+    assert leaders(events) == list(zip(third, [8, 8, 2, 9], strict=True))
+    assert [type(event) for event, _ in events][-1] is End
+    assert events[-1][0].status == "completed"  # type: ignore[union-attr]
 
 
 def test_a_network_below_the_tenth_is_no_leader(session: Session) -> None:
@@ -93,15 +93,15 @@ def test_a_network_below_the_tenth_is_no_leader(session: Session) -> None:
         complete_with(session, sweep_id, group, 0.5, 0.6, 0.7, 0.8)
     assert len(leaders(look(session, watcher))) == LEADERS  # the two of them that stand no more
     complete_with(session, sweep_id, 3, 0.1, 0.2, 0.3, 0.4)
-    told = look(session, watcher)
-    assert leaders(told) == []
-    assert only(End, told)
+    events = look(session, watcher)
+    assert leaders(events) == []
+    assert only(End, events)
 
 
 def continuous_and_cut(
     session: Session, chance: random.Random, *, look_chance: float
 ) -> tuple[list[Any], list[Any]]:
-    """Runs a sweep and returns the leaders that one watcher was told, and one who is cut often."""
+    """Runs a sweep; returns the leaders seen by a watcher, and by one that is cut off often."""
     groups = 12
     sweep_id = add_sweep(session, groups=groups)
     steady, cut = Watcher(Cursor(sweep_id=sweep_id)), Watcher(Cursor(sweep_id=sweep_id))
@@ -110,8 +110,8 @@ def continuous_and_cut(
         complete_with(session, sweep_id, group, *(chance.random() for _ in range(GROUP_SIZE)))
         heard += look(session, steady)
         if chance.random() < look_chance:
-            told = look(session, cut)[: chance.randrange(12)]  # the rest never arrives
-            pieced += told
+            events = look(session, cut)[: chance.randrange(12)]  # the rest never arrives
+            pieced += events
             last = [cursor for _, cursor in pieced if cursor is not None][-1]
             cut = Watcher(Cursor.decode(last.encode(), sweep_id))  # in another process
     pieced += look(session, cut)
@@ -121,14 +121,14 @@ def continuous_and_cut(
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_every_leader_is_told_once_over_any_cuts(seed: int, session: Session) -> None:
+def test_every_leader_is_reported_once_over_any_cuts(seed: int, session: Session) -> None:
     chance = random.Random(seed)
     heard, pieced = continuous_and_cut(session, chance, look_chance=chance.random())
     assert len(heard) > LEADERS
     assert pieced == heard
 
 
-def test_leaders_that_commit_late_are_told(session: Session, sessions: SessionFactory) -> None:
+def test_leaders_that_commit_late_are_reported(session: Session, sessions: SessionFactory) -> None:
     sweep_id = add_sweep(session)
     watcher = Watcher(Cursor(sweep_id=sweep_id))
     look(session, watcher)
@@ -136,7 +136,7 @@ def test_leaders_that_commit_late_are_told(session: Session, sessions: SessionFa
         held = claimed(slow, sweep_id, 0)
         outcomes = [success([trial(n, 0.9) for n in job.trials]) for job in held.jobs]
         complete_claim(slow, held, outcomes, environment())
-        slow.flush()  # finished by the clock, but committed by nobody
+        slow.flush()  # finished by the clock, but not committed
         # completed by hand: the counts of the sweep are locked by the one who is slow
         other = claim_without_counts(session, sweep_id)
         assert [job for job, _ in leaders(look(session, watcher))] == other
@@ -159,7 +159,9 @@ def claim_without_counts(session: Session, sweep_id: int) -> list[int]:
     return found
 
 
-def test_a_leader_measured_again_is_told_again_and_who_moved_up_is_not(session: Session) -> None:
+def test_a_leader_measured_again_is_reported_again_and_one_that_moved_up_is_not(
+    session: Session,
+) -> None:
     sweep_id = add_sweep(session, groups=4)
     for group in range(4):
         complete_with(session, sweep_id, group, *(0.1 * group + 0.01 * n for n in range(4)))
@@ -171,9 +173,9 @@ def test_a_leader_measured_again_is_told_again_and_who_moved_up_is_not(session: 
     session.commit()
     assert leaders(look(session, watcher)) == []
     again = complete_with(session, sweep_id, 3, 0.0, 0.0, 0.0, 0.9)
-    told = look(session, watcher)
-    assert {job for job, _ in leaders(told)} <= set(again)
-    assert leaders(told)[-1] == (again[-1], 1)
+    events = look(session, watcher)
+    assert {job for job, _ in leaders(events)} <= set(again)
+    assert leaders(events)[-1] == (again[-1], 1)
 
 
 @pytest.mark.parametrize("written", ["x", "e30=", "Ünsinn", "a" * 1999, "bnVsbA==", "W10="])
@@ -207,7 +209,7 @@ def test_a_sweep_that_is_not_there_cannot_be_watched(session: Session) -> None:
         observe(session, 404)
 
 
-def test_pauses_and_cancellation_are_told(session: Session) -> None:
+def test_pauses_and_cancellation_are_reported(session: Session) -> None:
     sweep_id = add_sweep(session)
     watcher = Watcher(Cursor(sweep_id=sweep_id))
     look(session, watcher)
@@ -219,11 +221,11 @@ def test_pauses_and_cancellation_are_told(session: Session) -> None:
     assert [one.status for one in only(End, look(session, watcher))] == ["cancelled"]
 
 
-def workers(told: list[Told]) -> list[tuple[str, uuid.UUID]]:
-    return [(worker.change, worker.id) for worker in only(Worker, told)]
+def workers(events: list[Seen]) -> list[tuple[str, uuid.UUID]]:
+    return [(worker.change, worker.id) for worker in only(Worker, events)]
 
 
-def test_changes_of_workers_are_told(session: Session) -> None:
+def test_changes_of_workers_are_reported(session: Session) -> None:
     sweep_id, first = add_sweep(session), add_worker(session)
     watcher = Watcher(Cursor(sweep_id=sweep_id))
     assert workers(look(session, watcher)) == [("present", first)]
@@ -246,7 +248,7 @@ def test_changes_of_workers_are_told(session: Session) -> None:
     assert workers(look(session, watcher)) == []
 
 
-def test_a_worker_that_went_during_a_cut_is_told_afterwards(session: Session) -> None:
+def test_a_worker_that_left_during_a_cut_is_reported_afterwards(session: Session) -> None:
     sweep_id, worker_id = add_sweep(session), add_worker(session)
     watcher = Watcher(Cursor(sweep_id=sweep_id))
     look(session, watcher)

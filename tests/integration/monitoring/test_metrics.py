@@ -229,7 +229,7 @@ def test_workers_of_one_machine_take_ports_one_after_the_other() -> None:
             server.server_close()
 
 
-def test_a_worker_serves_nothing_unless_it_is_told_a_port() -> None:
+def test_a_worker_serves_metrics_only_with_a_port() -> None:
     assert serve_metrics(WorkerMetrics("1", open_device("cpu")), Settings()) is None
 
 

@@ -175,7 +175,7 @@ def test_request_that_finds_every_connection_busy_answers_503(
 ) -> None:
     few = migrated.model_copy(update={"api_connections": 2})
     sweep_id = add_sweep(session)
-    session.execute(text("LOCK TABLE sweeps"))  # whoever reads now waits, with its connection
+    session.execute(text("LOCK TABLE sweeps"))  # a reader now waits, and holds its connection
     with serving(few) as url, ThreadPoolExecutor(3) as pool:
         asked = [
             pool.submit(httpx.get, f"{url}/v1/sweeps/{sweep_id}", timeout=30) for _ in range(3)

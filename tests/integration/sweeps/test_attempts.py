@@ -82,8 +82,8 @@ def test_attempt_without_a_result_says_why(end: str, session: Session) -> None:
     session.commit()
     attempt = only_attempt(session, held)
     assert (attempt.outcome, attempt.attempt) == (end, 1)
-    told = {"failed": "RuntimeError: broke"}.get(end)
-    assert attempt.error == told or (end == "expired" and "vanished" in attempt.error)
+    error = {"failed": "RuntimeError: broke"}.get(end)
+    assert attempt.error == error or (end == "expired" and "vanished" in attempt.error)
 
 
 def unexplained(session: Session) -> list[Any]:

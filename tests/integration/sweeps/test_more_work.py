@@ -136,7 +136,7 @@ def test_reaper_leaves_a_sweep_running_that_is_just_given_more(
     assert status_of(session, sweep_id) == "running"
 
 
-def test_extending_measures_the_missing_trials_alone(session: Session) -> None:
+def test_extending_measures_only_the_missing_trials(session: Session) -> None:
     sweep_id = add_sweep(session, trials=2)
     finish_sweep(session, sweep_id)
     assert extend_sweep(session, sweep_id, trials=5) == TOTAL

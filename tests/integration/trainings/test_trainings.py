@@ -408,7 +408,7 @@ def test_networks_are_chosen_by_rank_front_and_stratified_sample(site: Site) -> 
     assert chosen({"by": "rank", "count": 9, "where": {"accuracy": "0.12..0.14"}}) == [5, 4, 3]
     assert chosen({"by": "pareto"}, recipe={"seed": 2}) == [8]
     sample = chosen({"by": "sample", "count": 4, "strata": 4}, recipe={"seed": 3})
-    assert {7, 8} <= set(sample)  # each alone in its stratum
+    assert {7, 8} <= set(sample)  # the only ones in their strata
     assert len(sample) == 4
     assert sample == chosen({"by": "sample", "count": 4, "strata": 4}, recipe={"seed": 3})
     wide = site.ask(sweep_id, {"by": "ids", "job_ids": [1]}, channels=[4, 8], repeats=2)

@@ -46,11 +46,11 @@ def test_as_many_images_for_either_network_are_no_evidence_at_all() -> None:
 
 def test_several_trials_of_an_image_count_as_one_image() -> None:
     first, second = answers(40, 30, 12, 20)
-    alone = mcnemar(differences(first, second))
+    single = mcnemar(differences(first, second))
     repeated = [np.repeat(one, 5, axis=0) for one in (first, second)]
     again = mcnemar(differences(*repeated))
-    assert again.images_for_first == alone.images_for_first
-    # five equal trials are no more evidence than one; the correction alone weighs less
+    assert again.images_for_first == single.images_for_first
+    # five equal trials are no more evidence than one; only the correction weighs less
     assert again.statistic == pytest.approx((5 * 18 - 1) ** 2 / (25 * 42))
 
 

@@ -84,7 +84,7 @@ def check_name(name: str) -> str:
 
 
 def describe_dataset(name: str, data_dir: Path) -> DatasetInfo:
-    """Returns what headers and file names alone say about a dataset other than the digits."""
+    """Returns what headers and file names say about a dataset other than the digits."""
     if public := FETCHABLE.get(name):
         here = (data_dir / public.folder).is_dir()
         return DatasetInfo(

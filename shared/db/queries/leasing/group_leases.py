@@ -37,6 +37,40 @@ def find_requirements(session: Session, sweep_id: int) -> RequirementsRow | None
     return read_row(RequirementsRow, session.execute(statement, {"sweep_id": sweep_id}))
 
 
+# The steps of a claim, each a CTE of one statement.
+_RUNNING_SWEEP = """sweep AS (
+    SELECT id FROM sweeps WHERE id = :sweep_id AND status = 'running' FOR SHARE
+)"""
+_NEW_JOBS_EXIST = """fresh AS (
+    SELECT EXISTS (SELECT FROM jobs WHERE sweep_id = :sweep_id AND group_index = :group
+                   AND status = 'pending' AND attempt = 0) AS exist
+)"""
+_CLAIMABLE_JOBS = """claimable AS (
+    SELECT jobs.id FROM jobs JOIN sweep ON sweep.id = jobs.sweep_id CROSS JOIN fresh
+    WHERE jobs.sweep_id = :sweep_id AND jobs.group_index = :group
+      AND jobs.status = 'pending' AND (jobs.attempt = 0 OR NOT fresh.exist)
+    ORDER BY jobs.id LIMIT (SELECT CASE WHEN exist THEN :limit ELSE 1 END FROM fresh)
+    FOR UPDATE OF jobs SKIP LOCKED
+)"""
+_NEW_LEASE = """lease AS (
+    INSERT INTO leases (token, sweep_id, group_index, worker_id, jobs, expires_at)
+    SELECT :token, :sweep_id, :group, :worker_id, count(*),
+           clock_timestamp() + make_interval(secs => :lease_s)
+    FROM claimable HAVING count(*) > 0
+    RETURNING token
+)"""
+_CLAIM = f"""
+    SET LOCAL synchronous_commit = off;
+    WITH {_RUNNING_SWEEP}, {_NEW_JOBS_EXIST}, {_CLAIMABLE_JOBS}, {_NEW_LEASE}
+    UPDATE jobs SET status = 'running', attempt = jobs.attempt + 1, lease_token = lease.token
+    FROM claimable, lease WHERE jobs.id = claimable.id
+    RETURNING jobs.id, jobs.channels, jobs.kernel_size, jobs.stride, jobs.dilation,
+        jobs.padding, jobs.activation, jobs.trials_done, jobs.trials_target,
+        (SELECT pending FROM groups WHERE sweep_id = :sweep_id AND index = :group)
+            AS group_pending
+"""  # noqa: S608
+
+
 def claim_jobs(
     session: Session,
     *,
@@ -56,33 +90,6 @@ def claim_jobs(
     The commit does not wait for the disk: if Postgres crashes and loses a claim, its jobs are
     pending and its results are refused. That costs time, never a result.
     """
-    statement = sql("""
-        SET LOCAL synchronous_commit = off;
-        WITH sweep AS (
-            SELECT id FROM sweeps WHERE id = :sweep_id AND status = 'running' FOR SHARE
-        ), fresh AS (
-            SELECT EXISTS (SELECT FROM jobs WHERE sweep_id = :sweep_id AND group_index = :group
-                           AND status = 'pending' AND attempt = 0) AS exist
-        ), claimable AS (
-            SELECT jobs.id FROM jobs JOIN sweep ON sweep.id = jobs.sweep_id CROSS JOIN fresh
-            WHERE jobs.sweep_id = :sweep_id AND jobs.group_index = :group
-              AND jobs.status = 'pending' AND (jobs.attempt = 0 OR NOT fresh.exist)
-            ORDER BY jobs.id LIMIT (SELECT CASE WHEN exist THEN :limit ELSE 1 END FROM fresh)
-            FOR UPDATE OF jobs SKIP LOCKED
-        ), lease AS (
-            INSERT INTO leases (token, sweep_id, group_index, worker_id, jobs, expires_at)
-            SELECT :token, :sweep_id, :group, :worker_id, count(*),
-                   clock_timestamp() + make_interval(secs => :lease_s)
-            FROM claimable HAVING count(*) > 0
-            RETURNING token
-        )
-        UPDATE jobs SET status = 'running', attempt = jobs.attempt + 1, lease_token = lease.token
-        FROM claimable, lease WHERE jobs.id = claimable.id
-        RETURNING jobs.id, jobs.channels, jobs.kernel_size, jobs.stride, jobs.dilation,
-            jobs.padding, jobs.activation, jobs.trials_done, jobs.trials_target,
-            (SELECT pending FROM groups WHERE sweep_id = :sweep_id AND index = :group)
-                AS group_pending
-    """)
     values = {
         "sweep_id": sweep_id,
         "group": group,
@@ -91,8 +98,73 @@ def claim_jobs(
         "lease_s": lease_s,
         "limit": limit,
     }
-    claimed = read_rows(ClaimedRow, session.execute(statement, values))
+    claimed = read_rows(ClaimedRow, session.execute(sql(_CLAIM), values))
     return sorted(claimed, key=lambda job: job.id)
+
+
+# The steps of a completion, each a CTE of one statement.
+_OUTCOMES = """outcome AS (
+    SELECT * FROM jsonb_to_recordset(CAST(:jobs AS jsonb))
+        AS o(id bigint, status text, reason text, error text)
+)"""
+_HELD_JOBS = """held AS (
+    SELECT jobs.id, jobs.attempt, jobs.lease_token, outcome.status AS outcome, outcome.error
+    FROM jobs JOIN outcome USING (id)
+    WHERE jobs.lease_token = :token AND jobs.status = 'running'
+    ORDER BY jobs.id FOR UPDATE OF jobs
+)"""
+_NEW_TRIALS = """arrived AS (
+    INSERT INTO trials (job_id, trial, accuracy, train_accuracy, fit_s, images_per_s,
+        images_per_s_spread, timing_runs, throughput_source, weights_seed, correct_bits,
+        environment_id, attempt)
+    SELECT t.job_id, t.trial, t.accuracy, t.train_accuracy, t.fit_s, t.images_per_s,
+        t.images_per_s_spread, t.timing_runs, t.throughput_source, t.weights_seed,
+        decode(t.correct_bits, 'hex'), :environment_id, held.attempt
+    FROM jsonb_to_recordset(CAST(:trials AS jsonb)) AS t(
+        job_id bigint, trial smallint, accuracy float8, train_accuracy float8,
+        fit_s float8, images_per_s float8, images_per_s_spread float8, timing_runs int,
+        throughput_source text, weights_seed bigint, correct_bits text)
+    JOIN held ON held.id = t.job_id
+    RETURNING job_id, accuracy, train_accuracy, fit_s, images_per_s, throughput_source
+)"""
+# throughput counts only where the device is the same
+_ALL_TRIALS = """every_trial AS (
+    SELECT * FROM arrived
+    UNION ALL
+    SELECT t.job_id, t.accuracy, t.train_accuracy, t.fit_s,
+        CASE WHEN stored.device = current.device THEN t.images_per_s END,
+        CASE WHEN stored.device = current.device THEN t.throughput_source END
+    FROM trials t JOIN environments stored ON stored.id = t.environment_id
+    JOIN environments current ON current.id = :environment_id
+    WHERE t.job_id IN (SELECT id FROM held)
+)"""
+_TOTALS = """total AS (
+    SELECT job_id, count(*) AS trials, avg(accuracy) AS accuracy,
+        stddev_samp(accuracy) AS accuracy_sd, min(accuracy) AS accuracy_min,
+        max(accuracy) AS accuracy_max, avg(train_accuracy) AS train_accuracy,
+        percentile_cont(0.5) WITHIN GROUP (ORDER BY images_per_s) AS throughput,
+        min(images_per_s) AS throughput_min,
+        max(images_per_s) AS throughput_max,
+        bool_and(throughput_source <> 'screened') AS throughput_measured,
+        avg(fit_s) AS fit_s
+    FROM every_trial GROUP BY job_id
+)"""
+_COMPLETION = f"""
+    WITH {_OUTCOMES}, {_HELD_JOBS}, {RECORDED}, {_NEW_TRIALS}, {_ALL_TRIALS}, {_TOTALS}
+    UPDATE jobs SET
+        status = outcome.status, reason = outcome.reason, error = outcome.error,
+        lease_token = NULL, finished_at = clock_timestamp(),
+        trials_done = coalesce(total.trials, 0), accuracy = total.accuracy,
+        accuracy_sd = total.accuracy_sd, accuracy_min = total.accuracy_min,
+        accuracy_max = total.accuracy_max, train_accuracy = total.train_accuracy,
+        throughput = total.throughput, throughput_min = total.throughput_min,
+        throughput_max = total.throughput_max,
+        throughput_measured = total.throughput_measured, fit_s = total.fit_s,
+        environment_id = :environment_id
+    FROM held JOIN outcome ON outcome.id = held.id LEFT JOIN total ON total.job_id = held.id
+    WHERE jobs.id = held.id
+    RETURNING jobs.id
+"""  # noqa: S608
 
 
 def complete_jobs(
@@ -113,70 +185,13 @@ def complete_jobs(
         trials: ``job_id`` and the columns of ``trials`` except environment, attempt and time;
             ``correct_bits`` in hexadecimal.
     """
-    statement = sql(f"""
-        WITH outcome AS (
-            SELECT * FROM jsonb_to_recordset(CAST(:jobs AS jsonb))
-                AS o(id bigint, status text, reason text, error text)
-        ), held AS (
-            SELECT jobs.id, jobs.attempt, jobs.lease_token, outcome.status AS outcome,
-                outcome.error
-            FROM jobs JOIN outcome USING (id)
-            WHERE jobs.lease_token = :token AND jobs.status = 'running'
-            ORDER BY jobs.id FOR UPDATE OF jobs
-        ), {RECORDED}, arrived AS (
-            INSERT INTO trials (job_id, trial, accuracy, train_accuracy, fit_s, images_per_s,
-                images_per_s_spread, timing_runs, throughput_source, weights_seed, correct_bits,
-                environment_id, attempt)
-            SELECT t.job_id, t.trial, t.accuracy, t.train_accuracy, t.fit_s, t.images_per_s,
-                t.images_per_s_spread, t.timing_runs, t.throughput_source, t.weights_seed,
-                decode(t.correct_bits, 'hex'), :environment_id, held.attempt
-            FROM jsonb_to_recordset(CAST(:trials AS jsonb)) AS t(
-                job_id bigint, trial smallint, accuracy float8, train_accuracy float8,
-                fit_s float8, images_per_s float8, images_per_s_spread float8, timing_runs int,
-                throughput_source text, weights_seed bigint, correct_bits text)
-            JOIN held ON held.id = t.job_id
-            RETURNING job_id, accuracy, train_accuracy, fit_s, images_per_s, throughput_source
-        ), every_trial AS (
-            SELECT * FROM arrived
-            UNION ALL
-            SELECT t.job_id, t.accuracy, t.train_accuracy, t.fit_s,
-                CASE WHEN there.device = here.device THEN t.images_per_s END,
-                CASE WHEN there.device = here.device THEN t.throughput_source END
-            FROM trials t JOIN environments there ON there.id = t.environment_id
-            JOIN environments here ON here.id = :environment_id
-            WHERE t.job_id IN (SELECT id FROM held)
-        ), total AS (
-            SELECT job_id, count(*) AS trials, avg(accuracy) AS accuracy,
-                stddev_samp(accuracy) AS accuracy_sd, min(accuracy) AS accuracy_min,
-                max(accuracy) AS accuracy_max, avg(train_accuracy) AS train_accuracy,
-                percentile_cont(0.5) WITHIN GROUP (ORDER BY images_per_s) AS throughput,
-                min(images_per_s) AS throughput_min,
-                max(images_per_s) AS throughput_max,
-                bool_and(throughput_source <> 'screened') AS throughput_measured,
-                avg(fit_s) AS fit_s
-            FROM every_trial GROUP BY job_id
-        )
-        UPDATE jobs SET
-            status = outcome.status, reason = outcome.reason, error = outcome.error,
-            lease_token = NULL, finished_at = clock_timestamp(),
-            trials_done = coalesce(total.trials, 0), accuracy = total.accuracy,
-            accuracy_sd = total.accuracy_sd, accuracy_min = total.accuracy_min,
-            accuracy_max = total.accuracy_max, train_accuracy = total.train_accuracy,
-            throughput = total.throughput, throughput_min = total.throughput_min,
-            throughput_max = total.throughput_max,
-            throughput_measured = total.throughput_measured, fit_s = total.fit_s,
-            environment_id = :environment_id
-        FROM held JOIN outcome ON outcome.id = held.id LEFT JOIN total ON total.job_id = held.id
-        WHERE jobs.id = held.id
-        RETURNING jobs.id
-    """)  # noqa: S608
     values = {
         "token": token,
         "environment_id": environment_id,
         "jobs": json.dumps(jobs),
         "trials": json.dumps(trials),
     }
-    return list(session.execute(statement, values).scalars())
+    return list(session.execute(sql(_COMPLETION), values).scalars())
 
 
 def release_jobs(session: Session, token: uuid.UUID) -> int:
