@@ -6,6 +6,8 @@ from contextlib import asynccontextmanager
 from fastapi import Depends, FastAPI, Security
 from fastapi.middleware.cors import CORSMiddleware
 
+from api.computing.places import Places
+from api.computing.pool import ComputingPool
 from api.dashboard_page import serve_dashboard
 from api.deps import bind_ids, refuse_unknown_parameters
 from api.errors import register_error_handlers
@@ -16,6 +18,7 @@ from api.middleware.guard import Guard
 from api.middleware.request_log import RequestLog
 from api.openapi.docs_page import key_scheme, serve_docs
 from api.openapi.document import describe
+from api.readiness import Readiness
 from api.routes import (
     analysis,
     events,
@@ -33,6 +36,7 @@ from shared.db.session import in_transactions, make_engine, make_session_factory
 from shared.settings import Settings, get_settings
 from shared.version import code_version
 
+MAX_EXPORTS, MAX_EXPORTS_OF_CLIENT = 16, 4
 EXPOSED_HEADERS = (
     "Location", "Retry-After", "X-Request-ID",
     "RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset",
@@ -43,11 +47,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """Returns the application; it connects to the database at the first request."""
     settings = settings or get_settings()
     engine = make_engine(settings, pool_size=settings.api_connections, autocommit=True)
+    probe = make_engine(settings, pool_size=1, autocommit=True)  # readiness waits for no request
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
         engine.dispose()
+        probe.dispose()
 
     app = FastAPI(
         title="convsweep",
@@ -62,6 +68,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.session_factory = make_session_factory(in_transactions(engine))
     app.state.reading_factory = make_session_factory(engine)
     app.state.trainings_dir = settings.trainings
+    app.state.readiness = Readiness(make_session_factory(probe))
+    app.state.computing = ComputingPool(settings)
+    app.state.exports = Places("exports", total=MAX_EXPORTS, per_client=MAX_EXPORTS_OF_CLIENT)
+    app.state.streams = Places(
+        "event streams", total=settings.api_streams, per_client=settings.api_streams_of_client
+    )
     app.state.hub = Hub(app.state.reading_factory, max_streams=settings.api_streams)
     app.state.metrics = make_registry(settings, app.state.reading_factory)
     add_middleware(app, settings)

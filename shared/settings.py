@@ -57,6 +57,15 @@ class Settings(BaseSettings):
     api_answer_s: Seconds = Field(
         default=90.0, description="A request without an answer for so long is answered 503."
     )
+    api_processes: Annotated[int, Field(ge=1, le=64)] = Field(
+        default=2, description="Processes for previews, analyses and plots."
+    )
+    api_compute_s: Seconds = Field(
+        default=60.0, description="Time limit of a preview, an analysis or a plot, with its wait."
+    )
+    api_streams_of_client: Annotated[int, Field(ge=1, le=100_000)] = Field(
+        default=50, description="Most event streams of one client; one more is answered 429."
+    )
     api_streams: Annotated[int, Field(ge=1, le=100_000)] = Field(
         default=200, description="Most event streams at once; one more is answered 503."
     )

@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.deps import transaction
 from api.errors import database_problem, domain_problem, problem
+from api.middleware.costs import cost_of
 from api.middleware.guard import READING_METHODS
 from api.middleware.rate_limits import Budget, RateLimits, Verdict
 from services.access.keys import authenticate
@@ -74,6 +75,7 @@ class Admission:
             await answer(scope, receive, send)
             return
         scope["convsweep.key"] = answer.prefix
+        scope["convsweep.client"] = answer.prefix or _address(scope)
         if answer.prefix is not None:
             structlog.contextvars.bind_contextvars(key=answer.prefix)
 
@@ -85,7 +87,7 @@ class Admission:
         await self._app(scope, receive, send_with_headers)
 
     def _admit(self, scope: Scope) -> _Admitted | JSONResponse:
-        address = scope["client"][0] if scope["client"] else "unknown"
+        address = _address(scope)
         needed = needed_scope(scope["method"], scope["path"])
         try:
             prefix = self._key_for(needed, scope) if self._keys_required else None
@@ -97,7 +99,7 @@ class Admission:
         except DATABASE_UNAVAILABLE as error:
             return database_problem(error)
         budget = Budget.READ if _reads(scope["method"], scope["path"]) else Budget.WRITE
-        verdict = self._limits.take(budget, prefix or address)
+        verdict = self._limits.take(budget, prefix or address, cost_of(scope["path"]))
         if not _allows(verdict):
             return _rate_limited(verdict)
         return _Admitted(prefix, verdict.headers if verdict else {})
@@ -118,6 +120,10 @@ class Admission:
                 "The operator of the service can create another: convsweep key create."
             )
         return holder.prefix
+
+
+def _address(scope: Scope) -> str:
+    return str(scope["client"][0]) if scope["client"] else "unknown"
 
 
 def _bearer(headers: Headers) -> str:

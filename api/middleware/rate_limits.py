@@ -67,22 +67,22 @@ class RateLimits:
         self._away_until: float | None = None
         self._turn = threading.Lock()
 
-    def take(self, budget: Budget, client: str) -> Verdict | None:
-        """Takes one request from a client's budget; None where there is no limit."""
+    def take(self, budget: Budget, client: str, cost: int = 1) -> Verdict | None:
+        """Takes the cost of a request from a client's budget; None where there is no limit."""
         limit = self._per_minute[budget]
         if limit == 0:
             return None
         item = RateLimitItemPerMinute(limit, namespace="convsweep")
         if self._may_ask():
             try:
-                verdict = _take(self._shared, item, budget, client)
+                verdict = _take(self._shared, item, budget, client, cost)
             except StorageError as error:
                 log.warning("rate_limits_apart", error=str(error.storage_error), seconds=AWAY_S)
                 self._away_until = time.monotonic() + AWAY_S
             else:
                 self._away_until = None
                 return verdict
-        return _take(self._own, item, budget, client)
+        return _take(self._own, item, budget, client, cost)
 
     def _may_ask(self) -> bool:
         """Says whether to ask Redis; while it is away, one request at a time tries."""
@@ -100,8 +100,10 @@ def _take(
     item: RateLimitItemPerMinute,
     budget: Budget,
     client: str,
+    cost: int,
 ) -> Verdict:
-    allowed = limiter.hit(item, budget.value, client)
+    cost = min(cost, item.amount)  # a small budget permits a costly request now and then
+    allowed = limiter.hit(item, budget.value, client, cost=cost)
     reset_at, remaining = limiter.get_window_stats(item, budget.value, client)
     reset_s = max(1, math.ceil(reset_at - time.time()))
     return Verdict(allowed, item.amount, remaining, reset_s)

@@ -4,6 +4,8 @@ import structlog
 from fastapi import APIRouter, Response, status
 from pydantic import ValidationError
 
+from api.computing import tasks
+from api.computing.pool import HEAVY, Computations
 from api.deps import (
     ActionName,
     DbSession,
@@ -38,10 +40,10 @@ def _protocol(wanted: SweepIn) -> Protocol:
         raise InvalidInputError(f"{field}: {message}", field=field) from error
 
 
-@router.post("/preview")
-def preview(wanted: SweepIn) -> PreviewOut:
+@router.post("/preview", response_model=PreviewOut, responses=raises(*HEAVY))
+async def preview(wanted: SweepIn, computing: Computations) -> Response:
     """Shows what a sweep would contain; creates nothing."""
-    return PreviewOut.of(creation.preview_sweep(wanted.resolved_space(), _protocol(wanted)))
+    return await computing.json(tasks.preview, wanted.resolved_space(), _protocol(wanted))
 
 
 @router.post("", status_code=status.HTTP_201_CREATED, responses=raises(IdempotencyKeyReusedError))
