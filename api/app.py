@@ -91,7 +91,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
 def add_middleware(app: FastAPI, settings: Settings) -> None:
     """Adds the middleware; the last added runs first."""
-    app.add_middleware(Admission, settings=settings, sessions=app.state.reading_factory)
+    app.add_middleware(
+        Admission,
+        settings=settings,
+        sessions=app.state.reading_factory,
+        computing=app.state.computing.places,
+    )
     app.add_middleware(Deadline, answer_s=settings.api_answer_s)
     if settings.allowed_origins:
         app.add_middleware(

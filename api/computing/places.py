@@ -23,7 +23,7 @@ class Places:
         Raises:
             BusyError: all places are taken, or all that one client may have.
         """
-        self._check(client)
+        self.check(client)
         self._taken[client] += 1
         try:
             yield
@@ -32,7 +32,12 @@ class Places:
             if not self._taken[client]:
                 del self._taken[client]
 
-    def _check(self, client: str) -> None:
+    def check(self, client: str) -> None:
+        """Returns if there is a place for a client.
+
+        Raises:
+            BusyError: all places are taken, or all that one client may have.
+        """
         if self._taken[client] >= self._per_client:
             raise BusyError(
                 f"This client has {self._per_client} {self._kind} under way already; wait for one "

@@ -30,7 +30,7 @@ class ComputingPool:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._processes = CapacityLimiter(settings.api_processes)
-        self._places = Places(
+        self.places = Places(
             "previews, analyses and plots", total=MAX_UNDER_WAY, per_client=MAX_OF_CLIENT
         )
 
@@ -46,7 +46,7 @@ class ComputingPool:
             Exception: whatever the task raised.
         """
         limit_s = self._settings.api_compute_s
-        with self._places.take(client):
+        with self.places.take(client):
             try:
                 with fail_after(limit_s):
                     return await to_process.run_sync(

@@ -3,6 +3,7 @@
 import math
 import threading
 import time
+from collections.abc import Hashable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -18,6 +19,8 @@ from shared.settings import Settings
 log = structlog.get_logger(__name__)
 
 BROKER_TIMEOUT_S = 0.25
+REFUSED_S = 1.0
+MAX_REFUSALS = 10_000
 AWAY_S = 5.0  # pause before the next request to a broker that did not answer
 
 
@@ -93,6 +96,30 @@ class RateLimits:
                 return self._away_until is None
             self._away_until = time.monotonic() + AWAY_S
             return True
+
+
+class Refusals:
+    """Who was refused in the last second: repeats need neither a key check nor Redis.
+
+    Requests are known by all that decides about them, such as their address, key and budget.
+    """
+
+    def __init__(self) -> None:
+        self._refused: dict[Hashable, tuple[float, Verdict]] = {}
+
+    def note(self, request: Hashable, verdict: Verdict) -> None:
+        """Remembers a refusal for a second."""
+        if len(self._refused) >= MAX_REFUSALS:
+            self._refused.clear()
+        self._refused[request] = (time.monotonic() + REFUSED_S, verdict)
+
+    def find(self, request: Hashable) -> Verdict | None:
+        """Returns the verdict about such a request in the last second, if it was refused."""
+        until, verdict = self._refused.get(request, (0.0, None))
+        if time.monotonic() < until:
+            return verdict
+        self._refused.pop(request, None)
+        return None
 
 
 def _take(
