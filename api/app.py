@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 
 from fastapi import Depends, FastAPI, Security
 from fastapi.middleware.cors import CORSMiddleware
+from sqlalchemy import Engine
 
 from api.computing.places import Places
 from api.computing.pool import ComputingPool
@@ -65,17 +66,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         docs_url=None,
         redoc_url=None,
     )
-    app.state.session_factory = make_session_factory(in_transactions(engine))
-    app.state.reading_factory = make_session_factory(engine)
-    app.state.trainings_dir = settings.trainings
-    app.state.readiness = Readiness(make_session_factory(probe))
-    app.state.computing = ComputingPool(settings)
-    app.state.exports = Places("exports", total=MAX_EXPORTS, per_client=MAX_EXPORTS_OF_CLIENT)
-    app.state.streams = Places(
-        "event streams", total=settings.api_streams, per_client=settings.api_streams_of_client
-    )
-    app.state.hub = Hub(app.state.reading_factory, max_streams=settings.api_streams)
-    app.state.metrics = make_registry(settings, app.state.reading_factory)
+    add_state(app, settings, engine, probe)
     add_middleware(app, settings)
     register_error_handlers(app)
     serve_docs(app)
@@ -87,6 +78,22 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         app.include_router(routes.router, dependencies=secured)
     describe(app)
     return app
+
+
+def add_state(app: FastAPI, settings: Settings, engine: Engine, probe: Engine) -> None:
+    """Adds what requests share."""
+    state = app.state
+    state.session_factory = make_session_factory(in_transactions(engine))
+    state.reading_factory = make_session_factory(engine)
+    state.trainings_dir = settings.trainings
+    state.readiness = Readiness(make_session_factory(probe))
+    state.computing = ComputingPool(settings)
+    state.exports = Places("exports", total=MAX_EXPORTS, per_client=MAX_EXPORTS_OF_CLIENT)
+    state.streams = Places(
+        "event streams", total=settings.api_streams, per_client=settings.api_streams_of_client
+    )
+    state.hub = Hub(state.reading_factory, max_streams=settings.api_streams)
+    state.metrics = make_registry(settings, state.reading_factory)
 
 
 def add_middleware(app: FastAPI, settings: Settings) -> None:

@@ -53,6 +53,8 @@ CODES = {
     errors.DevicePoisonedError: "device_poisoned",
     errors.DeviceUnavailableError: "device_unavailable",
     errors.UnavailableError: "unavailable",
+    errors.TooLargeError: "too_large",
+    errors.BusyError: "busy",
 }
 
 
