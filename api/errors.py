@@ -18,6 +18,7 @@ STATUS_BY_ERROR: dict[type[errors.ConvsweepError], HTTPStatus] = {
     errors.UnknownFilterError: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.InvalidFilterError: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.InvalidPageTokenError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.UnsupportedBodyError: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     errors.TooLargeError: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.NotFoundError: HTTPStatus.NOT_FOUND,
     errors.SweepNotFoundError: HTTPStatus.NOT_FOUND,

@@ -88,7 +88,7 @@ EVERYWHERE = (
     Outside(503, "unavailable", "The database is away or busy; try again."),
 )
 WITH_A_BODY = (
-    Outside(400, "bad_request", "There was an error parsing the body"),
+    Outside(415, "unsupported_media_type", "Send the body with Content-Type: application/json."),
     Outside(413, "body_too_large", "A request may have 1,048,576 bytes."),
 )
 WITH_CHANGES = (Outside(403, "foreign_origin", "Other origins may only read."),)

@@ -15,6 +15,7 @@ from api.deps import (
     ReadingSession,
     SweepId,
 )
+from api.json_body import JsonRoute
 from api.openapi.document import raises
 from api.schemas.sweeps import ExtensionIn, PreviewOut, SweepIn, SweepOut, SweepPageOut
 from services.sweeps import control, creation, reading
@@ -26,7 +27,7 @@ from shared.domain.errors import (
 )
 from shared.domain.protocol import Protocol
 
-router = APIRouter(prefix="/v1/sweeps", tags=["sweeps"])
+router = APIRouter(prefix="/v1/sweeps", tags=["sweeps"], route_class=JsonRoute)
 log = structlog.get_logger(__name__)
 
 

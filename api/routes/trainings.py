@@ -10,6 +10,7 @@ from fastapi.responses import FileResponse
 from api.computing import plot_tasks, tasks
 from api.computing.pool import HEAVY, Computations
 from api.deps import ActionName, DbSession, PageSize, PageToken, ReadingSession, SweepId
+from api.json_body import JsonRoute
 from api.openapi.document import raises, sends
 from api.schemas.trainings import (
     ControlledOut,
@@ -34,7 +35,7 @@ from shared.domain.errors import (
 from shared.domain.ids import MAX_ID
 from shared.domain.status import TrainingStatus
 
-router = APIRouter(prefix="/v1", tags=["trainings"])
+router = APIRouter(prefix="/v1", tags=["trainings"], route_class=JsonRoute)
 log = structlog.get_logger(__name__)
 
 SAFETENSORS = "application/octet-stream"

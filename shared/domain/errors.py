@@ -42,6 +42,12 @@ class TooLargeError(InvalidInputError):
     code = "too_large"
 
 
+class UnsupportedBodyError(ConvsweepError):
+    """The body of a request is not sent as JSON."""
+
+    code = "unsupported_media_type"
+
+
 class NotFoundError(ConvsweepError):
     code = "not_found"
 

@@ -54,6 +54,7 @@ CODES = {
     errors.DeviceUnavailableError: "device_unavailable",
     errors.UnavailableError: "unavailable",
     errors.TooLargeError: "too_large",
+    errors.UnsupportedBodyError: "unsupported_media_type",
     errors.BusyError: "busy",
 }
 

@@ -21,6 +21,7 @@ from convsweep.errors import (
     ApiUnreachableError,
     ClientError,
     InvalidFilterError,
+    InvalidRequestError,
     PandasMissingError,
 )
 from convsweep.events import (
@@ -43,6 +44,7 @@ __all__ = [
     "EndEvent",
     "Event",
     "InvalidFilterError",
+    "InvalidRequestError",
     "Layer",
     "LeaderEvent",
     "Leaderboard",
