@@ -16,6 +16,7 @@ from api.metrics import RequestTimes, make_registry
 from api.middleware.admission import Admission
 from api.middleware.deadline import Deadline
 from api.middleware.guard import Guard
+from api.middleware.head import HeadAsGet
 from api.middleware.request_log import RequestLog
 from api.openapi.docs_page import key_scheme, serve_docs
 from api.openapi.document import describe
@@ -65,6 +66,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         generate_unique_id_function=lambda route: route.name,
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,  # a redirect would repeat whatever Host a request names
     )
     add_state(app, settings, engine, probe)
     add_middleware(app, settings)
@@ -98,6 +100,7 @@ def add_state(app: FastAPI, settings: Settings, engine: Engine, probe: Engine) -
 
 def add_middleware(app: FastAPI, settings: Settings) -> None:
     """Adds the middleware; the last added runs first."""
+    app.add_middleware(HeadAsGet)
     app.add_middleware(
         Admission,
         settings=settings,

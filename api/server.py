@@ -5,6 +5,7 @@ import socket
 import uvicorn
 
 from api.app import create_app
+from api.middleware.security import SecurityHeaders
 from shared.settings import Settings
 
 GRACE_S = 10
@@ -16,12 +17,14 @@ class Server(uvicorn.Server):
     def __init__(self, settings: Settings) -> None:
         self._api = create_app(settings)
         config = uvicorn.Config(
-            self._api,
+            SecurityHeaders(self._api),
             host=settings.api_host,
             port=settings.api_port,
             log_config=None,
             access_log=False,
             lifespan="on",
+            proxy_headers=bool(settings.trusted_proxies),
+            forwarded_allow_ips=settings.trusted_proxies,
             timeout_graceful_shutdown=GRACE_S,
         )
         super().__init__(config)

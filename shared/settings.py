@@ -2,6 +2,7 @@
 
 import os
 from functools import lru_cache
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import quote, urlsplit
@@ -81,6 +82,11 @@ class Settings(BaseSettings):
     failures_per_minute: PerMinute = Field(
         default=60, description="Most requests of one address without a good key; 0 for any number."
     )
+    trusted_proxies: str = Field(
+        default="",
+        description="Addresses of reverse proxies whose X-Forwarded-For is believed, with commas "
+        "between.",
+    )
     cors_origins: str = Field(
         default="", description="Origins of web pages that may use the API, with commas between."
     )
@@ -134,6 +140,18 @@ class Settings(BaseSettings):
                 "listen on 127.0.0.1"
             )
         return keys
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _addresses(cls, proxies: str) -> str:
+        for proxy in filter(None, proxies.split(",")):
+            try:
+                ip_network(proxy.strip())
+            except ValueError as error:
+                raise ValueError(
+                    f"{proxy.strip()!r} is no address; one looks like 10.0.0.7 or 10.0.0.0/24"
+                ) from error
+        return proxies
 
     @field_validator("cors_origins")
     @classmethod

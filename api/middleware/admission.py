@@ -32,6 +32,8 @@ from shared.domain.errors import (
 )
 from shared.settings import Settings
 
+log = structlog.get_logger(__name__)
+
 OPEN_PATHS = frozenset({"/", "/healthz", "/readyz", "/openapi.json", "/docs"})
 OPEN_FOLDERS = ("/dashboard/", "/docs/")
 KEY_PATHS = ("/v1/keys", "/v1/keys/")
@@ -122,6 +124,7 @@ class Admission:
         try:
             prefix = self._key_for(needed, scope) if self._keys_required else None
         except UnauthenticatedError as error:
+            log.warning("login_failed", address=address, reason=error.code)
             refusal = self._take(scope, Budget.FAILURE, address)
             return refusal if isinstance(refusal, JSONResponse) else domain_problem(error)
         except ConvsweepError as error:

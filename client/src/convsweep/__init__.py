@@ -22,6 +22,7 @@ from convsweep.errors import (
     ClientError,
     InvalidFilterError,
     InvalidRequestError,
+    InvalidUrlError,
     PandasMissingError,
 )
 from convsweep.events import (
@@ -45,6 +46,7 @@ __all__ = [
     "Event",
     "InvalidFilterError",
     "InvalidRequestError",
+    "InvalidUrlError",
     "Layer",
     "LeaderEvent",
     "Leaderboard",

@@ -13,8 +13,10 @@ from convsweep.errors import (
     ApiTimeoutError,
     ApiUnreachableError,
     InvalidRequestError,
+    InvalidUrlError,
 )
 
+_EXAMPLE = "It looks like http://127.0.0.1:8000 or https://sweeps.example.org."
 MAX_WAIT_S = 30.0  # for GET requests that are answered with Retry-After
 LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
 
@@ -23,7 +25,7 @@ class Connection:
     """Sends requests to the API at ``url``, with an API key if there is one."""
 
     def __init__(self, url: str, key: str | None, timeout_s: float) -> None:
-        self.url = url.rstrip("/")
+        self.url = _normalized(url)
         host = httpx.URL(self.url).host
         self._http = httpx.Client(
             base_url=self.url,
@@ -96,6 +98,24 @@ class Connection:
                 f"No API answers at {self.url} ({error}). Check the address; `convsweep up` starts "
                 "an API on this machine."
             ) from error
+
+
+def _normalized(url: str) -> str:
+    """Returns the address below which the API's paths are: with a scheme, without ``/v1``.
+
+    Raises:
+        InvalidUrlError: it is no address of an API.
+    """
+    text = url.strip()
+    if "://" not in text:
+        text = f"http://{text}"
+    try:
+        parts = httpx.URL(text)
+    except httpx.InvalidURL as error:
+        raise InvalidUrlError(f"{url!r} is no address: {error}. {_EXAMPLE}") from error
+    if parts.scheme not in ("http", "https") or not parts.host or parts.query or parts.fragment:
+        raise InvalidUrlError(f"{url!r} is not the address of an API. {_EXAMPLE}")
+    return text.rstrip("/").removesuffix("/v1").rstrip("/")
 
 
 def _check_json(value: Any, path: str = "") -> None:

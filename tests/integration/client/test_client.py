@@ -20,6 +20,7 @@ from convsweep import (
     Client,
     InvalidFilterError,
     InvalidRequestError,
+    InvalidUrlError,
     Preview,
     RankedNetwork,
     Sweep,
@@ -56,6 +57,26 @@ def test_a_value_that_json_cannot_express_is_refused_before_anything_is_sent(
         for send in (nowhere.preview, nowhere.create_sweep):
             with pytest.raises(InvalidRequestError, match=reason):
                 send(sweep)
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("http://127.0.0.1:8000/", "http://127.0.0.1:8000"),
+        (" 127.0.0.1:8000 ", "http://127.0.0.1:8000"),
+        ("sweeps.example.org/v1", "http://sweeps.example.org"),
+        ("https://lab.example.org/proxy/8000/v1/", "https://lab.example.org/proxy/8000"),
+    ],
+)
+def test_an_address_without_a_scheme_or_with_v1_is_understood(url: str, expected: str) -> None:
+    with Client(url) as client:
+        assert client.url == expected
+
+
+@pytest.mark.parametrize("url", ["", "   ", "ftp://x", "http://", "http://x:port", "x/?a=1"])
+def test_what_is_no_address_is_refused_with_an_example(url: str) -> None:
+    with pytest.raises(InvalidUrlError, match=r"http://127.0.0.1:8000"):
+        Client(url)
 
 
 ANSWERS: dict[type, type[BaseModel]] = {
