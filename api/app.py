@@ -92,7 +92,9 @@ def add_state(app: FastAPI, settings: Settings, engine: Engine, probe: Engine) -
     state.computing = ComputingPool(settings)
     state.exports = Places("exports", total=MAX_EXPORTS, per_client=MAX_EXPORTS_OF_CLIENT)
     state.streams = Places(
-        "event streams", total=settings.api_streams, per_client=settings.api_streams_of_client
+        "event streams",
+        total=settings.api_streams + 1,  # the hub answers the one too many
+        per_client=settings.api_streams_of_client,
     )
     state.hub = Hub(state.reading_factory, max_streams=settings.api_streams)
     state.metrics = make_registry(settings, state.reading_factory)

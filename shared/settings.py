@@ -58,6 +58,10 @@ class Settings(BaseSettings):
     api_answer_s: Seconds = Field(
         default=90.0, description="A request without an answer for so long is answered 503."
     )
+    api_clients: Annotated[int, Field(ge=1, le=100_000)] = Field(
+        default=1000,
+        description="Most connections of clients, and never more than half of the process's files.",
+    )
     api_processes: Annotated[int, Field(ge=1, le=64)] = Field(
         default=2, description="Processes for previews, analyses and plots."
     )
