@@ -18,6 +18,7 @@ from api.middleware.deadline import Deadline
 from api.middleware.guard import Guard
 from api.middleware.head import HeadAsGet
 from api.middleware.request_log import RequestLog
+from api.middleware.sub_path import SubPath
 from api.openapi.docs_page import key_scheme, serve_docs
 from api.openapi.document import describe
 from api.readiness import Readiness
@@ -124,3 +125,5 @@ def add_middleware(app: FastAPI, settings: Settings) -> None:
         allowed_origins=settings.allowed_origins,
     )
     app.add_middleware(RequestLog, times=RequestTimes(app.state.metrics))
+    if settings.root_path:
+        app.add_middleware(SubPath, prefix=settings.root_path)

@@ -52,6 +52,10 @@ class Settings(BaseSettings):
     api_url: str | None = Field(default=None, description="The API that the command line talks to.")
     api_host: str = "127.0.0.1"
     api_port: Annotated[int, Field(ge=0, le=65_535)] = 8000
+    root_path: Annotated[str, Field(pattern=r"^(/[A-Za-z0-9._~-]+)*$")] = Field(
+        default="",
+        description="Path below which a reverse proxy serves the API, such as /proxy/8000.",
+    )
     api_connections: Annotated[int, Field(ge=1, le=1000)] = Field(
         default=20, description="Most database connections that the API opens."
     )

@@ -168,6 +168,7 @@ def completed(document: Json) -> Json:
     }
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
+    document["servers"] = [{"url": "."}]  # beside the description, wherever a proxy serves it
     used = {tag for path in document["paths"].values() for operation in path.values()
             for tag in operation["tags"]}  # fmt: skip
     document["tags"] = [{"name": tag, "description": TAGS.get(tag, tag)} for tag in sorted(used)]
