@@ -2,7 +2,6 @@
 
 from contextlib import suppress
 
-from api.server import Server
 from shared.logs import configure_logging
 from shared.process import run_main
 from shared.settings import get_settings
@@ -10,6 +9,8 @@ from shared.settings import get_settings
 
 def serve() -> None:
     """Serves until SIGTERM or SIGINT."""
+    from api.server import Server  # the processes that compute load this file, not the server
+
     settings = get_settings()
     configure_logging(settings)
     with suppress(KeyboardInterrupt):

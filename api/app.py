@@ -5,7 +5,10 @@ from contextlib import asynccontextmanager
 
 from fastapi import Depends, FastAPI, Security
 from fastapi.middleware.cors import CORSMiddleware
+from sqlalchemy import Engine
 
+from api.computing.places import Places
+from api.computing.pool import ComputingPool
 from api.dashboard_page import serve_dashboard
 from api.deps import bind_ids, refuse_unknown_parameters
 from api.errors import register_error_handlers
@@ -13,9 +16,12 @@ from api.metrics import RequestTimes, make_registry
 from api.middleware.admission import Admission
 from api.middleware.deadline import Deadline
 from api.middleware.guard import Guard
+from api.middleware.head import HeadAsGet
 from api.middleware.request_log import RequestLog
+from api.middleware.sub_path import SubPath
 from api.openapi.docs_page import key_scheme, serve_docs
 from api.openapi.document import describe
+from api.readiness import Readiness
 from api.routes import (
     analysis,
     events,
@@ -33,6 +39,7 @@ from shared.db.session import in_transactions, make_engine, make_session_factory
 from shared.settings import Settings, get_settings
 from shared.version import code_version
 
+MAX_EXPORTS, MAX_EXPORTS_OF_CLIENT = 16, 4
 EXPOSED_HEADERS = (
     "Location", "Retry-After", "X-Request-ID",
     "RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset",
@@ -43,11 +50,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """Returns the application; it connects to the database at the first request."""
     settings = settings or get_settings()
     engine = make_engine(settings, pool_size=settings.api_connections, autocommit=True)
+    probe = make_engine(settings, pool_size=1, autocommit=True)  # readiness waits for no request
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
         engine.dispose()
+        probe.dispose()
 
     app = FastAPI(
         title="convsweep",
@@ -58,12 +67,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         generate_unique_id_function=lambda route: route.name,
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,  # a redirect would repeat whatever Host a request names
     )
-    app.state.session_factory = make_session_factory(in_transactions(engine))
-    app.state.reading_factory = make_session_factory(engine)
-    app.state.trainings_dir = settings.trainings
-    app.state.hub = Hub(app.state.reading_factory, max_streams=settings.api_streams)
-    app.state.metrics = make_registry(settings, app.state.reading_factory)
+    add_state(app, settings, engine, probe)
     add_middleware(app, settings)
     register_error_handlers(app)
     serve_docs(app)
@@ -77,9 +83,33 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     return app
 
 
+def add_state(app: FastAPI, settings: Settings, engine: Engine, probe: Engine) -> None:
+    """Adds what requests share."""
+    state = app.state
+    state.session_factory = make_session_factory(in_transactions(engine))
+    state.reading_factory = make_session_factory(engine)
+    state.trainings_dir = settings.trainings
+    state.readiness = Readiness(make_session_factory(probe))
+    state.computing = ComputingPool(settings)
+    state.exports = Places("exports", total=MAX_EXPORTS, per_client=MAX_EXPORTS_OF_CLIENT)
+    state.streams = Places(
+        "event streams",
+        total=settings.api_streams + 1,  # the hub answers the one too many
+        per_client=settings.api_streams_of_client,
+    )
+    state.hub = Hub(state.reading_factory, max_streams=settings.api_streams)
+    state.metrics = make_registry(settings, state.reading_factory)
+
+
 def add_middleware(app: FastAPI, settings: Settings) -> None:
     """Adds the middleware; the last added runs first."""
-    app.add_middleware(Admission, settings=settings, sessions=app.state.reading_factory)
+    app.add_middleware(HeadAsGet)
+    app.add_middleware(
+        Admission,
+        settings=settings,
+        sessions=app.state.reading_factory,
+        computing=app.state.computing.places,
+    )
     app.add_middleware(Deadline, answer_s=settings.api_answer_s)
     if settings.allowed_origins:
         app.add_middleware(
@@ -95,3 +125,5 @@ def add_middleware(app: FastAPI, settings: Settings) -> None:
         allowed_origins=settings.allowed_origins,
     )
     app.add_middleware(RequestLog, times=RequestTimes(app.state.metrics))
+    if settings.root_path:
+        app.add_middleware(SubPath, prefix=settings.root_path)

@@ -27,7 +27,6 @@ POLICY = "; ".join(
 )
 _HEADERS = {
     "Content-Security-Policy": POLICY,
-    "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cache-Control": "no-cache",  # browsers ask each time and get 304 for an unchanged file
 }

@@ -3,9 +3,10 @@
 Dependencies that never block are ``async``; FastAPI would run others in a thread.
 """
 
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
-from typing import Annotated
+from typing import Annotated, get_args, get_origin
 
 import structlog
 from fastapi import Depends, Header, Path, Query, Request
@@ -70,11 +71,12 @@ async def bind_ids(request: Request) -> None:
 
 
 async def refuse_unknown_parameters(request: Request) -> None:
-    """Rejects query parameters that the route does not know, such as misspelt ones.
+    """Rejects query parameters that the route does not know, such as misspelt ones, and repeats.
 
     Raises:
-        InvalidInputError: a parameter is unknown.
+        InvalidInputError: a parameter is unknown, or one that takes a single value is repeated.
     """
+    _refuse_repeated(request)
     dependants = _dependants(request.scope["route"].dependant)
     if any(dependant.call is read_filters for dependant in dependants):
         return  # read_filters rejects them itself
@@ -91,6 +93,21 @@ async def read_selection(
 ) -> ResultSelection:
     """Returns the results that an analysis uses: the request's filters and fitness weight."""
     return ResultSelection(filters, fitness_weight)
+
+
+def _refuse_repeated(request: Request) -> None:
+    counts = Counter(name for name, _ in request.query_params.multi_items())
+    for dependant in _dependants(request.scope["route"].dependant):
+        for parameter in dependant.query_params:
+            count = counts[parameter.alias]
+            if count > 1 and not _takes_several(parameter.field_info.annotation):
+                raise InvalidInputError(
+                    f"{parameter.alias} takes one value, not {count}.", field=parameter.alias
+                )
+
+
+def _takes_several(annotation: object) -> bool:
+    return any(get_origin(kind) is list for kind in (annotation, *get_args(annotation)))
 
 
 def _declared(request: Request) -> set[str]:

@@ -18,6 +18,8 @@ STATUS_BY_ERROR: dict[type[errors.ConvsweepError], HTTPStatus] = {
     errors.UnknownFilterError: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.InvalidFilterError: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.InvalidPageTokenError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.UnsupportedBodyError: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    errors.TooLargeError: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.NotFoundError: HTTPStatus.NOT_FOUND,
     errors.SweepNotFoundError: HTTPStatus.NOT_FOUND,
     errors.JobNotFoundError: HTTPStatus.NOT_FOUND,
@@ -46,12 +48,15 @@ STATUS_BY_ERROR: dict[type[errors.ConvsweepError], HTTPStatus] = {
     errors.CheckpointError: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.DevicePoisonedError: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.DeviceUnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.BusyError: HTTPStatus.TOO_MANY_REQUESTS,
     errors.UnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 HEADERS_BY_STATUS: dict[HTTPStatus, dict[str, str]] = {
     HTTPStatus.SERVICE_UNAVAILABLE: {"Retry-After": "5"},
+    HTTPStatus.TOO_MANY_REQUESTS: {"Retry-After": "2"},
     HTTPStatus.UNAUTHORIZED: {"WWW-Authenticate": 'Bearer realm="convsweep"'},
 }
+DATABASE_AWAY = "The database is away or busy; try again."
 MAX_FIELDS = 20  # more would not help anybody
 
 log = structlog.get_logger(__name__)
@@ -91,7 +96,7 @@ def database_problem(error: Exception) -> JSONResponse:
     return problem(
         HTTPStatus.SERVICE_UNAVAILABLE,
         "unavailable",
-        "The database is away or busy; try again.",
+        DATABASE_AWAY,
     )
 
 

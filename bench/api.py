@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Annotated, Any
 
 import httpx
@@ -21,9 +21,11 @@ import typer
 from sqlalchemy import text
 
 from bench.queue import machine
-from bench.result_rows import add_sweep
-from bench.servers import running_api, running_servers
-from shared.db.session import make_engine
+from bench.result_rows import add_published_sweep, add_sweep
+from bench.servers import free_port, running_api, running_servers
+from services.access.keys import create_key
+from shared.db.session import make_engine, make_session_factory
+from shared.domain.access import KeyScope
 from shared.settings import Settings, child_environment
 
 FILTERED = "accuracy=0.3..&throughput=1000.."
@@ -125,6 +127,67 @@ def measure_sweep(
     return found | {"written_per_s": round(rate[0], 1)}
 
 
+@contextmanager
+def abusing(url: str, key: str, sweep: int) -> Iterator[dict[str, int]]:
+    """Runs a process that asks for as much as one key can; the dictionary has its answers."""
+    command = [sys.executable, "-m", "bench.abuse", url, str(sweep)]
+    abuser = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert abuser.stdin is not None
+    abuser.stdin.write(key + "\n")
+    abuser.stdin.flush()
+    time.sleep(5)  # until the processes that compute have started and all streams are open
+    answers: dict[str, int] = {}
+    yield answers
+    assert abuser.poll() is None
+    abuser.terminate()
+    answers |= json.loads(abuser.communicate(timeout=180)[0])
+
+
+def measure_abuse(seconds: float) -> dict[str, float]:
+    """Returns latencies of a leaderboard page and of health, quiet and beside one abusive key."""
+    figures: dict[str, float] = {}
+    with running_servers() as servers, ExitStack() as stack:
+        # without the rate limit, which would end the abuse after seconds
+        keyed = {"api_keys": "required", "reads_per_minute": 0}
+        filler = stack.enter_context(running_api(servers))
+        engine = make_engine(servers, pool_size=1)
+        sweep = add_published_sweep(filler, engine)
+        settle(servers)
+        with make_session_factory(engine).begin() as session:
+            abuser, reader = (create_key(session, name, KeyScope.READ)[0] for name in "ab")
+        engine.dispose()
+        settings = servers.model_copy(update=keyed | {"api_port": free_port()})
+        client = stack.enter_context(running_api(settings))
+        client.headers["Authorization"] = f"Bearer {reader}"
+        paths = {
+            "leaderboard": f"/v1/sweeps/{sweep}{REQUESTS['leaderboard']}", "healthz": "/healthz"
+        }  # fmt: skip
+        for name, path in paths.items():
+            figures |= _named(f"{name}_quiet", measure_paced(client, path, seconds))
+        with abusing(str(client.base_url), abuser, sweep) as answers:
+            for name, path in paths.items():
+                figures |= _named(f"{name}_under_abuse", measure_paced(client, path, seconds))
+        for name in paths:
+            ratio = figures[f"{name}_under_abuse.p95_ms"] / figures[f"{name}_quiet.p95_ms"]
+            figures[f"{name}.p95_ratio"] = round(ratio, 2)
+    return figures | {f"abuser_answers.{status}": count for status, count in answers.items()}
+
+
+def measure_paced(client: httpx.Client, path: str, seconds: float) -> dict[str, float]:
+    """Returns latencies of a request every 25 ms, as several people at their pages ask."""
+    taken: list[float] = []
+    for _ in range(max(40, int(seconds * 40))):
+        started = time.perf_counter()
+        client.get(path).raise_for_status()
+        taken.append(1000 * (time.perf_counter() - started))
+        time.sleep(max(0.0, 0.025 - taken[-1] / 1000))
+    return {f"p{q}_ms": round(float(np.percentile(taken[WARM_UP:], q)), 2) for q in (50, 95, 99)}
+
+
+def _named(name: str, figures: dict[str, float]) -> dict[str, float]:
+    return {f"{name}.{key}": value for key, value in figures.items()}
+
+
 def measure_export(client: httpx.Client, sweep: int) -> dict[str, float]:
     """Returns rows per second of a whole CSV, and the API's memory meanwhile."""
     api = next(
@@ -169,10 +232,17 @@ def settle(settings: Settings) -> None:
 def main(
     rows: Annotated[str, typer.Option(help="Results per sweep, comma-separated.")] = "46656",
     seconds: Annotated[float, typer.Option(min=0.5, help="Per request.")] = 4.0,
+    under_abuse: Annotated[
+        bool, typer.Option(help="Measure only a page and health beside one abusive key.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print only JSON.")] = False,
 ) -> None:
     """Measures reading results over HTTP at several sizes, without and under writes."""
     found: dict[str, Any] = {"machine": machine()}
+    if under_abuse:
+        found |= measure_abuse(seconds)
+        print(json.dumps(found, indent=None if as_json else 2))
+        return
     note: Callable[..., None] = lambda *_: None if as_json else print(*_, file=sys.stderr)  # noqa: E731
     with running_servers() as settings, running_api(settings) as client:
         engine = make_engine(settings, pool_size=1)

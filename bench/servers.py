@@ -37,7 +37,7 @@ def running_servers() -> Iterator[Settings]:
             broker_url=f"redis+socket://{path}",
             data_dir=Path(folder) / "data",
             device="cpu",
-            api_port=_free_port(),
+            api_port=free_port(),
             log_level="warning",
             api_keys="off",
             reads_per_minute=0,
@@ -45,7 +45,8 @@ def running_servers() -> Iterator[Settings]:
         )
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Returns a port of 127.0.0.1 on which nothing listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -34,7 +34,7 @@ def make_client(url: str | None) -> Client:
     """Returns a client of the API at ``url``, else the configured one, else the local cluster's."""
     settings = get_settings()
     chosen = url or settings.api_url
-    if chosen is None:
+    if not chosen:  # an empty variable is one that is not set
         cluster = find_cluster(settings.data_dir)
         chosen = cluster.url if cluster else f"http://{settings.api_host}:{settings.api_port}"
     return Client(chosen, read_key(settings))

@@ -2,6 +2,7 @@
 
 import os
 from functools import lru_cache
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import quote, urlsplit
@@ -51,11 +52,28 @@ class Settings(BaseSettings):
     api_url: str | None = Field(default=None, description="The API that the command line talks to.")
     api_host: str = "127.0.0.1"
     api_port: Annotated[int, Field(ge=0, le=65_535)] = 8000
+    root_path: Annotated[str, Field(pattern=r"^(/[A-Za-z0-9._~-]+)*$")] = Field(
+        default="",
+        description="Path below which a reverse proxy serves the API, such as /proxy/8000.",
+    )
     api_connections: Annotated[int, Field(ge=1, le=1000)] = Field(
         default=20, description="Most database connections that the API opens."
     )
     api_answer_s: Seconds = Field(
         default=90.0, description="Request time limit; slower requests get 503."
+    )
+    api_clients: Annotated[int, Field(ge=1, le=100_000)] = Field(
+        default=1000,
+        description="Most connections of clients, and never more than half of the process's files.",
+    )
+    api_processes: Annotated[int, Field(ge=1, le=64)] = Field(
+        default=2, description="Processes for previews, analyses and plots."
+    )
+    api_compute_s: Seconds = Field(
+        default=60.0, description="Time limit of a preview, an analysis or a plot, with its wait."
+    )
+    api_streams_of_client: Annotated[int, Field(ge=1, le=100_000)] = Field(
+        default=50, description="Most event streams of one client; one more is answered 429."
     )
     api_streams: Annotated[int, Field(ge=1, le=100_000)] = Field(
         default=200, description="Most event streams at once; one more is answered 503."
@@ -72,6 +90,11 @@ class Settings(BaseSettings):
     )
     failures_per_minute: PerMinute = Field(
         default=60, description="Most requests of one address without a good key; 0 for any number."
+    )
+    trusted_proxies: str = Field(
+        default="",
+        description="Addresses of reverse proxies whose X-Forwarded-For is believed, with commas "
+        "between.",
     )
     cors_origins: str = Field(
         default="", description="Origins of web pages that may use the API, with commas between."
@@ -126,6 +149,18 @@ class Settings(BaseSettings):
                 "`convsweep key create`, or listen on 127.0.0.1"
             )
         return keys
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _addresses(cls, proxies: str) -> str:
+        for proxy in filter(None, proxies.split(",")):
+            try:
+                ip_network(proxy.strip())
+            except ValueError as error:
+                raise ValueError(
+                    f"{proxy.strip()!r} is no address; one looks like 10.0.0.7 or 10.0.0.0/24"
+                ) from error
+        return proxies
 
     @field_validator("cors_origins")
     @classmethod

@@ -3,6 +3,7 @@
 import math
 import threading
 import time
+from collections.abc import Hashable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -18,6 +19,8 @@ from shared.settings import Settings
 log = structlog.get_logger(__name__)
 
 BROKER_TIMEOUT_S = 0.25
+REFUSED_S = 1.0
+MAX_REFUSALS = 10_000
 AWAY_S = 5.0  # pause before the next request to a broker that did not answer
 
 
@@ -67,22 +70,22 @@ class RateLimits:
         self._away_until: float | None = None
         self._turn = threading.Lock()
 
-    def take(self, budget: Budget, client: str) -> Verdict | None:
-        """Takes one request from a client's budget; None where there is no limit."""
+    def take(self, budget: Budget, client: str, cost: int = 1) -> Verdict | None:
+        """Takes the cost of a request from a client's budget; None where there is no limit."""
         limit = self._per_minute[budget]
         if limit == 0:
             return None
         item = RateLimitItemPerMinute(limit, namespace="convsweep")
         if self._may_ask():
             try:
-                verdict = _take(self._shared, item, budget, client)
+                verdict = _take(self._shared, item, budget, client, cost)
             except StorageError as error:
                 log.warning("rate_limits_apart", error=str(error.storage_error), seconds=AWAY_S)
                 self._away_until = time.monotonic() + AWAY_S
             else:
                 self._away_until = None
                 return verdict
-        return _take(self._own, item, budget, client)
+        return _take(self._own, item, budget, client, cost)
 
     def _may_ask(self) -> bool:
         """Says whether to ask Redis; while it is away, one request at a time tries."""
@@ -95,13 +98,39 @@ class RateLimits:
             return True
 
 
+class Refusals:
+    """Who was refused in the last second: repeats need neither a key check nor Redis.
+
+    Requests are known by all that decides about them, such as their address, key and budget.
+    """
+
+    def __init__(self) -> None:
+        self._refused: dict[Hashable, tuple[float, Verdict]] = {}
+
+    def note(self, request: Hashable, verdict: Verdict) -> None:
+        """Remembers a refusal for a second."""
+        if len(self._refused) >= MAX_REFUSALS:
+            self._refused.clear()
+        self._refused[request] = (time.monotonic() + REFUSED_S, verdict)
+
+    def find(self, request: Hashable) -> Verdict | None:
+        """Returns the verdict about such a request in the last second, if it was refused."""
+        until, verdict = self._refused.get(request, (0.0, None))
+        if time.monotonic() < until:
+            return verdict
+        self._refused.pop(request, None)
+        return None
+
+
 def _take(
     limiter: SlidingWindowCounterRateLimiter,
     item: RateLimitItemPerMinute,
     budget: Budget,
     client: str,
+    cost: int,
 ) -> Verdict:
-    allowed = limiter.hit(item, budget.value, client)
+    cost = min(cost, item.amount)  # a small budget permits a costly request now and then
+    allowed = limiter.hit(item, budget.value, client, cost=cost)
     reset_at, remaining = limiter.get_window_stats(item, budget.value, client)
     reset_s = max(1, math.ceil(reset_at - time.time()))
     return Verdict(allowed, item.amount, remaining, reset_s)

@@ -88,7 +88,7 @@ EVERYWHERE = (
     Outside(503, "unavailable", "The database is away or busy; try again."),
 )
 WITH_A_BODY = (
-    Outside(400, "bad_request", "There was an error parsing the body"),
+    Outside(415, "unsupported_media_type", "Send the body with Content-Type: application/json."),
     Outside(413, "body_too_large", "A request may have 1,048,576 bytes."),
 )
 WITH_CHANGES = (Outside(403, "foreign_origin", "Other origins may only read."),)
@@ -168,6 +168,7 @@ def completed(document: Json) -> Json:
     }
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
+    document["servers"] = [{"url": "."}]  # beside the description, wherever a proxy serves it
     used = {tag for path in document["paths"].values() for operation in path.values()
             for tag in operation["tags"]}  # fmt: skip
     document["tags"] = [{"name": tag, "description": TAGS.get(tag, tag)} for tag in sorted(used)]

@@ -6,9 +6,12 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Header, Request
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
+from api.computing.places import Places
 from api.deps import SweepId
+from api.openapi.document import raises
 from api.streaming.hub import Hub, Stream
 from services.live.changes import Cursor
+from shared.domain.errors import BusyError
 from shared.domain.events import NAMES
 
 router = APIRouter(prefix="/v1/sweeps", tags=["events"])
@@ -34,17 +37,20 @@ async def watch(
     Raises:
         InvalidInputError: the id is not one that this API sent for this sweep.
         SweepNotFoundError: there is no such sweep.
+        BusyError: this client has too many streams.
         UnavailableError: there are too many streams.
     """
     hub: Hub = request.app.state.hub
+    streams: Places = request.app.state.streams
     cursor = Cursor(sweep_id=sweep_id)
     if last_event_id:
         cursor = Cursor.decode(last_event_id, sweep_id)
-    async with hub.watch(sweep_id, cursor) as stream:
-        yield stream
+    with streams.take(request.scope["convsweep.client"]):
+        async with hub.watch(sweep_id, cursor) as stream:
+            yield stream
 
 
-@router.get("/{sweep_id}/events", response_class=EventSourceResponse)
+@router.get("/{sweep_id}/events", response_class=EventSourceResponse, responses=raises(BusyError))
 async def stream_events(
     stream: Annotated[Stream, Depends(watch)],
 ) -> AsyncIterator[ServerSentEvent]:

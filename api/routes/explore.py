@@ -1,18 +1,16 @@
 """All results of a sweep as columns; the answers of a network by image, and its neighbours."""
 
-from http import HTTPStatus
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
-from fastapi.responses import JSONResponse
 
+from api.computing import tasks
+from api.computing.pool import HEAVY, Computations
 from api.deps import JobId, ReadingSession, SelectedResults, SweepId
 from api.openapi.document import raises
 from api.openapi.filter_parameters import FILTER_PARAMETERS
 from api.schemas.explore import AnswersByImageOut, NeighbourOut, PointsOut
-from services.analysis.answers import tally_answers
 from services.analysis.neighbours import find_neighbours
-from services.analysis.points import load_points
 from shared.domain.columns import PLOTTABLE
 from shared.domain.errors import NoResultsError, NotComparableError
 
@@ -26,25 +24,28 @@ PointFields = Annotated[
 
 @router.get(
     "/sweeps/{sweep_id}/points",
-    response_class=JSONResponse,
-    responses={int(HTTPStatus.OK): {"model": PointsOut}},
+    response_model=PointsOut,
+    responses=raises(*HEAVY),
     openapi_extra=FILTER_PARAMETERS,
 )
-def list_points(
+async def list_points(
     sweep_id: SweepId,
-    session: ReadingSession,
+    computing: Computations,
     selection: SelectedResults,
     fields: PointFields = "accuracy,throughput,ratio",
 ) -> Response:
     """Lists fields of every network that passes the filters, as columns, without pages."""
-    points = load_points(session, sweep_id, selection, fields.split(","))
-    return Response(PointsOut.json_of(sweep_id, points), media_type="application/json")
+    return await computing.json(tasks.points, sweep_id, selection, fields.split(","))
 
 
-@router.get("/jobs/{job_id}/answers", responses=raises(NoResultsError, NotComparableError))
-def show_answers(job_id: JobId, session: ReadingSession) -> AnswersByImageOut:
+@router.get(
+    "/jobs/{job_id}/answers",
+    response_model=AnswersByImageOut,
+    responses=raises(NoResultsError, NotComparableError, *HEAVY),
+)
+async def show_answers(job_id: JobId, computing: Computations) -> Response:
     """Number of trials that classified each validation image correctly, and accuracy by class."""
-    return AnswersByImageOut.of(tally_answers(session, job_id))
+    return await computing.json(tasks.answers, job_id)
 
 
 @router.get("/jobs/{job_id}/neighbours")

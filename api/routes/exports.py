@@ -1,15 +1,18 @@
 """Results of a sweep as files, streamed."""
 
+from collections.abc import AsyncIterator
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.responses import StreamingResponse
 
+from api.computing.places import Places
 from api.deps import FitnessWeight, RowFilters, SweepId
-from api.openapi.document import sends
+from api.openapi.document import raises, sends
 from api.openapi.filter_parameters import FILTER_PARAMETERS
 from services.exports.export import export_rows
 from shared.domain.choices import ExportFormat, ExportRows
+from shared.domain.errors import BusyError
 from shared.domain.ranking import FITNESS_WEIGHT
 
 router = APIRouter(prefix="/v1", tags=["results"])
@@ -21,10 +24,22 @@ MEDIA_TYPES = {
 }
 
 
+async def take_place(request: Request) -> AsyncIterator[None]:
+    """Takes one of the places for exports until the answer has been sent.
+
+    Raises:
+        BusyError: there are too many exports, of this client or of all.
+    """
+    exports: Places = request.app.state.exports
+    with exports.take(request.scope["convsweep.client"]):
+        yield
+
+
 @router.get(
     "/sweeps/{sweep_id}/export.{form}",
     response_class=StreamingResponse,
-    responses=sends(*MEDIA_TYPES.values()),
+    responses=sends(*MEDIA_TYPES.values()) | raises(BusyError),
+    dependencies=[Depends(take_place)],
     openapi_extra=FILTER_PARAMETERS,
 )
 def export(

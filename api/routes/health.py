@@ -1,22 +1,22 @@
-"""Health and readiness, which need no key."""
+"""Health and readiness, which need no key and wait for no other request."""
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 
-from api.deps import ReadingSession
+from api.readiness import Readiness
 from api.schemas.workers import Health
-from services.monitoring.health import check_database
 
 router = APIRouter(tags=["system"])
 
 
 @router.get("/healthz")
-def healthz() -> Health:
+async def healthz() -> Health:
     """Answers if the process runs."""
     return Health()
 
 
 @router.get("/readyz")
-def readyz(session: ReadingSession) -> Health:
+async def readyz(request: Request) -> Health:
     """Answers if the database answers, too; 503 while it does not."""
-    check_database(session)
+    readiness: Readiness = request.app.state.readiness
+    await readiness.check()
     return Health()

@@ -7,12 +7,13 @@ import structlog
 from fastapi import APIRouter, Path, Response, status
 
 from api.deps import DbSession, ReadingSession
+from api.json_body import JsonRoute
 from api.openapi.document import raises
 from api.schemas.keys import KeyCreatedOut, KeyIn, KeyOut
 from services.access import keys as key_services
 from shared.domain.errors import KeyNotFoundError
 
-router = APIRouter(prefix="/v1/keys", tags=["keys"])
+router = APIRouter(prefix="/v1/keys", tags=["keys"], route_class=JsonRoute)
 log = structlog.get_logger(__name__)
 
 Prefix = Annotated[str, Path(pattern="^[0-9a-f]{12}$", description="The middle part of a key.")]

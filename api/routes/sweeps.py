@@ -4,6 +4,8 @@ import structlog
 from fastapi import APIRouter, Response, status
 from pydantic import ValidationError
 
+from api.computing import tasks
+from api.computing.pool import HEAVY, Computations
 from api.deps import (
     ActionName,
     DbSession,
@@ -13,6 +15,7 @@ from api.deps import (
     ReadingSession,
     SweepId,
 )
+from api.json_body import JsonRoute
 from api.openapi.document import raises
 from api.schemas.sweeps import ExtensionIn, PreviewOut, SweepIn, SweepOut, SweepPageOut
 from services.sweeps import control, creation, reading
@@ -24,7 +27,7 @@ from shared.domain.errors import (
 )
 from shared.domain.protocol import Protocol
 
-router = APIRouter(prefix="/v1/sweeps", tags=["sweeps"])
+router = APIRouter(prefix="/v1/sweeps", tags=["sweeps"], route_class=JsonRoute)
 log = structlog.get_logger(__name__)
 
 
@@ -38,10 +41,10 @@ def _protocol(wanted: SweepIn) -> Protocol:
         raise InvalidInputError(f"{field}: {message}", field=field) from error
 
 
-@router.post("/preview")
-def preview(wanted: SweepIn) -> PreviewOut:
+@router.post("/preview", response_model=PreviewOut, responses=raises(*HEAVY))
+async def preview(wanted: SweepIn, computing: Computations) -> Response:
     """Shows what a sweep would contain; creates nothing."""
-    return PreviewOut.of(creation.preview_sweep(wanted.resolved_space(), _protocol(wanted)))
+    return await computing.json(tasks.preview, wanted.resolved_space(), _protocol(wanted))
 
 
 @router.post("", status_code=status.HTTP_201_CREATED, responses=raises(IdempotencyKeyReusedError))

@@ -7,21 +7,22 @@ import structlog
 from fastapi import APIRouter, Path, Query, Request, Response, status
 from fastapi.responses import FileResponse
 
+from api.computing import plot_tasks, tasks
+from api.computing.pool import HEAVY, Computations
 from api.deps import ActionName, DbSession, PageSize, PageToken, ReadingSession, SweepId
+from api.json_body import JsonRoute
 from api.openapi.document import raises, sends
 from api.schemas.trainings import (
     ControlledOut,
     ProbeVsTrainedList,
-    ProbeVsTrainedOut,
     TrainingDetailOut,
     TrainingOut,
     TrainingPageOut,
     TrainingsIn,
     TrainingsOut,
 )
-from services.plotting import plots
 from services.sweeps.reading import get_sweep
-from services.trainings import control, creation, probe_vs_trained, reading
+from services.trainings import control, creation, reading
 from services.trainings.tables import TableFormat, draw_table
 from shared.domain.choices import PlotFormat
 from shared.domain.errors import (
@@ -34,7 +35,7 @@ from shared.domain.errors import (
 from shared.domain.ids import MAX_ID
 from shared.domain.status import TrainingStatus
 
-router = APIRouter(prefix="/v1", tags=["trainings"])
+router = APIRouter(prefix="/v1", tags=["trainings"], route_class=JsonRoute)
 log = structlog.get_logger(__name__)
 
 SAFETENSORS = "application/octet-stream"
@@ -103,34 +104,36 @@ def control_trainings(sweep_id: SweepId, action: ActionName, session: DbSession)
     return ControlledOut(changed=control.control_trainings(session, sweep_id, action))
 
 
-@router.get("/sweeps/{sweep_id}/probe-vs-trained", responses=raises(NoResultsError))
-def compare_probe_with_training(
+@router.get(
+    "/sweeps/{sweep_id}/probe-vs-trained",
+    response_model=ProbeVsTrainedList,
+    responses=raises(NoResultsError, *HEAVY),
+)
+async def compare_probe_with_training(
     sweep_id: SweepId,
-    session: ReadingSession,
+    computing: Computations,
     k: Annotated[
         int | None, Query(ge=1, le=10_000, description="Of precision at k; a quarter if left out.")
     ] = None,
-) -> ProbeVsTrainedList:
+) -> Response:
     """Does the probe predict training? Rank correlations and precision at k, beside baselines."""
-    comparisons = probe_vs_trained.compare_probe_with_training(session, sweep_id, k)
-    return ProbeVsTrainedList(
-        recipes=[ProbeVsTrainedOut.of(comparison) for comparison in comparisons]
-    )
+    return await computing.json(tasks.probe_vs_trained, sweep_id, k)
 
 
 @router.get(
     "/sweeps/{sweep_id}/probe-vs-trained.{file_format}",
     response_class=Response,
-    responses=sends(*(one.media_type for one in PlotFormat)) | raises(NoResultsError),
+    responses=sends(*(one.media_type for one in PlotFormat)) | raises(NoResultsError, *HEAVY),
 )
-def plot_probe_with_training(
+async def plot_probe_with_training(
     sweep_id: SweepId,
     file_format: Annotated[PlotFormat, Path(description="What the file is.")],
-    session: ReadingSession,
+    computing: Computations,
 ) -> Response:
     """Draws trained against probe accuracy, one colour per recipe, as PNG or SVG."""
-    drawn = plots.draw_probe_vs_trained(session, sweep_id, file_format)
-    return Response(drawn, media_type=file_format.media_type)
+    return await computing.file(
+        file_format.media_type, plot_tasks.probe_vs_trained_plot, sweep_id, file_format
+    )
 
 
 @router.get("/trainings/{training_id}")

@@ -11,6 +11,7 @@ from cli import output
 from cli.context import JsonOption, SweepArgument, UrlOption, make_client, resolve_sweep
 from cli.watching import live_display, print_event, watch_sweep
 from convsweep import Sweep
+from shared.strict_json import StrictJsonError, describe_syntax_error, parse_json
 
 app = typer.Typer(no_args_is_help=True, help="Preview, start, watch and control sweeps.")
 
@@ -40,7 +41,9 @@ def _wanted(
     wanted: Json = {}
     if file is not None:
         try:
-            wanted = json.loads(sys.stdin.read() if str(file) == "-" else file.read_text())
+            wanted = parse_json(sys.stdin.read() if str(file) == "-" else file.read_text())
+        except json.JSONDecodeError as error:
+            raise output.fail(f"{file} is not JSON: {describe_syntax_error(error)}") from error
         except (OSError, ValueError) as error:
             raise output.fail(f"{file} cannot be read as JSON: {error}") from error
     if not isinstance(wanted, dict) or not isinstance(wanted.get("protocol") or {}, dict):
@@ -62,9 +65,11 @@ def assign_field(protocol: Json, assignment: str) -> None:
     if not equals or not all(path.split(".")):
         raise output.fail(f"--set {assignment}: write FIELD=VALUE, e.g. gates.min_accuracy=0.3")
     try:
-        value = json.loads(text)
-    except ValueError:
+        value = parse_json(text)
+    except json.JSONDecodeError:
         value = text
+    except StrictJsonError as error:
+        raise output.fail(f"--set {assignment}: {error}") from error
     *parents, last = path.split(".")
     for name in parents:
         protocol = protocol.setdefault(name, {})

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from sqlalchemy.orm import Session
 
@@ -35,7 +36,7 @@ def find_neighbours(session: Session, job_id: int) -> list[Neighbour]:
     """
     job = get_job(session, job_id)
     space = SearchSpace.model_validate(get_sweep(session, job.sweep_id).sweep.space)
-    steps = list(_steps(job.architecture, space))[:MAX_NEIGHBOURS]
+    steps = list(islice(_steps(job.architecture, space), MAX_NEIGHBOURS))
     jobs = array_queries.select_jobs_by_hash(
         session, job.sweep_id, [architecture.hash for architecture, *_ in steps]
     )

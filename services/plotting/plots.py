@@ -1,7 +1,8 @@
 """Plots of a sweep's results as files. The same results give the same bytes."""
 
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 
 import matplotlib as mpl
 import numpy as np
@@ -26,6 +27,7 @@ from shared.domain.choices import CorrelationMethod, PlotFormat, PlotKind, Targe
 from shared.domain.errors import NoResultsError
 
 mpl.rcParams["svg.hashsalt"] = "convsweep"  # fixed ids of SVG elements; they are random otherwise
+Drawing = Callable[[], Figure]
 DPI = 140
 _BOTH = (Target.THROUGHPUT, Target.ACCURACY)
 _METADATA: Mapping[PlotFormat, Mapping[str, None]] = {
@@ -34,17 +36,16 @@ _METADATA: Mapping[PlotFormat, Mapping[str, None]] = {
 }
 
 
-def draw_plot(
+def prepare_plot(
     session: Session,
     sweep_id: int,
     kind: PlotKind,
-    file_format: PlotFormat,
     selection: ResultSelection,
     *,
     target: Target = Target.ACCURACY,
     method: CorrelationMethod = CorrelationMethod.PEARSON,
-) -> bytes:
-    """Returns a plot of a sweep's results as a file.
+) -> Drawing:
+    """Reads what a plot of a sweep's results shows, and returns what draws it.
 
     Args:
         target: the result whose main effects are drawn.
@@ -56,33 +57,32 @@ def draw_plot(
         NoResultsError: fewer than two networks have the results that the plot shows.
     """
     if kind is PlotKind.SCATTER:
-        figure = _scatter(session, sweep_id, selection)
-    elif kind is PlotKind.CORRELATIONS:
+        return _scatter(session, sweep_id, selection)
+    if kind is PlotKind.CORRELATIONS:
         correlations = correlate_results(session, sweep_id, selection, method)
         _check_variety(correlations)
-        figure = draw_correlations(correlations, _name(session, sweep_id))
-    elif kind is PlotKind.EFFECTS:
+        return partial(draw_correlations, correlations, _name(session, sweep_id))
+    if kind is PlotKind.EFFECTS:
         effects = estimate_main_effects(session, sweep_id, selection, target)
-        figure = draw_effects(effects, _name(session, sweep_id))
-    else:
-        figure = _parallel(session, sweep_id, selection)
-    return _file(figure, file_format)
+        return partial(draw_effects, effects, _name(session, sweep_id))
+    return _parallel(session, sweep_id, selection)
 
 
-def draw_probe_vs_trained(session: Session, sweep_id: int, file_format: PlotFormat) -> bytes:
-    """Returns a plot of trained against probe accuracy as a file.
+def prepare_probe_vs_trained(session: Session, sweep_id: int) -> Drawing:
+    """Reads what a plot of trained against probe accuracy shows, and returns what draws it.
 
     Raises:
         SweepNotFoundError: there is no such sweep.
         NoResultsError: no recipe has trained three networks yet.
     """
     comparison = compare_probe_with_training(session, sweep_id)
-    return _file(draw_prediction(comparison, _name(session, sweep_id)), file_format)
+    return partial(draw_prediction, comparison, _name(session, sweep_id))
 
 
-def _file(figure: Figure, file_format: PlotFormat) -> bytes:
+def draw(drawing: Drawing, file_format: PlotFormat) -> bytes:
+    """Returns a prepared plot as a file; this takes most of the time and no database."""
     file = io.BytesIO()
-    figure.savefig(file, format=file_format.value, dpi=DPI, metadata=_METADATA[file_format])
+    drawing().savefig(file, format=file_format.value, dpi=DPI, metadata=_METADATA[file_format])
     return file.getvalue()
 
 
@@ -94,10 +94,11 @@ def _check_variety(correlations: Correlations) -> None:
         )
 
 
-def _scatter(session: Session, sweep_id: int, selection: ResultSelection) -> Figure:
+def _scatter(session: Session, sweep_id: int, selection: ResultSelection) -> Drawing:
     results = load_results(session, sweep_id, selection).where(*_BOTH)
     throughput, accuracy = (results.measures[name] for name in _BOTH)
-    return draw_scatter(
+    return partial(
+        draw_scatter,
         throughput,
         accuracy,
         results.measures["ratio"],
@@ -107,7 +108,7 @@ def _scatter(session: Session, sweep_id: int, selection: ResultSelection) -> Fig
     )
 
 
-def _parallel(session: Session, sweep_id: int, selection: ResultSelection) -> Figure:
+def _parallel(session: Session, sweep_id: int, selection: ResultSelection) -> Drawing:
     results = load_results(session, sweep_id, selection).where(Target.ACCURACY)
     axes = [
         Axis(str(factor), results.factor(factor).codes.astype(float), results.levels(factor))
@@ -119,7 +120,7 @@ def _parallel(session: Session, sweep_id: int, selection: ResultSelection) -> Fi
         if np.isfinite(values).all():
             axes.append(Axis(name, values, logarithmic=logarithmic))
     accuracy = results.measures[Target.ACCURACY]
-    return draw_parallel(axes, accuracy, results.sweep.name, results.coverage)
+    return partial(draw_parallel, axes, accuracy, results.sweep.name, results.coverage)
 
 
 def _name(session: Session, sweep_id: int) -> str:

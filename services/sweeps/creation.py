@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from shared.db.models import Sweep
 from shared.db.queries.sweeps import seeding as seeding_queries
 from shared.db.queries.sweeps import sweeps as sweep_queries
+from shared.domain.arrays import IntArray
 from shared.domain.errors import IdempotencyKeyReusedError
 from shared.domain.measurements import Reason
 from shared.domain.protocol import Order, Protocol
@@ -41,7 +42,7 @@ def preview_sweep(space: SearchSpace, protocol: Protocol) -> Preview:
         ).items():
             invalid[reason] += int(rows.sum())
             valid &= ~rows
-        flops += sum(table.flops[valid].tolist())  # Python's integers do not overflow
+        flops += _exact_sum(table.flops[valid])
     images = protocol.train_images + protocol.validation_images
     return Preview(
         total=len(space),
@@ -51,6 +52,12 @@ def preview_sweep(space: SearchSpace, protocol: Protocol) -> Preview:
         flops=flops,
         flops_per_trial=flops * images,
     )
+
+
+def _exact_sum(values: IntArray) -> int:
+    """Returns the sum of at most 65,536 numbers; halves of 32 bits cannot overflow."""
+    low = int((values & 0xFFFF_FFFF).sum())
+    return (int((values >> 32).sum()) << 32) + low
 
 
 def create_sweep(

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
 
@@ -60,11 +61,13 @@ def _join(values: Sequence[int]) -> str:
 
 
 def _shown(value: object, how: str = "{}") -> str:
-    return "" if value is None else how.format(value)
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return ""
+    return how.format(value)
 
 
 def _percent(fraction: float | None) -> str:
-    return "" if fraction is None else f"{100 * fraction:.2f}"
+    return _shown(None if fraction is None else 100 * fraction, "{:.2f}")
 
 
 def write_snippet(training: TrainingRow, input_channels: int) -> str | None:

@@ -2,7 +2,6 @@
 
 import datetime as dt
 import uuid
-from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import (
@@ -22,13 +21,10 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
 from shared.db.base import Base as Base  # noqa: PLC0414 - with all tables in it
+from shared.db.checks import measured, one_of
 from shared.domain.access import KeyScope
 from shared.domain.architecture import Architecture
 from shared.domain.status import JobStatus, SweepStatus, TrainingStatus
-
-
-def _one_of(column: str, values: type[StrEnum]) -> str:
-    return f"{column} IN ({', '.join(repr(value.value) for value in values)})"
 
 
 class Sweep(Base):
@@ -36,7 +32,7 @@ class Sweep(Base):
 
     __tablename__ = "sweeps"
     __table_args__ = (
-        CheckConstraint(_one_of("status", SweepStatus), name="sweeps_status"),
+        CheckConstraint(one_of("status", SweepStatus), name="sweeps_status"),
         UniqueConstraint("idempotency_key", name="sweeps_idempotency_key"),
     )
 
@@ -198,12 +194,13 @@ class Job(Base):
             ["sweep_id", "group_index"], ["groups.sweep_id", "groups.index"], ondelete="CASCADE"
         ),
         UniqueConstraint("sweep_id", "architecture_hash", name="jobs_architecture_once"),
-        CheckConstraint(_one_of("status", JobStatus), name="jobs_status"),
+        CheckConstraint(one_of("status", JobStatus), name="jobs_status"),
         CheckConstraint("(status = 'running') = (lease_token IS NOT NULL)", name="jobs_lease"),
         CheckConstraint("trials_done BETWEEN 0 AND trials_target", name="jobs_trials"),
         CheckConstraint(
             "status <> 'completed' OR trials_done = trials_target", name="jobs_completed"
         ),
+        measured("jobs"),
         Index(
             "jobs_claimable", "sweep_id", "group_index", postgresql_where=text("status='pending'")
         ),
@@ -301,6 +298,7 @@ class Trial(Base):
         CheckConstraint("accuracy BETWEEN 0 AND 1", name="trials_accuracy"),
         CheckConstraint("train_accuracy BETWEEN 0 AND 1", name="trials_train_accuracy"),
         CheckConstraint("images_per_s > 0", name="trials_images_per_s"),
+        measured("trials"),
     )
 
     job_id: Mapped[int] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
@@ -324,7 +322,7 @@ class ApiKey(Base):
 
     __tablename__ = "api_keys"
     __table_args__ = (
-        CheckConstraint(_one_of("scope", KeyScope), name="api_keys_scope"),
+        CheckConstraint(one_of("scope", KeyScope), name="api_keys_scope"),
         CheckConstraint("octet_length(secret_hash) = 32", name="api_keys_secret_hash"),
     )
 
@@ -343,7 +341,7 @@ class Training(Base):
 
     __tablename__ = "trainings"
     __table_args__ = (
-        CheckConstraint(_one_of("status", TrainingStatus), name="trainings_status"),
+        CheckConstraint(one_of("status", TrainingStatus), name="trainings_status"),
         CheckConstraint("(status = 'running') = (lease_token IS NOT NULL)", name="trainings_lease"),
         CheckConstraint("epochs_done BETWEEN 0 AND epochs", name="trainings_epochs"),
         CheckConstraint(
@@ -383,6 +381,7 @@ class TrainingEpoch(Base):
         CheckConstraint("epoch > 0", name="training_epochs_epoch"),
         CheckConstraint("train_accuracy BETWEEN 0 AND 1", name="training_epochs_train_accuracy"),
         CheckConstraint("validation_accuracy BETWEEN 0 AND 1", name="training_epochs_accuracy"),
+        measured("training_epochs"),
     )
 
     training_id: Mapped[int] = mapped_column(

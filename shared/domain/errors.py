@@ -36,6 +36,18 @@ class InvalidPageTokenError(InvalidInputError):
     code = "invalid_page_token"
 
 
+class TooLargeError(InvalidInputError):
+    """A request needs more memory than one request may use."""
+
+    code = "too_large"
+
+
+class UnsupportedBodyError(ConvsweepError):
+    """The body of a request is not sent as JSON."""
+
+    code = "unsupported_media_type"
+
+
 class NotFoundError(ConvsweepError):
     code = "not_found"
 
@@ -182,3 +194,9 @@ class UnavailableError(ConvsweepError):
     """A server that the operation needs cannot be reached now; trying again later is safe."""
 
     code = "unavailable"
+
+
+class BusyError(ConvsweepError):
+    """Too much of this kind is under way, of this client or of all; trying again later is safe."""
+
+    code = "busy"

@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from shared.domain.architecture import (
+    ACTIVATIONS,
     Activation,
     Architecture,
     LayerConfig,
@@ -26,7 +27,12 @@ from shared.domain.measurements import Reason
 MAX_ARCHITECTURES = 10_000_000
 MAX_LAYERS = 16
 MAX_LAYER_CHOICES = 65_536
+MAX_DECLARED = 2 * MAX_LAYER_CHOICES  # options of all layers together, used or not
 MAX_COUNT = 2**63 - 1  # columns are 64-bit integers, here and in the database
+
+Channels = Annotated[int, Field(strict=True, ge=1, le=8192)]
+Size = Annotated[int, Field(strict=True, ge=1, le=255)]
+Padding = Annotated[int, Field(strict=True, ge=0, le=255)]
 
 
 class Parameter(NamedTuple):
@@ -44,12 +50,13 @@ class LayerSpace(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    channels: tuple[Annotated[int, Field(strict=True, ge=1, le=8192)], ...] = (32,)
-    kernel_size: tuple[Annotated[int, Field(strict=True, ge=1, le=255)], ...] = (3,)
-    stride: tuple[Annotated[int, Field(strict=True, ge=1, le=255)], ...] = (1,)
-    dilation: tuple[Annotated[int, Field(strict=True, ge=1, le=255)], ...] = (1,)
-    padding: tuple[Annotated[int, Field(strict=True, ge=0, le=255)], ...] = (0,)
-    activation: tuple[Activation, ...] = ("relu",)
+    # a longer list has a choice twice; its end is not even read
+    channels: Annotated[tuple[Channels, ...], Field(max_length=8192)] = (32,)
+    kernel_size: Annotated[tuple[Size, ...], Field(max_length=255)] = (3,)
+    stride: Annotated[tuple[Size, ...], Field(max_length=255)] = (1,)
+    dilation: Annotated[tuple[Size, ...], Field(max_length=255)] = (1,)
+    padding: Annotated[tuple[Padding, ...], Field(max_length=256)] = (0,)
+    activation: Annotated[tuple[Activation, ...], Field(max_length=len(ACTIVATIONS))] = ("relu",)
 
     @field_validator("*")
     @classmethod
@@ -85,6 +92,18 @@ class LayerSpace(BaseModel):
             index, choice = divmod(index, len(choices))
             values.append(choices[choice])
         return LayerConfig(*reversed(values))
+
+    @cached_property
+    def options(self) -> list[LayerConfig]:
+        """Every layer that this describes, in order."""
+        return [self.at(index) for index in range(self.size)]
+
+    @property
+    def numbers(self) -> IntArray:
+        """The numeric fields of every layer that this describes, in order: (5, size)."""
+        *numeric, activations = self._choices
+        grid = np.meshgrid(*numeric, np.arange(len(activations)), indexing="ij")
+        return np.stack([values.ravel() for values in grid[:-1]]).astype(np.int64)
 
 
 class SearchSpace(BaseModel):
@@ -122,11 +141,17 @@ class SearchSpace(BaseModel):
             raise ValueError(
                 f"depths: {max(self.depths)} is deeper than the {len(self.layers)} layers given"
             )
+        declared = sum(layer.size for layer in self.layers)
         size = sum(block.size for block in self.blocks)  # may be more than len() can say
         if size > MAX_ARCHITECTURES:
             raise ValueError(
                 f"layers: {size:,} architectures are more than the {MAX_ARCHITECTURES:,} "
                 "that one sweep may hold; take choices away"
+            )
+        if declared > MAX_DECLARED:
+            raise ValueError(
+                f"layers: {declared:,} combinations in all layers together are more than the "
+                f"{MAX_DECLARED:,} that a space may name; take choices or unused layers away"
             )
         return self
 
@@ -158,7 +183,7 @@ class SearchSpace(BaseModel):
         """The parameters with more than one choice, by layer."""
         return [
             Parameter(field, layer)
-            for layer, choices in enumerate(self.layers[: self.depth])
+            for layer, choices in enumerate(self._used_layers)
             for field in LayerConfig._fields
             if len(getattr(choices, field)) > 1
         ]
@@ -192,16 +217,21 @@ class SearchSpace(BaseModel):
             InvalidInputError: sizes or costs could be too large to be counted.
         """
         self._check_countable(input_shape)
-        options = [[layer.at(i) for i in range(layer.size)] for layer in self.layers]
+        numbers = [layer.numbers for layer in self._used_layers]
         for block in self.blocks:
             for start in range(0, block.size, rows):
                 offsets = np.arange(start, min(start + rows, block.size))
-                yield self._table(block, options[: block.depth], offsets, input_shape)
+                yield self._table(block, numbers[: block.depth], offsets, input_shape)
+
+    @property
+    def _used_layers(self) -> tuple[LayerSpace, ...]:
+        """The layers that some network has; ``depths`` may leave out the last ones."""
+        return self.layers[: self.depth]
 
     def _check_countable(self, input_shape: Sequence[int]) -> None:
         channels, height, width = input_shape
         worst = 0
-        for layer in self.layers:
+        for layer in self._used_layers:
             height, width = (side + 2 * max(layer.padding) for side in (height, width))
             kernel_size, channels_out = max(layer.kernel_size), max(layer.channels)
             worst += layer_cost(channels, channels_out, kernel_size, height * width)[1]
@@ -215,7 +245,7 @@ class SearchSpace(BaseModel):
     def _table(
         self,
         block: "DepthBlock",
-        options: list[list[LayerConfig]],
+        numbers: Sequence[IntArray],
         offsets: IntArray,
         input_shape: Sequence[int],
     ) -> "SpaceTable":
@@ -223,9 +253,8 @@ class SearchSpace(BaseModel):
         fits = np.ones(len(offsets), dtype=bool)
         channels, height, width = (np.full(len(offsets), side) for side in input_shape)
         parameters, flops = np.zeros_like(offsets), np.zeros_like(offsets)
-        for layer_options, choice in zip(options, choices, strict=True):
-            numbers = np.array([layer[:5] for layer in layer_options], dtype=np.int64)[choice].T
-            channels_out, *geometry = numbers
+        for layer_numbers, choice in zip(numbers, choices, strict=True):
+            channels_out, *geometry = layer_numbers[:, choice]
             height, width = output_size(height, *geometry), output_size(width, *geometry)
             fits &= (height >= 1) & (width >= 1)
             weights, cost = layer_cost(channels, channels_out, geometry[0], height * width)
@@ -233,7 +262,7 @@ class SearchSpace(BaseModel):
         return SpaceTable(
             index=offsets + block.start,
             group=offsets // block.group_size + block.first_group,
-            options=options,
+            layers=self.layers[: block.depth],
             choices=choices,
             fits=fits,
             features=channels * height * width,
@@ -266,13 +295,18 @@ class SpaceTable:
 
     index: IntArray
     group: IntArray
-    options: list[list[LayerConfig]]  # per layer
+    layers: tuple[LayerSpace, ...]
     choices: tuple[IntArray, ...]  # per layer, an index into its options
     fits: BoolArray
     features: IntArray
     input_elements: int
     parameters: IntArray
     flops: IntArray
+
+    @property
+    def options(self) -> list[list[LayerConfig]]:
+        """The options of each layer; only rows are made of them, numbers are not."""
+        return [layer.options for layer in self.layers]
 
     @cached_property
     def ratio(self) -> FloatArray:

@@ -36,6 +36,20 @@ def test_set_keeps_what_was_set_before() -> None:
     assert protocol == {"gates": {"min_accuracy": 0.2, "max_ratio": 2}}
 
 
+@pytest.mark.parametrize(
+    "assignment",
+    ["gates.max_ratio=Infinity", "seed=NaN", "ridge_alpha=1e999", 'gates={"a": 1, "a": 2}'],
+)
+def test_set_refuses_what_json_does_not_have(
+    assignment: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(Exit):
+        assign_field({}, assignment)
+    assert f"--set {assignment.split('=', maxsplit=1)[0]}" in " ".join(
+        capsys.readouterr().err.split()
+    )
+
+
 @pytest.mark.parametrize("assignment", ["trials", "=3", "", "gates.=1", "trials.more=1"])
 def test_set_that_names_no_field_is_refused(assignment: str) -> None:
     with pytest.raises(Exit):

@@ -53,6 +53,9 @@ CODES = {
     errors.DevicePoisonedError: "device_poisoned",
     errors.DeviceUnavailableError: "device_unavailable",
     errors.UnavailableError: "unavailable",
+    errors.TooLargeError: "too_large",
+    errors.UnsupportedBodyError: "unsupported_media_type",
+    errors.BusyError: "busy",
 }
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 
 from shared.domain.errors import InvalidInputError
 from shared.settings import Settings, child_environment, get_settings
@@ -16,6 +16,15 @@ def _read_anew() -> Iterator[None]:
     get_settings.cache_clear()
     yield
     get_settings.cache_clear()
+
+
+@pytest.mark.parametrize("proxies", ["proxy.example.org", "10.0.0.1,", "10.0.0.1/8", "*"])
+def test_trusted_proxies_are_addresses(proxies: str) -> None:
+    if proxies == "10.0.0.1,":
+        assert Settings(trusted_proxies=proxies).trusted_proxies == proxies
+    else:
+        with pytest.raises(ValidationError, match="is no address"):
+            Settings(trusted_proxies=proxies)
 
 
 def test_defaults_stay_on_this_machine() -> None:

@@ -1,6 +1,7 @@
 """Search spaces: the published space, PyTorch's own arithmetic, order, identity, clear errors."""
 
 import itertools
+import tracemalloc
 from typing import Any, NamedTuple
 
 import hypothesis.strategies as st
@@ -10,8 +11,10 @@ from hypothesis import given, settings
 from pydantic import ValidationError
 from torch.nn import functional
 
+from services.sweeps.creation import preview_sweep
 from shared.domain.architecture import Architecture, LayerConfig
 from shared.domain.errors import InvalidInputError
+from shared.domain.protocol import Gates, Protocol
 from shared.domain.space import SPACE_PRESETS, LayerSpace, SearchSpace, random_cnn_2025
 from tests.unit.published import CLASSES, INPUT_SHAPE, PARAMETERS, RATIOS, Triple
 
@@ -303,3 +306,45 @@ def test_any_space_enumerates_each_architecture_once_and_shapes_are_pytorchs(
 def test_a_layer_with_too_many_combinations_is_refused_with_their_number() -> None:
     with pytest.raises(ValidationError, match="65,792 combinations"):
         LayerSpace(channels=tuple(range(1, 258)), padding=tuple(range(256)))
+
+
+def test_layers_that_no_network_has_cost_a_preview_nothing() -> None:
+    used, unused = LayerSpace(channels=(8, 16)), LayerSpace(channels=tuple(range(1, 8193)))
+    space = SearchSpace(layers=(used, *[unused] * 15), depths=(1,))
+    tracemalloc.start()
+    preview = preview_sweep(space, Protocol(dataset="digits", input_shape=(1, 32, 32)))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert preview.total == 2
+    assert peak < 2**20
+
+
+def test_a_preview_of_many_options_builds_numbers_and_no_layers() -> None:
+    layer = LayerSpace(channels=tuple(range(1, 257)), kernel_size=tuple(range(1, 256)))
+    space = SearchSpace(layers=(layer,))
+    tracemalloc.start()
+    preview = preview_sweep(space, Protocol(dataset="digits", input_shape=(1, 32, 32)))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert preview.total == 65_280
+    assert peak < 16 * 2**20
+    assert "options" not in vars(layer)
+
+
+def test_the_options_of_all_layers_together_are_limited_used_or_not() -> None:
+    layer = LayerSpace(channels=tuple(range(1, 257)), kernel_size=tuple(range(1, 256)))
+    with pytest.raises(ValidationError, match="195,840 combinations in all layers together"):
+        SearchSpace(layers=(layer,) * 3, depths=(1,))
+
+
+def test_a_preview_adds_costs_beyond_64_bits_exactly() -> None:
+    layer = LayerSpace(channels=tuple(range(8001, 8193)), kernel_size=tuple(range(101, 256)))
+    space = SearchSpace(layers=(layer,))
+    protocol = Protocol(
+        dataset="digits", input_shape=(512, 1024, 1024), train_images=2, validation_images=1,
+        gates=Gates(max_ratio=None),
+    )  # fmt: skip
+    (table,) = space.tables(protocol.input_shape)
+    flops = [int(value) for value in table.flops]
+    assert sum(flops) > 2**63
+    assert preview_sweep(space, protocol).flops == sum(flops)

@@ -61,7 +61,8 @@ export async function request(path, { method = "GET", body, signal, headers = {}
 
 async function send(path, options, again = options.method === "GET") {
   try {
-    return await fetch(path, options)
+    // relative to the page, which may lie below a path of a reverse proxy
+    return await fetch(new URL(path.replace(/^\//, ""), document.baseURI), options)
   } catch (error) {
     if (error.name === "AbortError") throw error
     if (again) {

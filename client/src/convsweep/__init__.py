@@ -21,6 +21,8 @@ from convsweep.errors import (
     ApiUnreachableError,
     ClientError,
     InvalidFilterError,
+    InvalidRequestError,
+    InvalidUrlError,
     PandasMissingError,
 )
 from convsweep.events import (
@@ -43,6 +45,8 @@ __all__ = [
     "EndEvent",
     "Event",
     "InvalidFilterError",
+    "InvalidRequestError",
+    "InvalidUrlError",
     "Layer",
     "LeaderEvent",
     "Leaderboard",

@@ -2,14 +2,21 @@
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import httpx
 
-from convsweep.errors import ApiError, ApiTimeoutError, ApiUnreachableError
+from convsweep.errors import (
+    ApiError,
+    ApiTimeoutError,
+    ApiUnreachableError,
+    InvalidRequestError,
+    InvalidUrlError,
+)
 
+_EXAMPLE = "It looks like http://127.0.0.1:8000 or https://sweeps.example.org."
 MAX_WAIT_S = 30.0  # for GET requests that are answered with Retry-After
 LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
 
@@ -18,7 +25,7 @@ class Connection:
     """Sends requests to the API at ``url``, with an API key if there is one."""
 
     def __init__(self, url: str, key: str | None, timeout_s: float) -> None:
-        self.url = url.rstrip("/")
+        self.url = _normalized(url)
         host = httpx.URL(self.url).host
         self._http = httpx.Client(
             base_url=self.url,
@@ -51,9 +58,11 @@ class Connection:
         """Returns the JSON that a POST is answered with; never retries.
 
         Raises:
+            InvalidRequestError: ``json`` has a value that JSON cannot express.
             ApiError: the API refused.
             ApiUnreachableError: no API answered.
         """
+        _check_json(json)
         return _content(self._send("POST", path, json=json, headers=headers))
 
     @contextmanager
@@ -89,6 +98,43 @@ class Connection:
                 f"No API answers at {self.url} ({error}). Check the address; `convsweep up` starts "
                 "an API on this machine."
             ) from error
+
+
+def _normalized(url: str) -> str:
+    """Returns the address below which the API's paths are: with a scheme, without ``/v1``.
+
+    Raises:
+        InvalidUrlError: it is no address of an API.
+    """
+    text = url.strip()
+    if "://" not in text:
+        text = f"http://{text}"
+    try:
+        parts = httpx.URL(text)
+    except httpx.InvalidURL as error:
+        raise InvalidUrlError(f"{url!r} is no address: {error}. {_EXAMPLE}") from error
+    if parts.scheme not in ("http", "https") or not parts.host or parts.query or parts.fragment:
+        raise InvalidUrlError(f"{url!r} is not the address of an API. {_EXAMPLE}")
+    return text.rstrip("/").removesuffix("/v1").rstrip("/")
+
+
+def _check_json(value: Any, path: str = "") -> None:
+    """Returns if JSON can express a request's body.
+
+    Raises:
+        InvalidRequestError: it cannot; the message names the value and its place.
+    """
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            _check_json(inner, f"{path}.{name}" if path else str(name))
+    elif isinstance(value, list | tuple):
+        for number, inner in enumerate(value):
+            _check_json(inner, f"{path}[{number}]")
+    elif isinstance(value, float):
+        if not math.isfinite(value):
+            raise InvalidRequestError(f"{path} is {value}: JSON has only finite numbers.")
+    elif value is not None and not isinstance(value, str | int):
+        raise InvalidRequestError(f"{path} is a {type(value).__name__}: JSON has no such values.")
 
 
 def _retry_after_s(response: httpx.Response) -> float:

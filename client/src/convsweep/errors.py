@@ -36,5 +36,13 @@ class InvalidFilterError(ClientError, ValueError):
     """A filter is not written as ``NAME=VALUES``."""
 
 
+class InvalidRequestError(ClientError, ValueError):
+    """A request has a value that JSON cannot express, such as infinity; nothing was sent."""
+
+
+class InvalidUrlError(ClientError, ValueError):
+    """The address of the API is not one; the message says what it should look like."""
+
+
 class PandasMissingError(ClientError):
     """pandas is not installed; the message names the command that installs it."""

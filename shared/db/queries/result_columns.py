@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Text, func, literal
+from sqlalchemy import ColumnElement, Float, Text, and_, case, func, literal, literal_column
 from sqlalchemy.orm import InstrumentedAttribute
 
 from shared.db.models import Environment, Job, Trial
@@ -62,5 +62,13 @@ def _as_written(column: Column, value: Any) -> ColumnElement[Any]:
     if column.kind is Kind.TIME:
         in_utc = func.timezone("UTC", value)
         return func.to_char(in_utc, literal(_ISO_TIME, Text), type_=Text)
+    if column.kind in (Kind.FRACTION, Kind.NUMBER):
+        return _finite(value)
     element: ColumnElement[Any] = value
     return element
+
+
+def _finite(value: Any) -> ColumnElement[Any]:
+    """Returns a number, or null for one that files do not have: NaN is greater than infinity."""
+    infinity = literal_column("'Infinity'::float8", Float)
+    return case((and_(value < infinity, value > -infinity), value), else_=None)

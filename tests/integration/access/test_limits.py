@@ -8,9 +8,10 @@ from pathlib import Path
 
 import httpx
 import pytest
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from api.middleware import rate_limits
+from api.middleware import admission, rate_limits
 from shared.domain.access import KeyScope
 from shared.messaging.broker import client_url
 from shared.settings import Settings
@@ -76,6 +77,32 @@ def test_failed_authentications_are_limited_and_cost_a_good_key_nothing(
         assert_problem(api.get("/v1/sweeps", headers=bearer("csw_no")), 401, "key_invalid")
     assert_problem(api.get("/v1/sweeps"), 429, "rate_limited")
     assert api.get("/v1/sweeps", headers=key).status_code == 200
+
+
+def test_a_refusal_that_is_repeated_at_once_comes_late_and_costs_no_key_check(
+    api: httpx.Client, session: Session
+) -> None:
+    key = bearer(make_key(session, KeyScope.READ))
+    for _ in range(READS):
+        assert api.get("/v1/sweeps", headers=key).status_code == 200
+    assert_problem(api.get("/v1/sweeps", headers=key), 429, "rate_limited")
+    session.execute(text("LOCK TABLE api_keys"))
+    started = time.monotonic()
+    assert_problem(api.get("/v1/sweeps", headers=key), 429, "rate_limited")
+    assert time.monotonic() - started >= admission.REPEATED_S
+    session.rollback()
+
+
+def test_a_heavy_request_takes_more_of_the_budget(limited: Settings, session: Session) -> None:
+    key = bearer(make_key(session, KeyScope.READ))
+    with (
+        serving(limited.model_copy(update={"reads_per_minute": 1000})) as url,
+        httpx.Client(base_url=url, timeout=30) as client,
+    ):
+        before = _remaining(client, key)
+        answer = client.get("/v1/sweeps/1/plots/scatter.png", headers=key)
+        assert_problem(answer, 404, "sweep_not_found")
+        assert _remaining(client, key) == before - 51
 
 
 def test_two_api_processes_share_a_budget(

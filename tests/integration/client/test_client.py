@@ -1,10 +1,11 @@
 """The client's types, filters, downloads and errors, against the real API."""
 
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 from pydantic import BaseModel
@@ -18,6 +19,8 @@ from convsweep import (
     ApiUnreachableError,
     Client,
     InvalidFilterError,
+    InvalidRequestError,
+    InvalidUrlError,
     Preview,
     RankedNetwork,
     Sweep,
@@ -36,6 +39,44 @@ from tests.integration.scenario import add_sweep
 def client(api_url: str, session: Session) -> Iterator[Client]:
     with Client(api_url) as opened:
         yield opened
+
+
+@pytest.mark.parametrize(
+    ("sweep", "reason"),
+    [
+        ({"protocol": {"gates": {"max_ratio": math.inf}}}, "protocol.gates.max_ratio is inf"),
+        ({"protocol": {"seed": math.nan}}, "protocol.seed is nan"),
+        ({"space": {"layers": [{}, {"channels": [1, {2}]}]}},
+         r"space.layers\[1\].channels\[1\] is a set"),
+    ],
+)  # fmt: skip
+def test_a_value_that_json_cannot_express_is_refused_before_anything_is_sent(
+    sweep: dict[str, Any], reason: str
+) -> None:
+    with Client("http://127.0.0.1:1") as nowhere:
+        for send in (nowhere.preview, nowhere.create_sweep):
+            with pytest.raises(InvalidRequestError, match=reason):
+                send(sweep)
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("http://127.0.0.1:8000/", "http://127.0.0.1:8000"),
+        (" 127.0.0.1:8000 ", "http://127.0.0.1:8000"),
+        ("sweeps.example.org/v1", "http://sweeps.example.org"),
+        ("https://lab.example.org/proxy/8000/v1/", "https://lab.example.org/proxy/8000"),
+    ],
+)
+def test_an_address_without_a_scheme_or_with_v1_is_understood(url: str, expected: str) -> None:
+    with Client(url) as client:
+        assert client.url == expected
+
+
+@pytest.mark.parametrize("url", ["", "   ", "ftp://x", "http://", "http://x:port", "x/?a=1"])
+def test_what_is_no_address_is_refused_with_an_example(url: str) -> None:
+    with pytest.raises(InvalidUrlError, match=r"http://127.0.0.1:8000"):
+        Client(url)
 
 
 ANSWERS: dict[type, type[BaseModel]] = {

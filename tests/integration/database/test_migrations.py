@@ -9,12 +9,16 @@ import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import text
+from sqlalchemy import Float, text
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
 
 from migrations.upgrade import alembic_config, upgrade_to_head
 from shared.db.models import Base
-from shared.db.session import make_engine
+from shared.db.session import make_engine, make_session_factory
 from shared.settings import Settings, child_environment, get_settings
+from tests.conftest import migrate
+from tests.fuzz.sweeps import fill
 
 
 @pytest.fixture
@@ -114,3 +118,76 @@ def test_two_migrators_at_once_are_safe(empty: Settings) -> None:
     ]
     assert [migrator.wait() for migrator in migrators] == [0, 0]
     assert differences(empty) == []
+
+
+MEASURED = {
+    "jobs": (
+        "ratio", "accuracy", "accuracy_sd", "accuracy_min", "accuracy_max", "train_accuracy",
+        "throughput", "throughput_min", "throughput_max", "fit_s",
+    ),
+    "trials": ("accuracy", "train_accuracy", "fit_s", "images_per_s", "images_per_s_spread"),
+    "training_epochs": (
+        "train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "learning_rate",
+        "seconds", "images_per_s",
+    ),
+}  # fmt: skip
+
+
+def test_every_measured_column_is_listed_here() -> None:
+    floats = {
+        table.name: {column.name for column in table.columns if isinstance(column.type, Float)}
+        for table in Base.metadata.tables.values()
+    }
+    assert {name: columns for name, columns in floats.items() if columns} == {
+        name: set(columns) for name, columns in MEASURED.items()
+    }
+
+
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity"])
+@pytest.mark.parametrize(
+    ("table", "column"), [(name, column) for name in MEASURED for column in MEASURED[name]]
+)
+def test_postgres_itself_refuses_a_measurement_that_is_not_finite(
+    table: str, column: str, value: str, filled: Session
+) -> None:
+    with pytest.raises(IntegrityError, match="check constraint"):
+        filled.execute(text(f"UPDATE {table} SET {column} = '{value}'"))
+    filled.rollback()
+
+
+@pytest.fixture(scope="module")
+def filled(new_database: Callable[[str], Settings]) -> Iterator[Session]:
+    """A database with results and trainings."""
+    settings = new_database("measured")
+    migrate(settings)
+    engine = make_engine(settings)
+    with make_session_factory(engine)() as session:
+        fill(session)
+        yield session
+    engine.dispose()
+
+
+def test_rows_that_broke_a_rule_before_it_came_are_kept_and_reported(
+    empty: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    command.upgrade(alembic_config(), "head")
+    engine = make_engine(empty)
+    with make_session_factory(engine)() as session:
+        fill(session)
+    with make_session_factory(engine).begin() as session:
+        session.execute(text("ALTER TABLE jobs DROP CONSTRAINT jobs_measured"))
+        session.execute(text("UPDATE jobs SET accuracy = 'NaN' WHERE id IN (1, 2)"))
+        session.execute(
+            text("ALTER TABLE jobs ADD CONSTRAINT jobs_measured CHECK (accuracy <= 1) NOT VALID")
+        )
+    upgrade_to_head()
+    assert "rows_break_a_rule" in caplog.text
+    assert "table='jobs'" in caplog.text
+    assert "rows=2" in caplog.text
+    with make_session_factory(engine).begin() as session:
+        session.execute(text("UPDATE jobs SET accuracy = NULL WHERE id IN (1, 2)"))
+    upgrade_to_head()
+    with engine.connect() as connection:
+        unchecked = "SELECT count(*) FROM pg_constraint WHERE NOT convalidated"
+        assert connection.execute(text(unchecked)).scalar_one() == 0
+    engine.dispose()

@@ -52,6 +52,7 @@ def select_best(
     statement = sql(f"""
         SELECT * FROM (
             (SELECT {_COLUMNS} FROM jobs WHERE sweep_id = :sweep_id AND status = 'completed'
+             AND accuracy IS NOT NULL
              ORDER BY accuracy DESC NULLS LAST, id LIMIT :leaders)
             UNION
             (SELECT {_COLUMNS} FROM jobs WHERE sweep_id = :sweep_id AND status = 'completed'

@@ -1,0 +1,1 @@
+"""Previews, analyses and plots in processes of their own."""
