@@ -29,6 +29,7 @@ from worker.lease_runner import LeaseRunner
 from worker.metrics import WorkerMetrics, serve_metrics
 from worker.placement import place_worker
 from worker.preparation import Preparation, available_datasets
+from worker.problems import Problems
 from worker.tasks import register_tasks
 from worker.training.trainer import Trainer
 
@@ -112,6 +113,8 @@ def make_duties(
         worker_id,
         device,
         settings.data_dir,
+        # a hint that comes after the resend time finds the worker ready to look again
+        Problems(session_factory, worker_id, settings.resend_s / 2),
         shares_device=device.uuid is not None and settings.workers_per_device > 1,
     )
     return Duties(

@@ -10,7 +10,7 @@ from structlog.contextvars import bound_contextvars
 
 from services.leasing import group_leases
 from services.leasing.group_leases import Claim
-from shared.domain.errors import DatasetMismatchError, SweepNotFoundError
+from shared.domain.errors import DatasetMismatchError
 from shared.domain.measurements import JobOutcome
 from shared.domain.status import JobStatus
 from shared.settings import Settings
@@ -103,11 +103,11 @@ class Executor:
             DevicePoisonedError: the process must end; the jobs returned and consumed an attempt.
         """
         with bound_contextvars(sweep_id=sweep_id, group=group):
-            try:
-                prepared = self._preparation.prepare(sweep_id)
-            except SweepNotFoundError:
+            requirements = self._preparation.find_requirements(sweep_id)
+            if requirements is None:
                 log.info("hint_ignored")
                 return
+            prepared = self._preparation.prepare(sweep_id, requirements)
             if prepared is None:
                 self._runner.decline(self._lease(sweep_id, group))
                 return

@@ -76,7 +76,7 @@ class Site:
         self.metrics = WorkerMetrics(str(worker_id), device)
         runner = LeaseRunner(
             settings, factory, beat, self.metrics, should_stop or (lambda: False),
-            retry_pause_s=0.01, decline_pause_s=0.0,
+            retry_pause_s=0.01,
         )  # fmt: skip
         return make_duties(settings, factory, device, worker_id, runner, self.metrics).trainer
 
