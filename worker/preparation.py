@@ -58,6 +58,10 @@ class Preparation:
         self._advertised = available_datasets(data_dir)
         self._problems = problems
 
+    def is_hindered(self, sweep_id: int) -> bool:
+        """Returns whether this worker could not serve the sweep a moment ago."""
+        return self._problems.recent(Work(sweep_id)) is not None
+
     def find_requirements(self, sweep_id: int) -> Requirements | None:
         """Returns a sweep's requirements; None where nothing is to be done for it.
 
@@ -77,12 +81,9 @@ class Preparation:
     def prepare(self, sweep_id: int, requirements: Requirements) -> PreparedSweep | None:
         """Returns what the sweep's groups need; None where this worker cannot serve the sweep.
 
-        The reason is recorded with the worker and cleared once the worker can serve it. A worker
-        that could not serve it a moment ago does not look again yet.
+        The reason is recorded with the worker and cleared once the worker can serve it.
         """
         work = Work(sweep_id)
-        if self._problems.recent(work) is not None:
-            return None
         try:
             self._check_device(requirements.protocol)
             dataset = self._load(requirements.protocol)

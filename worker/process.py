@@ -17,6 +17,7 @@ from shared.db.availability import DATABASE_UNAVAILABLE
 from shared.db.session import make_engine, make_session_factory
 from shared.domain.errors import DeviceUnavailableError
 from shared.logs import configure_logging
+from shared.messaging.broker import connect_broker
 from shared.messaging.queue import make_celery
 from shared.settings import Settings
 from shared.version import code_version
@@ -30,11 +31,13 @@ from worker.metrics import WorkerMetrics, serve_metrics
 from worker.placement import place_worker
 from worker.preparation import Preparation, available_datasets
 from worker.problems import Problems
+from worker.refused_messages import MessageFilter
 from worker.tasks import register_tasks
 from worker.training.trainer import Trainer
 
 log = structlog.get_logger(__name__)
 
+BROKER_TIMEOUT_S = 1.0  # for keeping a refused message
 STALLED_S = 10.0  # Postgres ends the transaction of an unreachable worker after this
 PING_AFTER_S = 1.0  # a connection idle for less than this is not checked before use
 
@@ -81,7 +84,10 @@ def run_worker(
         )
         log.info("worker_started", device=device.model)
         serve_metrics(metrics, settings)
-        return _serve(settings, worker_id, duties)
+        message_filter = MessageFilter(
+            connect_broker(settings, BROKER_TIMEOUT_S), metrics.note_refused_message
+        )
+        return _serve(settings, worker_id, duties, message_filter)
     finally:
         heartbeat.stop()
         # otherwise the worker is listed for two minutes after its last beat
@@ -135,9 +141,12 @@ def _start_heartbeat(settings: Settings, worker_id: uuid.UUID) -> Heartbeat:
     return heartbeat
 
 
-def _serve(settings: Settings, worker_id: uuid.UUID, duties: Duties) -> int:
+def _serve(
+    settings: Settings, worker_id: uuid.UUID, duties: Duties, message_filter: MessageFilter
+) -> int:
     """Takes messages until a signal ends this process; returns the exit status."""
     app = make_celery(settings)
+    message_filter.install(app)
     register_tasks(app, duties.executor, duties.trainer, _should_stop)
     celery_worker = app.Worker(
         pool="solo",

@@ -103,6 +103,9 @@ class Executor:
             DevicePoisonedError: the process must end; the jobs returned and consumed an attempt.
         """
         with bound_contextvars(sweep_id=sweep_id, group=group):
+            if self._preparation.is_hindered(sweep_id):
+                self._runner.decline(self._lease(sweep_id, group))
+                return
             requirements = self._preparation.find_requirements(sweep_id)
             if requirements is None:
                 log.info("hint_ignored")
@@ -110,8 +113,8 @@ class Executor:
             prepared = self._preparation.prepare(sweep_id, requirements)
             if prepared is None:
                 self._runner.decline(self._lease(sweep_id, group))
-                return
-            self._claim_all(sweep_id, group, prepared)
+            else:
+                self._claim_all(sweep_id, group, prepared)
 
     def _claim_all(self, sweep_id: int, group: int, prepared: PreparedSweep) -> None:
         more = True

@@ -90,18 +90,24 @@ def clear_hints(session: Session, groups: Sequence[tuple[int, int]]) -> None:
 
 
 def defer_hints(session: Session, groups: Sequence[tuple[int, int]]) -> None:
-    """Makes these (sweep_id, group) due again at once, after groups that were never hinted."""
-    _set_hinted_at(session, groups, LONG_AGO)
+    """Makes these (sweep_id, group) due again at once, after groups that were never hinted.
+
+    The commit does not wait for the disk: a lost mark costs only the resend time.
+    """
+    _set_hinted_at(session, groups, LONG_AGO, "SET LOCAL synchronous_commit = off;")
 
 
 def _set_hinted_at(
-    session: Session, groups: Sequence[tuple[int, int]], hinted_at: str | None
+    session: Session,
+    groups: Sequence[tuple[int, int]],
+    hinted_at: str | None,
+    prefix: str = "",
 ) -> None:
-    statement = sql("""
-        UPDATE groups SET hinted_at = CAST(:hinted_at AS timestamptz)
+    statement = sql(f"""
+        {prefix} UPDATE groups SET hinted_at = CAST(:hinted_at AS timestamptz)
         FROM unnest(CAST(:sweeps AS bigint[]), CAST(:indices AS int[])) AS u(sweep_id, index)
         WHERE groups.sweep_id = u.sweep_id AND groups.index = u.index
-    """)
+    """)  # noqa: S608
     sweeps, indices = [sweep for sweep, _ in groups], [index for _, index in groups]
     values = {"sweeps": sweeps, "indices": indices, "hinted_at": hinted_at}
     session.execute(statement, values)
