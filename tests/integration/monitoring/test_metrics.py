@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from api import metrics
 from api.metrics import render
 from services.dispatching.dispatch import reap_expired_leases, send_hints
-from services.monitoring.workers import note_worker_problem
+from services.monitoring.workers import note_worker_problem, note_worker_waiting
 from services.sweeps.control import cancel_sweep, pause_sweep
 from shared.messaging.queue import HintQueue
 from shared.settings import Settings
@@ -89,7 +89,8 @@ def test_the_api_shows_the_cluster_as_the_database_has_it(
     expire(session, lost)
     reap_expired_leases(session, max_attempts=3)
     pause_sweep(session, second)
-    note_worker_problem(session, add_worker(session), first, "no images")
+    note_worker_waiting(session, add_worker(session), "no GPU is free")
+    note_worker_problem(session, add_worker(session), second, "no images")  # it is paused
     session.commit()
     send_hints(session, HintQueue(celery_app), backlog=8, resend_s=60)
     session.commit()
@@ -105,7 +106,19 @@ def test_the_api_shows_the_cluster_as_the_database_has_it(
     assert shown["convsweep_leases_open",] == 1
     assert shown["convsweep_leases_expired_total",] == 1
     states = [shown["convsweep_workers", state] for state in ("busy", "idle", "blocked")]
-    assert states == [1, 2, 1]
+    assert states == [1, 3, 1]
+
+
+def test_a_worker_that_cannot_serve_one_sweep_is_blocked_only_while_it_does_nothing_else(
+    scrape: Callable[[], str], session: Session
+) -> None:
+    served, other = add_sweep(session), add_sweep(session)
+    worker_id = add_worker(session)
+    note_worker_problem(session, worker_id, other, "no images")
+    session.commit()
+    assert values(scrape())["convsweep_workers", "blocked"] == 1
+    claim(session, served, worker_id=worker_id)
+    assert values(scrape())["convsweep_workers", "busy"] == 1
 
 
 def test_a_sweep_that_is_over_has_no_series_of_its_own(
