@@ -90,6 +90,10 @@ class Settings(BaseSettings):
     memory_budget: Annotated[int, Field(ge=64 * 2**20)] | None = Field(
         default=None, description="Bytes for activations; default 4 GiB or half the device."
     )
+    max_dataset_bytes: Annotated[int, Field(ge=2**20)] = Field(
+        default=4 * 2**30,
+        description="Limit of a dataset's size, unpacked; larger ones are refused.",
+    )
     lease_s: Seconds = Field(default=60.0, description="How long a claim holds without renewal.")
     progress_deadline_s: Seconds = Field(
         default=600.0, description="A group without progress for so long ends its worker."

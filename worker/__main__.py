@@ -27,7 +27,8 @@ def datasets() -> None:
     """Prints what is known about every dataset, as JSON."""
     from worker.engine.data.datasets import list_datasets
 
-    infos = list_datasets(get_settings().data_dir)
+    settings = get_settings()
+    infos = list_datasets(settings.data_dir, settings.max_dataset_bytes)
     print(json.dumps([asdict(info) for info in infos]))
 
 

@@ -45,6 +45,7 @@ class Preparation:
         data_dir: Path,
         problems: Problems,
         *,
+        max_dataset_bytes: int,
         shares_device: bool = False,
     ) -> None:
         self._session_factory = session_factory
@@ -55,7 +56,8 @@ class Preparation:
         self._requirements: dict[int, Requirements] = {}
         self._loaded: dict[Protocol, Dataset] = {}
         self._training_images: dict[object, Dataset] = {}
-        self._advertised = available_datasets(data_dir)
+        self._max_bytes = max_dataset_bytes
+        self._advertised = available_datasets(data_dir, max_dataset_bytes)
         self._problems = problems
 
     def is_hindered(self, sweep_id: int) -> bool:
@@ -142,7 +144,9 @@ class Preparation:
         key = protocol.dataset, protocol.input_shape, *numbers
         if key not in self._training_images:
             self._training_images.clear()  # whole splits are large
-            self._training_images[key] = load_training_images(self._data_dir, protocol, *numbers)
+            self._training_images[key] = load_training_images(
+                self._data_dir, protocol, *numbers, self._max_bytes
+            )
         images = self._training_images[key]
         if requirements.dataset_hash is not None:
             try:
@@ -177,7 +181,7 @@ class Preparation:
 
     def _load(self, protocol: Protocol) -> Dataset:
         if protocol not in self._loaded:
-            self._loaded[protocol] = load_dataset(self._data_dir, protocol)
+            self._loaded[protocol] = load_dataset(self._data_dir, protocol, self._max_bytes)
             _forget_oldest(self._loaded, KEPT_DATASETS)
             self._advertise(self._loaded[protocol])
         return self._loaded[protocol]
@@ -185,7 +189,7 @@ class Preparation:
     def _advertise(self, dataset: Dataset) -> None:
         known = self._advertised.get(dataset.name, [])
         hashes = sorted({*known, dataset.content_hash})
-        self._advertised = available_datasets(self._data_dir) | self._advertised
+        self._advertised = available_datasets(self._data_dir, self._max_bytes) | self._advertised
         self._advertised[dataset.name] = hashes
         with self._session_factory.begin() as session:
             workers.note_worker_datasets(session, self._worker_id, self._advertised)
@@ -201,9 +205,9 @@ class Preparation:
             raise
 
 
-def available_datasets(data_dir: Path) -> dict[str, list[str]]:
+def available_datasets(data_dir: Path, max_bytes: int) -> dict[str, list[str]]:
     """Returns the datasets that can be read here, without content hashes."""
-    return {info.name: [] for info in list_datasets(data_dir) if info.available}
+    return {info.name: [] for info in list_datasets(data_dir, max_bytes) if info.available}
 
 
 def _forget_oldest(kept: dict[Any, Any], limit: int) -> None:

@@ -121,6 +121,7 @@ def make_duties(
         settings.data_dir,
         # a hint that comes after the resend time finds the worker ready to look again
         Problems(session_factory, worker_id, settings.resend_s / 2),
+        max_dataset_bytes=settings.max_dataset_bytes,
         shares_device=device.uuid is not None and settings.workers_per_device > 1,
     )
     return Duties(
@@ -198,5 +199,5 @@ def _register(
             device_class=device.device_class,
             device=device.model,
             code_version=code_version(),
-            datasets=available_datasets(settings.data_dir),
+            datasets=available_datasets(settings.data_dir, settings.max_dataset_bytes),
         )
