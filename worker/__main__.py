@@ -46,7 +46,7 @@ def device() -> None:
     from worker.device import open_device
 
     settings = get_settings()
-    found = open_device(settings.device, settings.memory_budget)
+    found = open_device(settings.device, settings.runtime_dir, settings.memory_budget)
     facts = {
         "class": found.device_class,
         "model": found.model,

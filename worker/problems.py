@@ -9,6 +9,7 @@ import structlog
 from sqlalchemy.orm import Session, sessionmaker
 
 from services.monitoring import workers
+from shared.db.availability import DATABASE_UNAVAILABLE, log_unavailable
 
 log = structlog.get_logger(__name__)
 
@@ -19,6 +20,24 @@ class Work:
 
     sweep_id: int
     training_id: int | None = None
+
+
+class WaitingReport:
+    """Records in the database that this worker waits for its device."""
+
+    def __init__(self, session_factory: sessionmaker[Session], worker_id: uuid.UUID) -> None:
+        self._session_factory = session_factory
+        self._worker_id = worker_id
+
+    def __call__(self, problem: str | None) -> None:
+        """Records what this worker waits for; None once it waits no longer."""
+        if problem is not None:
+            log.warning("waiting_for_device", problem=problem)
+        try:
+            with self._session_factory.begin() as session:
+                workers.note_worker_waiting(session, self._worker_id, problem)
+        except DATABASE_UNAVAILABLE as error:
+            log_unavailable(error)  # the work goes on
 
 
 class Problems:

@@ -30,7 +30,7 @@ from worker.lease_runner import LeaseRunner
 from worker.metrics import WorkerMetrics, serve_metrics
 from worker.placement import place_worker
 from worker.preparation import Preparation, available_datasets
-from worker.problems import Problems
+from worker.problems import Problems, WaitingReport
 from worker.refused_messages import MessageFilter
 from worker.tasks import register_tasks
 from worker.training.trainer import Trainer
@@ -60,7 +60,7 @@ def run_worker(
     """
     configure_logging(settings)
     candidates = devices or list_devices(
-        settings.device, settings.memory_budget, settings.workers_per_device
+        settings.device, settings.runtime_dir, settings.memory_budget, settings.workers_per_device
     )
     worker_id = uuid.uuid4()
     structlog.contextvars.bind_contextvars(worker_id=str(worker_id))
@@ -76,7 +76,7 @@ def run_worker(
             return 0
         if device.uuid is not None:
             heartbeat.hold_device(_request_shutdown)
-        _try_lock(device)
+        _try_lock(device, WaitingReport(session_factory, worker_id))
         metrics = WorkerMetrics(str(worker_id), device)
         runner = LeaseRunner(settings, session_factory, heartbeat, metrics, _should_stop)
         duties = make_duties(
@@ -114,6 +114,7 @@ def make_duties(
     evaluate: Evaluate = evaluate_on_device,
 ) -> Duties:
     """Returns the duties of a worker on one device; they share its lease runner."""
+    report = WaitingReport(session_factory, worker_id)
     preparation = Preparation(
         session_factory,
         worker_id,
@@ -125,8 +126,8 @@ def make_duties(
         shares_device=device.uuid is not None and settings.workers_per_device > 1,
     )
     return Duties(
-        Executor(settings, device, worker_id, runner, preparation, metrics, evaluate),
-        Trainer(settings, session_factory, device, worker_id, runner, preparation, metrics),
+        Executor(settings, device, worker_id, runner, preparation, metrics, evaluate, report),
+        Trainer(settings, session_factory, device, worker_id, runner, preparation, metrics, report),
     )
 
 
@@ -169,13 +170,14 @@ def _request_shutdown() -> None:
     state.should_stop = HUNG_STATUS
 
 
-def _try_lock(device: Device) -> None:
+def _try_lock(device: Device, report: WaitingReport) -> None:
     try:
-        with DeviceLock(device.lock_path).shared(lambda: None):
+        with DeviceLock(device.lock_path, report).shared(lambda: None):
             pass
     except OSError as error:
         raise DeviceUnavailableError(
-            f"The lock of this device cannot be opened: {error}. Another user may have made it."
+            f"The lock of this device cannot be opened: {error}. "
+            "CONVSWEEP_RUNTIME_DIR names another folder for it."
         ) from error
 
 

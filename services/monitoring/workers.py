@@ -76,8 +76,8 @@ def list_problems(session: Session, sweep_id: int | None = None) -> list[Problem
     return problem_queries.select_problems(session, seen_within_s=SEEN_WITHIN_S, sweep_id=sweep_id)
 
 
-def note_worker_waiting(session: Session, worker_id: uuid.UUID, problem: str) -> None:
-    """Records why a worker cannot do any work; ``note_worker_device`` clears it."""
+def note_worker_waiting(session: Session, worker_id: uuid.UUID, problem: str | None) -> None:
+    """Records why a worker cannot do any work; None, or ``note_worker_device``, clears it."""
     worker_queries.update_worker_waiting(session, worker_id, problem)
 
 

@@ -15,7 +15,8 @@ from shared.domain.measurements import JobOutcome
 from shared.domain.status import JobStatus
 from shared.settings import Settings
 from worker.device import Device
-from worker.evaluation.request import Evaluate, GroupRequest, evaluate_on_device
+from worker.device_lock import ReportWaiting
+from worker.evaluation.request import Evaluate, GroupRequest
 from worker.lease_runner import LeaseRunner, Released
 from worker.metrics import WorkerMetrics, WorkKind
 from worker.preparation import Preparation, PreparedSweep
@@ -82,7 +83,8 @@ class Executor:
         runner: LeaseRunner,
         preparation: Preparation,
         metrics: WorkerMetrics,
-        evaluate: Evaluate = evaluate_on_device,
+        evaluate: Evaluate,
+        report_waiting: ReportWaiting,
     ) -> None:
         self._settings = settings
         self._device = device
@@ -91,6 +93,7 @@ class Executor:
         self._preparation = preparation
         self._metrics = metrics
         self._evaluate = evaluate
+        self._report_waiting = report_waiting
         self._claim_limits: dict[int, int] = {}  # by sweep, once the cost of its jobs is known
 
     def execute_group(self, sweep_id: int, group: int) -> None:
@@ -142,6 +145,7 @@ class Executor:
                 prepared.protocol,
                 self._device,
                 self._runner.report_progress,
+                self._report_waiting,
             )
         )
         self._complete(lease, outcomes, prepared)

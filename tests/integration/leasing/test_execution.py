@@ -1,5 +1,6 @@
 """The worker's way from a hint to results, on a real Postgres that loses answers."""
 
+import contextlib
 import time
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,9 @@ from tests.integration.scenario import (
     success,
     trial,
 )
+from worker import device_lock
 from worker.device import open_device
+from worker.device_lock import DeviceLock
 from worker.evaluation import executor as executor_module
 from worker.evaluation.executor import Executor
 from worker.evaluation.request import Evaluate, GroupRequest
@@ -65,7 +68,7 @@ class Site:
         )
         self.worker_id = add_worker(self.session)
         beat = Heartbeat(factory, self.worker_id, lease_s=30, progress_deadline_s=600)
-        device = open_device("cpu")
+        device = open_device("cpu", settings.runtime_dir)
         self.metrics = WorkerMetrics(str(self.worker_id), device)
         runner = LeaseRunner(
             settings, factory, beat, self.metrics, lambda: False,
@@ -312,6 +315,35 @@ def test_only_a_change_of_a_problem_is_logged(
     (tmp_path / "mine.npz").write_bytes(b"no archive")
     executor.execute_group(first, 0)
     assert caplog.text.count("cannot_work") == 3
+
+
+def test_worker_that_waits_long_for_its_device_is_blocked_until_it_has_it(
+    site: Site, sessions: SessionFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(device_lock, "REPORT_AFTER_S", 0.1)
+    path = tmp_path / "device.lock"
+    problem = "SELECT problem FROM workers"
+    seen: list[str | None] = []
+
+    def evaluate_beside_another_process(request: GroupRequest) -> list[JobOutcome]:
+        with contextlib.ExitStack() as other:
+            other.enter_context(DeviceLock(path).exclusive(request.on_progress))
+
+            def progress() -> None:
+                request.on_progress()
+                seen.append(site.scalar(problem))
+                if seen[-1] is not None:
+                    other.close()
+
+            with DeviceLock(path, request.report_waiting).shared(progress):
+                seen.append(site.scalar(problem))
+        return evaluate(request)
+
+    sweep_id = site.add_sweep(small_protocol())
+    site.executor(sessions, engine=evaluate_beside_another_process).execute_group(sweep_id, 0)
+    assert seen[0] is None
+    assert any(text is not None and str(path) in text for text in seen)
+    assert seen[-1] is None
 
 
 def test_first_claim_of_a_sweep_is_small_and_later_ones_take_seconds(

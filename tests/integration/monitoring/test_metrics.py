@@ -226,7 +226,10 @@ def test_a_worker_counts_groups_that_broke(counting: Callable[..., WorkerMetrics
 def test_workers_of_one_machine_take_ports_one_after_the_other() -> None:
     port = free_port()
     settings = Settings(metrics_port=port)
-    servers = [serve_metrics(WorkerMetrics(str(n), open_device("cpu")), settings) for n in range(2)]
+    servers = [
+        serve_metrics(WorkerMetrics(str(n), open_device("cpu", Settings().runtime_dir)), settings)
+        for n in range(2)
+    ]
     try:
         found = [server.server_port for server, _ in filter(None, servers)]
         assert found[0] >= port
@@ -243,15 +246,18 @@ def test_workers_of_one_machine_take_ports_one_after_the_other() -> None:
 
 
 def test_a_worker_serves_nothing_unless_it_is_told_a_port() -> None:
-    assert serve_metrics(WorkerMetrics("1", open_device("cpu")), Settings()) is None
+    assert (
+        serve_metrics(WorkerMetrics("1", open_device("cpu", Settings().runtime_dir)), Settings())
+        is None
+    )
 
 
 def test_without_a_gpu_there_are_no_device_metrics() -> None:
-    assert list(DeviceCollector(open_device("cpu")).collect()) == []
+    assert list(DeviceCollector(open_device("cpu", Settings().runtime_dir)).collect()) == []
 
 
 def test_a_gpu_that_the_driver_does_not_know_has_no_metrics() -> None:
-    cpu = open_device("cpu")
+    cpu = open_device("cpu", Settings().runtime_dir)
     unknown = Device(
         cpu.torch_device, "cuda", "a GPU", {}, 1, cpu.lock_path,
         uuid="GPU-00000000-0000-0000-0000-000000000000",
@@ -265,7 +271,10 @@ def test_a_gpu_has_utilisation_and_memory() -> None:
 
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")
-    read = {one.name: one.samples[0] for one in DeviceCollector(open_device("cuda")).collect()}
+    read = {
+        one.name: one.samples[0]
+        for one in DeviceCollector(open_device("cuda", Settings().runtime_dir)).collect()
+    }
     used = read["convsweep_device_memory_used_bytes"].value
     assert 0 < used <= read["convsweep_device_memory_total_bytes"].value
     assert 0 <= read["convsweep_device_utilization_ratio"].value <= 1
@@ -276,7 +285,7 @@ def test_the_page_of_metrics_names_every_metric_and_no_other(
 ) -> None:
     add_sweep(session)
     scrape()  # so that a request has been counted
-    cpu = open_device("cpu")
+    cpu = open_device("cpu", Settings().runtime_dir)
     worker = WorkerMetrics("1", cpu)
     worker.note_outcomes([], 0.0)
     exposed = families(scrape()) | families(render(worker.registry).decode())

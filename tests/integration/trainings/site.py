@@ -71,7 +71,10 @@ class Site:
         with self.factory() as session:
             worker_id = add_worker(session)
         beat = Heartbeat(factory, worker_id, lease_s=30, progress_deadline_s=600)
-        device = replace(open_device("cpu"), lock_path=self.settings.trainings.with_name("lock"))
+        device = replace(
+            open_device("cpu", settings.runtime_dir),
+            lock_path=self.settings.trainings.with_name("lock"),
+        )
         device = replace(device, model=device_model or device.model)
         self.metrics = WorkerMetrics(str(worker_id), device)
         runner = LeaseRunner(

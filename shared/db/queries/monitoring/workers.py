@@ -57,11 +57,12 @@ def update_worker_seen(session: Session, worker_id: uuid.UUID) -> None:
     session.execute(statement, {"id": worker_id})
 
 
-def update_worker_waiting(session: Session, worker_id: uuid.UUID, problem: str) -> None:
-    """Sets the reason why a worker cannot do any work."""
+def update_worker_waiting(session: Session, worker_id: uuid.UUID, problem: str | None) -> None:
+    """Sets or clears the reason why a worker cannot do any work."""
     statement = sql("""
         UPDATE workers SET problem = :problem, problem_sweep_id = NULL,
-            problem_at = clock_timestamp(), last_seen_at = clock_timestamp()
+            problem_at = CASE WHEN :problem IS NOT NULL THEN clock_timestamp() END,
+            last_seen_at = clock_timestamp()
         WHERE id = :id
     """)
     session.execute(statement, {"id": worker_id, "problem": problem})
