@@ -13,7 +13,8 @@ ENV PATH=/opt/convsweep/bin:/opt/libraries/bin:$PATH \
     CONVSWEEP_LOG_FORMAT=json
 RUN groupadd --gid 10001 convsweep; \
     useradd --uid 10001 --gid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin convsweep; \
-    install --directory --owner=10001 --group=10001 /var/lib/convsweep /run/convsweep
+    install --directory --owner=10001 --group=10001 /var/lib/convsweep; \
+    install --directory --owner=10001 --group=10001 --mode=700 /run/convsweep
 
 # pip stays outside of the environment that it fills, so that the images have none in it
 FROM base AS build

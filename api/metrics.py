@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
 from services.monitoring.totals import ClusterState, read_cluster_state
-from shared.messaging.broker import connect_broker, count_hints
+from shared.messaging.broker import connect_broker, count_hints, count_refused
 from shared.metrics import REQUEST_BUCKETS_S, new_registry
 from shared.settings import Settings
 
@@ -85,7 +85,11 @@ class ClusterCollector(Collector):
         yield _gauge("convsweep_database_up", "Whether Postgres answers.", state is not None)
         yield _gauge("convsweep_broker_up", "Whether Redis answers.", hints is not None)
         if hints is not None:
-            yield _gauge("convsweep_queue_hints", "Hints that wait for a worker.", hints)
+            waiting, refused = hints
+            yield _gauge("convsweep_queue_hints", "Hints that wait for a worker.", waiting)
+            yield _gauge(
+                "convsweep_queue_refused", "Messages that were no hints, the latest 100.", refused
+            )
         if state is not None:
             yield from _describe(state)
 
@@ -100,11 +104,11 @@ class ClusterCollector(Collector):
             log.warning("database_unavailable", error=str(error).splitlines()[0])
             return None
 
-    def _read_hints(self) -> int | None:
+    def _read_hints(self) -> tuple[int, int] | None:
         from redis import RedisError
 
         try:
-            return count_hints(self._broker)
+            return count_hints(self._broker), count_refused(self._broker)
         except RedisError as error:
             log.warning("broker_unavailable", error=str(error))
             return None

@@ -33,6 +33,7 @@ from shared.domain.architecture import Architecture, LayerConfig
 from shared.domain.protocol import Gates, Precision, Protocol, Timing, Weights, WeightSharing
 from shared.domain.space import random_cnn_2025
 from shared.domain.status import JobStatus
+from shared.settings import get_settings
 from worker.device import open_device, use_device
 from worker.engine.data.datasets import Dataset, load_dataset
 from worker.engine.evaluate import evaluate_group
@@ -112,7 +113,7 @@ def run_experiment(arguments: argparse.Namespace) -> dict[str, Any]:
     timing = Timing(max_s=0.1)
     gates = Gates(min_accuracy=0.25, min_throughput=200)
     protocol = _protocol(arguments, timing=timing, gates=gates)
-    opened = use_device(open_device(arguments.device))
+    opened = use_device(open_device(arguments.device, get_settings().runtime_dir))
     dataset, device = _dataset(arguments, protocol), opened.torch_device
     space = random_cnn_2025()
     wanted = arguments.groups or space.groups

@@ -18,6 +18,7 @@ import typer
 
 from bench.optuna_trials import measure_optuna
 from bench.queue_growth import measure_growth
+from bench.queue_neighbours import measure_neighbours
 from bench.servers import processes, running_api, running_servers, wait_until
 from shared.settings import Settings
 
@@ -98,18 +99,24 @@ def measure_sweeps(
 
 
 def main(
-    workers: Annotated[str, typer.Option(help="Numbers of workers, comma-separated.")] = "2",
+    workers: Annotated[str, typer.Option(help="Numbers of workers; empty for none.")] = "2",
     repeats: Annotated[int, typer.Option(min=1, help="Sweeps per number; medians count.")] = 1,
     rows: Annotated[str, typer.Option(help="Table sizes for growth, comma-separated.")] = "",
     optuna_trials: Annotated[int, typer.Option(min=0, help="0 leaves Optuna out.")] = 300,
+    neighbours: Annotated[
+        int, typer.Option(min=0, help="Rounds beside an unservable sweep; 0 leaves them out.")
+    ] = 9,
     as_json: Annotated[bool, typer.Option("--json", help="Print only JSON.")] = False,
 ) -> None:
     """Measures the queue on real servers: rates, waiting times, growth, and Optuna beside it."""
     found: dict[str, Any] = {"machine": machine()}
     with running_servers() as settings, running_api(settings) as client:
-        runs = measure_sweeps(client, settings, [int(n) for n in workers.split(",")], repeats)
-        found |= max(runs, key=lambda run: run["jobs_per_s"]) | {"runs": runs}
-        if optuna_trials:
+        if neighbours:
+            found["neighbours"] = measure_neighbours(client, settings, neighbours)
+        if counts := [int(number) for number in workers.split(",") if number]:
+            runs = measure_sweeps(client, settings, counts, repeats)
+            found |= max(runs, key=lambda run: run["jobs_per_s"]) | {"runs": runs}
+        if counts and optuna_trials:
             found["optuna"] = measure_optuna(settings, optuna_trials)
             found["vs_optuna"] = found["jobs_per_s"] / found["optuna"]["trials_per_s"]
         if rows:

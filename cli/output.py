@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from convsweep import RankedNetwork
+from convsweep.answers import SweepProblem
 from shared.domain.columns import COLUMN, IMAGES_PER_S, Column, Kind
 
 Json = dict[str, Any]
@@ -164,6 +165,15 @@ def download_progress(rows: int | None) -> Iterator[Callable[[bytes], None]]:
             bar.update(task, advance=lines, megabytes=received / 1e6)
 
         yield on_bytes
+
+
+def problem_lines(problems: Sequence[SweepProblem]) -> list[str]:
+    """Returns what keeps workers from a sweep, one line for each reason and host."""
+    lines = [
+        f"{row['hostname']}{', trainings' if row['training_id'] else ''}: {row['problem']}"
+        for row in problems
+    ]
+    return list(dict.fromkeys(lines))
 
 
 def rate_text(status: str, jobs_per_s: float | None, eta_s: float | None) -> str:

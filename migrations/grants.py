@@ -17,6 +17,7 @@ EVERY_TABLE = frozenset(Base.metadata.tables)
 COUNTED = frozenset({"sweeps", "sweep_progress", "sweep_environments", "groups", "jobs", "leases"})
 RESULTS = frozenset({"trials", "environments", "workers", "dataset_labels"})
 TRAININGS = frozenset({"trainings", "training_epochs"})
+PROBLEMS = frozenset({"worker_problems"})
 
 GRANTS: Grants = {
     "convsweep_api": {
@@ -25,16 +26,17 @@ GRANTS: Grants = {
         "UPDATE": COUNTED | {"api_keys", "trainings"},
     },
     "convsweep_dispatcher": {
-        "SELECT": COUNTED | TRAININGS | {"attempts"},
+        "SELECT": COUNTED | TRAININGS | PROBLEMS | {"attempts", "workers"},
         "INSERT": frozenset({"attempts", "sweep_environments"}),
-        "UPDATE": COUNTED | {"trainings"},
+        "UPDATE": COUNTED | PROBLEMS | {"trainings"},
     },
     "convsweep_worker": {
-        "SELECT": COUNTED | RESULTS | TRAININGS | {"attempts", "device_leases"},
+        "SELECT": COUNTED | RESULTS | TRAININGS | PROBLEMS | {"attempts", "device_leases"},
         "INSERT": RESULTS
+        | PROBLEMS
         | {"attempts", "leases", "sweep_environments", "device_leases", "training_epochs"},
-        "UPDATE": COUNTED | TRAININGS | {"environments", "workers", "device_leases"},
-        "DELETE": frozenset({"device_leases", "training_epochs"}),
+        "UPDATE": COUNTED | TRAININGS | PROBLEMS | {"environments", "workers", "device_leases"},
+        "DELETE": PROBLEMS | {"device_leases", "training_epochs"},
     },
 }
 

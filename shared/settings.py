@@ -1,6 +1,7 @@
 """The only reader of the environment: every setting, its default, its check (CONVSWEEP_...)."""
 
 import os
+import tempfile
 from functools import lru_cache
 from ipaddress import ip_network
 from pathlib import Path
@@ -16,6 +17,14 @@ Seconds = Annotated[float, Field(gt=0, le=86_400)]
 PerMinute = Annotated[int, Field(ge=0, le=1_000_000_000)]
 
 LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
+
+
+def _default_runtime_dir() -> Path:
+    """Returns the user's own folder for files of running processes."""
+    shared = os.environ.get("XDG_RUNTIME_DIR")
+    if shared:
+        return Path(shared) / "convsweep"
+    return Path(tempfile.gettempdir()) / f"convsweep-{os.geteuid()}"
 
 
 class Settings(BaseSettings):
@@ -111,8 +120,16 @@ class Settings(BaseSettings):
     workers_per_device: Annotated[int, Field(ge=1, le=64)] = Field(
         default=1, description="Workers that share a GPU; more than one measure no throughput."
     )
+    runtime_dir: Path = Field(
+        default_factory=_default_runtime_dir,
+        description="Locks of devices, shared by this user's workers on this machine.",
+    )
     memory_budget: Annotated[int, Field(ge=64 * 2**20)] | None = Field(
         default=None, description="Bytes for activations; default 4 GiB or half the device."
+    )
+    max_dataset_bytes: Annotated[int, Field(ge=2**20)] = Field(
+        default=4 * 2**30,
+        description="Limit of a dataset's size, unpacked; larger ones are refused.",
     )
     lease_s: Seconds = Field(default=60.0, description="How long a claim holds without renewal.")
     progress_deadline_s: Seconds = Field(
@@ -179,7 +196,7 @@ class Settings(BaseSettings):
         """The origins of other web pages that may use the API."""
         return frozenset(filter(None, self.cors_origins.split(",")))
 
-    @field_validator("data_dir", "training_dir")
+    @field_validator("data_dir", "training_dir", "runtime_dir")
     @classmethod
     def _expanded(cls, path: Path | None) -> Path | None:
         return None if path is None else path.expanduser().resolve()

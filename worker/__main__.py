@@ -27,7 +27,8 @@ def datasets() -> None:
     """Prints what is known about every dataset, as JSON."""
     from worker.engine.data.datasets import list_datasets
 
-    infos = list_datasets(get_settings().data_dir)
+    settings = get_settings()
+    infos = list_datasets(settings.data_dir, settings.max_dataset_bytes)
     print(json.dumps([asdict(info) for info in infos]))
 
 
@@ -45,7 +46,7 @@ def device() -> None:
     from worker.device import open_device
 
     settings = get_settings()
-    chosen = open_device(settings.device, settings.memory_budget)
+    chosen = open_device(settings.device, settings.runtime_dir, settings.memory_budget)
     facts = {
         "class": chosen.device_class,
         "model": chosen.model,

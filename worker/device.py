@@ -2,7 +2,6 @@
 
 import importlib.metadata
 import platform
-import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,7 +24,7 @@ class Device:
     model: str
     versions: dict[str, str]
     memory_budget_bytes: int
-    lock_path: Path  # shared by all processes of this machine that use the device
+    lock_path: Path  # shared by this user's processes that use the device
     uuid: str | None = None  # of a GPU, as its driver writes it
     workers: int = 1  # processes that share the device
     chosen_budget_bytes: int | None = None  # the user's choice of a memory budget
@@ -43,7 +42,10 @@ class Device:
 
 
 def list_devices(
-    name: str, memory_budget_bytes: int | None = None, workers_per_device: int = 1
+    name: str,
+    runtime_dir: Path,
+    memory_budget_bytes: int | None = None,
+    workers_per_device: int = 1,
 ) -> list[Device]:
     """Returns the devices that ``name`` allows: ``cpu``, ``cuda:N``, or all GPUs for ``cuda``.
 
@@ -55,7 +57,7 @@ def list_devices(
     """
     chosen = ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
     if chosen == "cpu":
-        return [_open_cpu(memory_budget_bytes)]
+        return [_open_cpu(runtime_dir, memory_budget_bytes)]
     if not torch.cuda.is_available():
         raise DeviceUnavailableError(
             f"Device {name} was requested, but PyTorch finds no CUDA device here. "
@@ -63,30 +65,34 @@ def list_devices(
         )
     index = torch.device(chosen).index
     indices = range(torch.cuda.device_count()) if index is None else [index]
-    return [_open_cuda(index, memory_budget_bytes, workers_per_device) for index in indices]
+    return [
+        _open_cuda(index, runtime_dir, memory_budget_bytes, workers_per_device) for index in indices
+    ]
 
 
-def open_device(name: str, memory_budget_bytes: int | None = None) -> Device:
+def open_device(name: str, runtime_dir: Path, memory_budget_bytes: int | None = None) -> Device:
     """Returns the first device that ``name`` allows.
 
     Raises:
         DeviceUnavailableError: this machine has no such device.
     """
-    return list_devices(name, memory_budget_bytes)[0]
+    return list_devices(name, runtime_dir, memory_budget_bytes)[0]
 
 
-def _open_cpu(memory_budget_bytes: int | None) -> Device:
+def _open_cpu(runtime_dir: Path, memory_budget_bytes: int | None) -> Device:
     return Device(
         torch_device=torch.device("cpu"),
         device_class="cpu",
         model=_cpu_model(),
         versions=_versions(),
         memory_budget_bytes=memory_budget_bytes or CPU_MEMORY_BUDGET_BYTES,
-        lock_path=_lock_path("cpu"),
+        lock_path=runtime_dir / "device-cpu.lock",
     )
 
 
-def _open_cuda(index: int, memory_budget_bytes: int | None, workers_per_device: int) -> Device:
+def _open_cuda(
+    index: int, runtime_dir: Path, memory_budget_bytes: int | None, workers_per_device: int
+) -> Device:
     if index >= torch.cuda.device_count():
         raise DeviceUnavailableError(
             f"Device cuda:{index} was requested; this machine has {torch.cuda.device_count()}."
@@ -103,7 +109,7 @@ def _open_cuda(index: int, memory_budget_bytes: int | None, workers_per_device: 
         versions=versions,
         memory_budget_bytes=memory_budget_bytes
         or _share(properties.total_memory, workers_per_device),
-        lock_path=_lock_path(f"cuda-{properties.uuid}"),
+        lock_path=runtime_dir / f"device-cuda-{properties.uuid}.lock",
         uuid=driver_uuid(properties.name, str(properties.uuid)),
         workers=workers_per_device,
         chosen_budget_bytes=memory_budget_bytes,
@@ -163,7 +169,3 @@ def _cpu_model() -> str:
         return platform.processor() or platform.machine()
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return f"{names[0] if names else platform.machine()} ({torch.get_num_threads()} threads)"
-
-
-def _lock_path(name: str) -> Path:
-    return Path(tempfile.gettempdir()) / f"convsweep-device-{name}.lock"

@@ -1,8 +1,10 @@
 """One lock per device across the processes of a machine."""
 
 import contextlib
+import errno
 import fcntl
 import os
+import stat
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,7 +12,14 @@ from pathlib import Path
 LOCK_POLL_S = 0.02
 YIELD_LIMIT_S = 0.5
 
+REPORT_AFTER_S = 60.0  # a wait of this length is a problem that people should see
+
 Progress = Callable[[], None]
+ReportWaiting = Callable[[str | None], None]  # what a long wait is for; None once it is over
+
+
+def ignore_waiting(_problem: str | None) -> None:
+    """Reports nothing."""
 
 
 class DeviceLock:
@@ -18,15 +27,17 @@ class DeviceLock:
 
     A process that waits for the exclusive lock keeps new sharers out, and a process that has held
     it lets one of the waiting processes go first. The operating system releases the lock when a
-    process ends, for any reason.
+    process ends, for any reason. The file is in a folder of the user that is closed to others, so
+    that other users cannot hold the lock. ``report`` hears of waits that last long.
 
     ``fasteners.InterProcessReaderWriterLock`` is not used because it polls a single lock and keeps
     no order: a steady flow of readers starves a writer, and a writer that locks again at once
     starves all others.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, report: ReportWaiting = ignore_waiting) -> None:
         self._path = path
+        self._report = report
         self._was_exclusive = False
 
     @contextlib.contextmanager
@@ -63,15 +74,29 @@ class DeviceLock:
             if not _try_lock(handle, kind):
                 with self._open(".queue") as queue:
                     fcntl.flock(queue, fcntl.LOCK_SH)
-                    while not _try_lock(handle, kind):
-                        on_progress()
-                        time.sleep(LOCK_POLL_S)
+                    self._wait(handle, kind, on_progress)
             yield
+
+    def _wait(self, handle: int, kind: int, on_progress: Progress) -> None:
+        started, reported = time.monotonic(), False
+        try:
+            while not _try_lock(handle, kind):
+                on_progress()
+                if not reported and time.monotonic() - started > REPORT_AFTER_S:
+                    reported = True
+                    self._report(
+                        f"Waits for its device: another process has held the lock {self._path} "
+                        f"for {REPORT_AFTER_S:.0f} s. It works again when that process lets go."
+                    )
+                time.sleep(LOCK_POLL_S)
+        finally:
+            if reported:
+                self._report(None)
 
     @contextlib.contextmanager
     def _open(self, part: str) -> Iterator[int]:
         """Opens a file of this lock; closing it releases what was locked through it."""
-        handle = _open_for_all(self._path.with_name(self._path.name + part))
+        handle = _open_own(self._path.with_name(self._path.name + part))
         try:
             yield handle
         finally:
@@ -86,13 +111,31 @@ def _try_lock(handle: int, kind: int) -> bool:
     return True
 
 
-def _open_for_all(path: Path) -> int:
-    """Opens a lock file that every user of the machine may lock; creates it where it is missing."""
-    flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
+def _open_own(path: Path) -> int:
+    """Opens a lock file of this user in a folder that no other user can write to.
+
+    Raises:
+        OSError: the folder or the file is a link, or belongs or is open to another user.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        return os.open(path, flags)  # O_CREAT is refused in /tmp for files of other users
-    except FileNotFoundError:
-        handle = os.open(path, flags | os.O_CREAT, 0o666)
-        if os.fstat(handle).st_uid == os.geteuid():
-            os.fchmod(handle, 0o666)  # independent of the umask
-        return handle
+        _check_own(folder, path.parent, 0o022)
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+        handle = os.open(path.name, flags, 0o600, dir_fd=folder)
+    finally:
+        os.close(folder)
+    try:
+        _check_own(handle, path, 0o077)
+    except OSError:
+        os.close(handle)
+        raise
+    return handle
+
+
+def _check_own(handle: int, path: Path, forbidden: int) -> None:
+    status = os.fstat(handle)
+    if status.st_uid != os.geteuid():
+        raise PermissionError(errno.EPERM, "it belongs to another user", str(path))
+    if stat.S_IMODE(status.st_mode) & forbidden:
+        raise PermissionError(errno.EPERM, "it is open to other users", str(path))

@@ -1,6 +1,5 @@
 """Work under a lease: claiming it, doing it, and writing how it ended; for groups and trainings."""
 
-import time
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
@@ -19,7 +18,6 @@ from worker.metrics import WorkerMetrics, WorkKind
 log = structlog.get_logger(__name__)
 
 RETRY_PAUSE_S = 0.5
-DECLINE_PAUSE_S = 1.0
 
 
 class Released(BaseException):
@@ -68,7 +66,6 @@ class LeaseRunner:
         should_stop: Callable[[], bool],
         *,
         retry_pause_s: float = RETRY_PAUSE_S,
-        decline_pause_s: float = DECLINE_PAUSE_S,
     ) -> None:
         self._max_attempts = settings.max_attempts
         self._retry_s = settings.lease_s  # afterwards the lease is over anyway
@@ -77,7 +74,6 @@ class LeaseRunner:
         self._metrics = metrics
         self.should_stop = should_stop
         self._retry_pause_s = retry_pause_s
-        self._decline_pause_s = decline_pause_s
 
     def claim(self, lease: Lease) -> bool:
         """Takes the lease; False where there is nothing to take."""
@@ -92,10 +88,9 @@ class LeaseRunner:
             raise
 
     def decline(self, lease: Lease) -> None:
-        """Defers a hint and pauses, so that a worker that can serve it takes it first."""
+        """Defers a hint that this worker cannot serve."""
         with self._session_factory.begin() as session:
             lease.decline(session)
-        time.sleep(self._decline_pause_s)
 
     def run(self, lease: Lease, work: Callable[[], None]) -> None:
         """Does the work under a claimed lease and ends the lease in every case.

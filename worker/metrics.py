@@ -43,6 +43,9 @@ class WorkerMetrics:
         self._stale = self._counter(
             "convsweep_worker_stale_completions", "Completions refused: their lease was over."
         )
+        self._refused = self._counter(
+            "convsweep_worker_messages_refused", "Messages in the queue that were no hints."
+        )
         self._busy = Gauge(
             "convsweep_worker_busy", "Whether the worker works on a claim.", registry=self.registry
         )
@@ -88,6 +91,10 @@ class WorkerMetrics:
     def note_stale_completion(self) -> None:
         """Counts a completion whose lease was over."""
         self._stale.inc()
+
+    def note_refused_message(self) -> None:
+        """Counts a message that was no hint."""
+        self._refused.inc()
 
     def note_outcomes(self, outcomes: Sequence[JobOutcome], write_s: float) -> None:
         """Counts written outcomes and the durations of their trials."""

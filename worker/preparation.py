@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import structlog
 from sqlalchemy.orm import Session, sessionmaker
 
 from services.leasing import datasets, group_leases
@@ -21,8 +20,7 @@ from worker.engine.data.datasets import (
     load_dataset,
     load_training_images,
 )
-
-log = structlog.get_logger(__name__)
+from worker.problems import Problems, Work
 
 KEPT_DATASETS = 2
 KEPT_REQUIREMENTS = 64
@@ -45,7 +43,9 @@ class Preparation:
         worker_id: uuid.UUID,
         device: Device,
         data_dir: Path,
+        problems: Problems,
         *,
+        max_dataset_bytes: int,
         shares_device: bool = False,
     ) -> None:
         self._session_factory = session_factory
@@ -56,18 +56,36 @@ class Preparation:
         self._requirements: dict[int, Requirements] = {}
         self._loaded: dict[Protocol, Dataset] = {}
         self._training_images: dict[object, Dataset] = {}
-        self._advertised = available_datasets(data_dir)
-        self._problem: tuple[int, str] | None = None  # the sweep and the reason
+        self._max_bytes = max_dataset_bytes
+        self._advertised = available_datasets(data_dir, max_dataset_bytes)
+        self._problems = problems
 
-    def prepare(self, sweep_id: int) -> PreparedSweep | None:
+    def is_hindered(self, sweep_id: int) -> bool:
+        """Returns whether this worker could not serve the sweep a moment ago."""
+        return self._problems.recent(Work(sweep_id)) is not None
+
+    def find_requirements(self, sweep_id: int) -> Requirements | None:
+        """Returns a sweep's requirements; None where nothing is to be done for it.
+
+        Of a sweep that this worker is ready for they are remembered: they never change, and the
+        claim finds out whether it still runs.
+        """
+        known = self._requirements.get(sweep_id)
+        if known is not None and known.protocol in self._loaded:
+            return known
+        with self._session_factory() as session:
+            requirements = group_leases.find_requirements(session, sweep_id)
+        if requirements is not None and requirements.dataset_hash is not None:
+            self._requirements[sweep_id] = requirements
+            _forget_oldest(self._requirements, KEPT_REQUIREMENTS)
+        return requirements
+
+    def prepare(self, sweep_id: int, requirements: Requirements) -> PreparedSweep | None:
         """Returns what the sweep's groups need; None where this worker cannot serve the sweep.
 
         The reason is recorded with the worker and cleared once the worker can serve it.
-
-        Raises:
-            SweepNotFoundError: there is no such sweep.
         """
-        requirements = self._get_requirements(sweep_id)
+        work = Work(sweep_id)
         try:
             self._check_device(requirements.protocol)
             dataset = self._load(requirements.protocol)
@@ -84,7 +102,7 @@ class Preparation:
                 sweep_id, f"Dataset {requirements.protocol.dataset!r} cannot be loaded: {error}"
             )
             return None
-        self._clear_problem(sweep_id)
+        self._problems.clear(work, work)
         return PreparedSweep(self._measurable(requirements.protocol), dataset)
 
     def _measurable(self, protocol: Protocol) -> Protocol:
@@ -94,70 +112,59 @@ class Preparation:
     def prepare_training(self, requirements: TrainingRequirements) -> Dataset | None:
         """Returns the images that a training needs; None where this worker cannot serve it.
 
-        The reason is recorded with the worker and cleared once the worker can serve it.
+        The reason is recorded with the worker and cleared once the worker can serve it. Trainings
+        that need the same are examined together.
         """
-        protocol, recipe = requirements.protocol, requirements.recipe
-        key = (
-            protocol.dataset,
-            protocol.input_shape,
-            recipe.train_images,
-            recipe.validation_images,
+        work = Work(requirements.sweep_id, requirements.training_id)
+        cause = (
+            requirements.protocol,
+            requirements.recipe.train_images,
+            requirements.recipe.validation_images,
+            requirements.dataset_hash,
         )
+        if (problem := self._problems.recent(cause)) is not None:
+            self._problems.note(work, problem)
+            return None
         try:
-            self._check_device(protocol)
-            if key not in self._training_images:
-                self._training_images.clear()  # whole splits are large
-                self._training_images[key] = load_training_images(
-                    self._data_dir, protocol, recipe.train_images, recipe.validation_images
-                )
-            images = self._training_images[key]
-            if requirements.dataset_hash is not None:
+            images = self._load_training_images(requirements)
+        except (DatasetError, DeviceUnavailableError) as error:
+            self._problems.note(work, error.message, cause)
+            return None
+        except (RuntimeError, MemoryError, OSError) as error:
+            name = requirements.protocol.dataset
+            self._problems.note(work, f"Dataset {name!r} cannot be loaded whole: {error}", cause)
+            return None
+        self._problems.clear(work, cause)
+        return images
+
+    def _load_training_images(self, requirements: TrainingRequirements) -> Dataset:
+        protocol, recipe = requirements.protocol, requirements.recipe
+        self._check_device(protocol)
+        numbers = recipe.train_images, recipe.validation_images
+        key = protocol.dataset, protocol.input_shape, *numbers
+        if key not in self._training_images:
+            self._training_images.clear()  # whole splits are large
+            self._training_images[key] = load_training_images(
+                self._data_dir, protocol, *numbers, self._max_bytes
+            )
+        images = self._training_images[key]
+        if requirements.dataset_hash is not None:
+            try:
                 datasets.check_dataset_hash(
                     requirements.sweep_id,
                     images.name,
                     images.content_hash,
                     requirements.dataset_hash,
                 )
-        except (DatasetError, DeviceUnavailableError) as error:
-            self._training_images.pop(key, None)  # the file may be replaced by the right one
-            self.note_problem(requirements.sweep_id, error.message)
-            return None
-        except (RuntimeError, MemoryError, OSError) as error:
-            self.note_problem(
-                requirements.sweep_id,
-                f"Dataset {protocol.dataset!r} cannot be loaded whole: {error}",
-            )
-            return None
-        self._clear_problem(requirements.sweep_id)
+            except DatasetMismatchError:
+                del self._training_images[key]  # the file may be replaced by the right one
+                raise
         return images
 
     def note_problem(self, sweep_id: int, problem: str) -> None:
-        """Records why this worker cannot serve a sweep; repeats are ignored."""
-        if (sweep_id, problem) == self._problem:
-            return
-        log.warning("cannot_work", sweep_id=sweep_id, problem=problem)
-        with self._session_factory.begin() as session:
-            workers.note_worker_problem(session, self._worker_id, sweep_id, problem)
-        self._problem = sweep_id, problem
-
-    def _clear_problem(self, sweep_id: int) -> None:
-        """Clears the recorded problem if it concerns this sweep."""
-        if self._problem is None or self._problem[0] != sweep_id:
-            return
-        with self._session_factory.begin() as session:
-            workers.note_worker_problem(session, self._worker_id, sweep_id, None)
-        self._problem = None
-
-    def _get_requirements(self, sweep_id: int) -> Requirements:
-        """Returns a sweep's requirements; once its dataset is pinned they never change."""
-        if sweep_id in self._requirements:
-            return self._requirements[sweep_id]
-        with self._session_factory() as session:
-            requirements = group_leases.get_requirements(session, sweep_id)
-        if requirements.dataset_hash is not None:
-            self._requirements[sweep_id] = requirements
-            _forget_oldest(self._requirements, KEPT_REQUIREMENTS)
-        return requirements
+        """Records why this worker cannot serve a sweep's networks."""
+        work = Work(sweep_id)
+        self._problems.note(work, problem, work)
 
     def _check_device(self, protocol: Protocol) -> None:
         if protocol.device_class not in (DeviceClass.ANY, self._device.device_class):
@@ -174,7 +181,7 @@ class Preparation:
 
     def _load(self, protocol: Protocol) -> Dataset:
         if protocol not in self._loaded:
-            self._loaded[protocol] = load_dataset(self._data_dir, protocol)
+            self._loaded[protocol] = load_dataset(self._data_dir, protocol, self._max_bytes)
             _forget_oldest(self._loaded, KEPT_DATASETS)
             self._advertise(self._loaded[protocol])
         return self._loaded[protocol]
@@ -182,7 +189,7 @@ class Preparation:
     def _advertise(self, dataset: Dataset) -> None:
         known = self._advertised.get(dataset.name, [])
         hashes = sorted({*known, dataset.content_hash})
-        self._advertised = available_datasets(self._data_dir) | self._advertised
+        self._advertised = available_datasets(self._data_dir, self._max_bytes) | self._advertised
         self._advertised[dataset.name] = hashes
         with self._session_factory.begin() as session:
             workers.note_worker_datasets(session, self._worker_id, self._advertised)
@@ -198,9 +205,9 @@ class Preparation:
             raise
 
 
-def available_datasets(data_dir: Path) -> dict[str, list[str]]:
+def available_datasets(data_dir: Path, max_bytes: int) -> dict[str, list[str]]:
     """Returns the datasets that can be read here, without content hashes."""
-    return {info.name: [] for info in list_datasets(data_dir) if info.available}
+    return {info.name: [] for info in list_datasets(data_dir, max_bytes) if info.available}
 
 
 def _forget_oldest(kept: dict[Any, Any], limit: int) -> None:

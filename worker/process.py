@@ -17,6 +17,7 @@ from shared.db.availability import DATABASE_UNAVAILABLE
 from shared.db.session import make_engine, make_session_factory
 from shared.domain.errors import DeviceUnavailableError
 from shared.logs import configure_logging
+from shared.messaging.broker import connect_broker
 from shared.messaging.queue import make_celery
 from shared.settings import Settings
 from shared.version import code_version
@@ -29,11 +30,14 @@ from worker.lease_runner import LeaseRunner
 from worker.metrics import WorkerMetrics, serve_metrics
 from worker.placement import place_worker
 from worker.preparation import Preparation, available_datasets
+from worker.problems import Problems, WaitingReport
+from worker.refused_messages import MessageFilter
 from worker.tasks import register_tasks
 from worker.training.trainer import Trainer
 
 log = structlog.get_logger(__name__)
 
+BROKER_TIMEOUT_S = 1.0  # for keeping a refused message
 STALLED_S = 10.0  # Postgres ends the transaction of an unreachable worker after this
 PING_AFTER_S = 1.0  # a connection idle for less than this is not checked before use
 
@@ -56,7 +60,7 @@ def run_worker(
     """
     configure_logging(settings)
     candidates = devices or list_devices(
-        settings.device, settings.memory_budget, settings.workers_per_device
+        settings.device, settings.runtime_dir, settings.memory_budget, settings.workers_per_device
     )
     worker_id = uuid.uuid4()
     structlog.contextvars.bind_contextvars(worker_id=str(worker_id))
@@ -88,13 +92,16 @@ def _work_on(
     """Takes messages for a device until a signal ends this process; returns the exit status."""
     if device.uuid is not None:
         heartbeat.hold_device(_request_shutdown)
-    _try_lock(device)
+    _try_lock(device, WaitingReport(session_factory, worker_id))
     metrics = WorkerMetrics(str(worker_id), device)
     runner = LeaseRunner(settings, session_factory, heartbeat, metrics, _should_stop)
     duties = make_duties(settings, session_factory, device, worker_id, runner, metrics, evaluate)
     log.info("worker_started", device=device.model)
     serve_metrics(metrics, settings)
-    return _serve(settings, worker_id, duties)
+    message_filter = MessageFilter(
+        connect_broker(settings, BROKER_TIMEOUT_S), metrics.note_refused_message
+    )
+    return _serve(settings, worker_id, duties, message_filter)
 
 
 def _sign_off(session_factory: sessionmaker[Session], worker_id: uuid.UUID) -> None:
@@ -125,16 +132,20 @@ def make_duties(
     evaluate: Evaluate = evaluate_on_device,
 ) -> Duties:
     """Returns the duties of a worker on one device; they share its lease runner."""
+    report = WaitingReport(session_factory, worker_id)
     preparation = Preparation(
         session_factory,
         worker_id,
         device,
         settings.data_dir,
+        # a hint that comes after the resend time finds the worker ready to look again
+        Problems(session_factory, worker_id, settings.resend_s / 2),
+        max_dataset_bytes=settings.max_dataset_bytes,
         shares_device=device.uuid is not None and settings.workers_per_device > 1,
     )
     return Duties(
-        Executor(settings, device, worker_id, runner, preparation, metrics, evaluate),
-        Trainer(settings, session_factory, device, worker_id, runner, preparation, metrics),
+        Executor(settings, device, worker_id, runner, preparation, metrics, evaluate, report),
+        Trainer(settings, session_factory, device, worker_id, runner, preparation, metrics, report),
     )
 
 
@@ -150,9 +161,12 @@ def _start_heartbeat(settings: Settings, worker_id: uuid.UUID) -> Heartbeat:
     return heartbeat
 
 
-def _serve(settings: Settings, worker_id: uuid.UUID, duties: Duties) -> int:
+def _serve(
+    settings: Settings, worker_id: uuid.UUID, duties: Duties, message_filter: MessageFilter
+) -> int:
     """Takes messages until a signal ends this process; returns the exit status."""
     app = make_celery(settings)
+    message_filter.install(app)
     register_tasks(app, duties.executor, duties.trainer, _should_stop)
     celery_worker = app.Worker(
         pool="solo",
@@ -174,13 +188,14 @@ def _request_shutdown() -> None:
     state.should_stop = HUNG_STATUS
 
 
-def _try_lock(device: Device) -> None:
+def _try_lock(device: Device, report: WaitingReport) -> None:
     try:
-        with DeviceLock(device.lock_path).shared(lambda: None):
+        with DeviceLock(device.lock_path, report).shared(lambda: None):
             pass
     except OSError as error:
         raise DeviceUnavailableError(
-            f"The lock of this device cannot be opened: {error}. Another user may have made it."
+            f"The lock of this device cannot be opened: {error}. "
+            "CONVSWEEP_RUNTIME_DIR names another folder for it."
         ) from error
 
 
@@ -204,5 +219,5 @@ def _register(
             device_class=device.device_class,
             device=device.model,
             code_version=code_version(),
-            datasets=available_datasets(settings.data_dir),
+            datasets=available_datasets(settings.data_dir, settings.max_dataset_bytes),
         )

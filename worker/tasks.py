@@ -1,16 +1,14 @@
-"""The Celery tasks: they validate a message and pass it to the executor or the trainer."""
+"""The Celery tasks: they pass hints to the executor or the trainer."""
 
-from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable
 
 import structlog
 from celery import Celery
 from celery.exceptions import WorkerShutdown
-from pydantic import BaseModel, ValidationError
 
 from shared.db.availability import DATABASE_UNAVAILABLE, retry_while_unavailable
 from shared.domain.errors import DevicePoisonedError
-from shared.messaging.messages import EVALUATE_GROUP, TRAIN_NETWORK, GroupHint, TrainingHint
+from shared.messaging.messages import EVALUATE_GROUP, TRAIN_NETWORK
 from worker.evaluation.executor import Executor
 from worker.training.trainer import Trainer
 
@@ -18,36 +16,24 @@ log = structlog.get_logger(__name__)
 
 DATABASE_RETRY_S = 0.5
 KEEP_HINT_S = 60.0
-HintT = TypeVar("HintT", bound=BaseModel)
 
 
 def register_tasks(
     app: Celery, executor: Executor, trainer: Trainer, should_stop: Callable[[], bool]
 ) -> None:
-    """Makes ``app`` answer hints about groups and about trainings."""
+    """Makes ``app`` answer hints about groups and about trainings.
 
-    def answer_group_hint(*args: Any, **message: Any) -> None:
-        hint = _read(GroupHint, args, message)
-        if hint is not None:
-            _serve(lambda: executor.execute_group(hint.sweep_id, hint.group), should_stop)
+    ``worker.refused_messages`` has checked every message before.
+    """
 
-    def answer_training_hint(*args: Any, **message: Any) -> None:
-        hint = _read(TrainingHint, args, message)
-        if hint is not None:
-            _serve(lambda: trainer.train(hint.training_id), should_stop)
+    def answer_group_hint(sweep_id: int, group: int) -> None:
+        _serve(lambda: executor.execute_group(sweep_id, group), should_stop)
 
-    app.task(answer_group_hint, name=EVALUATE_GROUP, ignore_result=True, typing=False)
-    app.task(answer_training_hint, name=TRAIN_NETWORK, ignore_result=True, typing=False)
+    def answer_training_hint(training_id: int) -> None:
+        _serve(lambda: trainer.train(training_id), should_stop)
 
-
-def _read(kind: type[HintT], args: Sequence[Any], message: dict[str, Any]) -> HintT | None:
-    try:
-        if args:
-            raise ValueError("positional arguments")
-        return kind.model_validate(message)
-    except (ValidationError, ValueError) as error:
-        log.warning("message_refused", error=str(error).splitlines()[0])
-        return None
+    app.task(answer_group_hint, name=EVALUATE_GROUP, ignore_result=True)
+    app.task(answer_training_hint, name=TRAIN_NETWORK, ignore_result=True)
 
 
 def _serve(work: Callable[[], None], should_stop: Callable[[], bool]) -> None:

@@ -8,8 +8,8 @@ from api.deps import ReadingSession
 from api.metrics import CONTENT_TYPE, render
 from api.openapi.document import sends
 from api.schemas.sweeps import PresetOut
-from api.schemas.workers import WorkerOut
-from services.monitoring.workers import list_workers, rate_workers
+from api.schemas.workers import WorkerOut, WorkerProblemOut
+from services.monitoring.workers import list_problems, list_workers, rate_workers
 from shared.domain.space import SPACE_PRESETS
 
 router = APIRouter(tags=["system"])
@@ -17,10 +17,20 @@ router = APIRouter(tags=["system"])
 
 @router.get("/v1/workers")
 def show_workers(session: ReadingSession) -> list[WorkerOut]:
-    """Lists the workers seen in the last two minutes, each with its problem, if any."""
-    rates = rate_workers(session)
+    """Lists the workers seen in the last two minutes, each with its problems, if any."""
+    rates, problems = rate_workers(session), list_problems(session)
     return [
-        WorkerOut.model_validate(asdict(worker) | {"jobs_per_s": rates.get(worker.id)})
+        WorkerOut.model_validate(
+            asdict(worker)
+            | {
+                "jobs_per_s": rates.get(worker.id),
+                "problems": [
+                    WorkerProblemOut.model_validate(row)
+                    for row in problems
+                    if row.worker_id == worker.id
+                ],
+            }
+        )
         for worker in list_workers(session)
     ]
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from api.schemas.paging import NEXT_PAGE
+from api.schemas.workers import SweepProblemOut
 from services.sweeps.creation import Preview
 from services.sweeps.reading import SweepState
 from shared.domain.measurements import Reason
@@ -136,6 +137,9 @@ class SweepOut(BaseModel):
     finished: int
     jobs_per_s: float | None = Field(description="Over the latest leases; null when unknown.")
     eta_s: float | None
+    problems: list[SweepProblemOut] = Field(
+        description="What keeps living workers from this sweep; empty in lists."
+    )
     created_at: dt.datetime
     completed_at: dt.datetime | None
     dataset_hash: str | None = Field(
@@ -156,6 +160,7 @@ class SweepOut(BaseModel):
             finished=state.finished,
             jobs_per_s=state.jobs_per_s,
             eta_s=state.eta_s,
+            problems=[SweepProblemOut.model_validate(row) for row in state.problems],
             created_at=sweep.created_at,
             completed_at=sweep.completed_at,
             dataset_hash=sweep.dataset_hash,

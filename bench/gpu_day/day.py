@@ -10,6 +10,7 @@ import torch
 
 from bench.workload import INPUT_SHAPE, Group, noise_dataset, sample_groups
 from shared.domain.protocol import Gates, Protocol
+from shared.settings import get_settings
 from worker.device import Device, open_device, use_device
 from worker.engine.data.datasets import Dataset
 from worker.engine.evaluate import predict_trial
@@ -36,7 +37,11 @@ class Day:
         Raises:
             DeviceUnavailableError: this machine has no such device.
         """
-        return cls(use_device(open_device(device)), noise_dataset(images), small)
+        return cls(
+            use_device(open_device(device, get_settings().runtime_dir)),
+            noise_dataset(images),
+            small,
+        )
 
     @property
     def device(self) -> torch.device:

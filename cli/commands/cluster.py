@@ -139,7 +139,14 @@ def _api_check() -> Check:
             workers = client.list_workers()
         except ClientError as error:
             return "api", False, error.message
-        problems = sorted({worker["problem"] for worker in workers if worker["problem"]})
+        problems = sorted(
+            {worker["problem"] for worker in workers if worker["problem"]}
+            | {
+                f"sweep {problem['sweep_id']}: {problem['problem']}"
+                for worker in workers
+                for problem in worker["problems"]
+            }
+        )
         return "api", not problems, "; ".join([f"{client.url}, {len(workers)} workers", *problems])
 
 

@@ -181,6 +181,7 @@ def print_sweep(sweep: Sweep, as_json: bool) -> None:
     if sweep["status"] == "running":
         rate = output.rate_text(sweep["status"], sweep["jobs_per_s"], sweep["eta_s"])
         rows.append(("rate", rate))
+    rows += [("cannot work", line) for line in output.problem_lines(sweep["problems"])]
     output.print_table(None, [f"sweep {sweep['id']}", ""], rows)
     return None
 

@@ -4,13 +4,13 @@ The constraints hold for new and changed rows from here on. Rows that are there 
 afterwards, without blocking anybody: migrations/upgrade.py.
 
 Revision ID: 0014
-Revises: 0012
+Revises: 0013
 """
 
 from alembic import op
 
 revision = "0014"
-down_revision = "0012"
+down_revision = "0013"
 branch_labels = None
 depends_on = None
 

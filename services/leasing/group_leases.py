@@ -16,7 +16,7 @@ from shared.db.queries.leasing import group_leases as group_queries
 from shared.db.queries.leasing import leases as lease_queries
 from shared.db.queries.sweeps import sweeps as sweep_queries
 from shared.domain.architecture import Architecture
-from shared.domain.errors import StaleLeaseError, SweepNotFoundError
+from shared.domain.errors import StaleLeaseError
 from shared.domain.measurements import Environment, JobOutcome, TrialResult
 from shared.domain.protocol import Protocol
 
@@ -49,15 +49,11 @@ class Requirements:
     dataset_hash: str | None  # content of its images; None before its first trials
 
 
-def get_requirements(session: Session, sweep_id: int) -> Requirements:
-    """Returns what a worker must be able to do for a sweep.
-
-    Raises:
-        SweepNotFoundError: there is no such sweep.
-    """
+def find_requirements(session: Session, sweep_id: int) -> Requirements | None:
+    """Returns what a worker must be able to do for a sweep; None unless there is one that runs."""
     row = group_queries.find_requirements(session, sweep_id)
     if row is None:
-        raise SweepNotFoundError(f"There is no sweep {sweep_id}.", field="sweep_id")
+        return None
     return Requirements(Protocol.model_validate(row.protocol), row.dataset_hash)
 
 
@@ -165,8 +161,8 @@ def has_completed(session: Session, token: uuid.UUID) -> bool:
 def decline_group(session: Session, sweep_id: int, group: int) -> None:
     """Defers a group that this worker cannot serve.
 
-    It is hinted again soon, but after groups that were never hinted: a sweep that no worker can
-    serve does not delay others.
+    It is due for a hint at once; the dispatcher limits the hints for sweeps that workers have
+    problems with, so that they do not delay others.
     """
     hint_queries.defer_hints(session, [(sweep_id, group)])
 

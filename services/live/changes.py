@@ -8,7 +8,7 @@ import base64
 import datetime as dt
 import uuid
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -105,6 +105,8 @@ def observe(session: Session, sweep_id: int, cursors: Sequence[Cursor] = ()) -> 
         SweepNotFoundError: there is no such sweep.
     """
     now = live_queries.select_now(session)
+    # before the leaders: if the sweep is over by now, the query for leaders sees all results
+    state = get_sweep(session, sweep_id)
     seen = [cursor.as_of for cursor in cursors if cursor.as_of is not None]
     since = min([_micros(now), *seen]) - LATE_S * 1_000_000
     floor = min((cursor.floor[0] for cursor in cursors if cursor.floor), default=None)
@@ -112,17 +114,25 @@ def observe(session: Session, sweep_id: int, cursors: Sequence[Cursor] = ()) -> 
         as_of=_micros(now),
         since=since,
         floor=floor,
-        # before the leaders: if the sweep is over by now, the query for leaders sees all results
-        progress=_progress(get_sweep(session, sweep_id)),
+        progress=_progress(state),
         best=live_queries.select_best(
             session, sweep_id, leaders=LEADERS, floor=floor, limit=CAUGHT_UP
         ),
-        workers=worker_queries.select_workers(
-            session,
-            seen_within_s=SEEN_WITHIN_S,
-            gone_since=EPOCH + dt.timedelta(microseconds=since),
+        workers=_with_problems(
+            worker_queries.select_workers(
+                session,
+                seen_within_s=SEEN_WITHIN_S,
+                gone_since=EPOCH + dt.timedelta(microseconds=since),
+            ),
+            state,
         ),
     )
+
+
+def _with_problems(workers: Sequence[WorkerRow], state: SweepState) -> list[WorkerRow]:
+    """Returns workers, each with what keeps it from all work or else from this sweep."""
+    own = {row.worker_id: row.problem for row in reversed(state.problems)}
+    return [replace(row, problem=row.problem or own.get(row.id)) for row in workers]
 
 
 def _progress(state: SweepState) -> Progress:

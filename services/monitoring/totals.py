@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
-from services.monitoring.workers import list_workers
+from services.monitoring.workers import list_problems, list_workers
 from shared.db.queries.monitoring import totals as metric_queries
 from shared.db.queries.monitoring.workers import WorkerRow
 from shared.domain.status import JobStatus, SweepStatus
@@ -31,7 +31,10 @@ def read_cluster_state(session: Session) -> ClusterState:
     """Returns the cluster's state from a few statements on small tables and indexes."""
     sweeps = metric_queries.count_sweeps(session)
     groups = metric_queries.count_pending_groups(session)
-    states = Counter(_worker_state(worker) for worker in list_workers(session))
+    hindered = {row.worker_id for row in list_problems(session)}
+    states = Counter(
+        _worker_state(worker, worker.id in hindered) for worker in list_workers(session)
+    )
     return ClusterState(
         sweeps={status: sweeps.get(status.value, 0) for status in SweepStatus},
         jobs=metric_queries.sum_progress(session),
@@ -44,7 +47,9 @@ def read_cluster_state(session: Session) -> ClusterState:
     )
 
 
-def _worker_state(worker: WorkerRow) -> str:
+def _worker_state(worker: WorkerRow, is_hindered: bool) -> str:
     if worker.problem is not None:
         return "blocked"
-    return "idle" if worker.sweep_id is None else "busy"
+    if worker.sweep_id is not None:
+        return "busy"
+    return "blocked" if is_hindered else "idle"

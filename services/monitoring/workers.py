@@ -4,7 +4,9 @@ import uuid
 
 from sqlalchemy.orm import Session
 
+from shared.db.queries.monitoring import worker_problems as problem_queries
 from shared.db.queries.monitoring import workers as worker_queries
+from shared.db.queries.monitoring.worker_problems import ProblemRow
 from shared.db.queries.monitoring.workers import WorkerRow
 
 SEEN_WITHIN_S = 120.0
@@ -22,11 +24,12 @@ def register_worker(
     code_version: str,
     datasets: dict[str, list[str]] | None = None,
 ) -> None:
-    """Adds a worker process that starts now.
+    """Adds a worker process that starts now; forgets the problems of workers that are gone.
 
     Args:
         datasets: names it can read, each with the content hashes that it has loaded.
     """
+    problem_queries.delete_problems_of_gone_workers(session, seen_within_s=SEEN_WITHIN_S)
     worker_queries.insert_worker(
         session,
         {
@@ -47,18 +50,34 @@ def note_worker_seen(session: Session, worker_id: uuid.UUID) -> None:
 
 
 def note_worker_problem(
-    session: Session, worker_id: uuid.UUID, sweep_id: int, problem: str | None
+    session: Session,
+    worker_id: uuid.UUID,
+    sweep_id: int,
+    problem: str,
+    *,
+    training_id: int | None = None,
 ) -> None:
-    """Records why a worker cannot serve a sweep and what to do about it; None clears it.
+    """Records why a worker cannot serve a sweep or a training, and what to do about it.
 
-    The problem is shown while that sweep runs: hints for the sweep let the worker check it again
-    and clear it once its cause is gone.
+    The problem is shown with that sweep while the worker lives and the work waits.
     """
-    worker_queries.update_worker_problem(session, worker_id, sweep_id, problem)
+    problem_queries.upsert_problem(session, worker_id, sweep_id, training_id, problem)
 
 
-def note_worker_waiting(session: Session, worker_id: uuid.UUID, problem: str) -> None:
-    """Records why a worker cannot do any work; ``note_worker_device`` clears it."""
+def clear_worker_problem(
+    session: Session, worker_id: uuid.UUID, sweep_id: int, *, training_id: int | None = None
+) -> None:
+    """Records that a worker can serve a sweep or a training again."""
+    problem_queries.delete_problem(session, worker_id, sweep_id, training_id)
+
+
+def list_problems(session: Session, sweep_id: int | None = None) -> list[ProblemRow]:
+    """Returns what keeps living workers from one sweep, or from any, the oldest first."""
+    return problem_queries.select_problems(session, seen_within_s=SEEN_WITHIN_S, sweep_id=sweep_id)
+
+
+def note_worker_waiting(session: Session, worker_id: uuid.UUID, problem: str | None) -> None:
+    """Records why a worker cannot do any work; None, or ``note_worker_device``, clears it."""
     worker_queries.update_worker_waiting(session, worker_id, problem)
 
 
@@ -75,7 +94,8 @@ def note_worker_datasets(
 
 
 def note_worker_stopped(session: Session, worker_id: uuid.UUID) -> None:
-    """Records that a worker has stopped regularly."""
+    """Records that a worker has stopped regularly; its problems go with it."""
+    problem_queries.delete_problems_of_worker(session, worker_id)
     worker_queries.update_worker_stopped(session, worker_id)
 
 

@@ -1,13 +1,16 @@
 """Reading sweeps: their jobs by state, rate and remaining time."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from sqlalchemy.orm import Session
 
 from services.leaderboard.page_tokens import Page, read_page_by_id
+from services.monitoring.workers import list_problems
 from services.sweeps.rate import SAMPLE, Span, estimate_rate
 from shared.db.models import Sweep
 from shared.db.queries.live import changes as live_queries
+from shared.db.queries.monitoring.worker_problems import ProblemRow
 from shared.db.queries.sweeps import sweeps as sweep_queries
 from shared.domain.errors import SweepNotFoundError
 from shared.domain.status import UNFINISHED_JOB_STATUSES, JobStatus, SweepStatus
@@ -21,6 +24,7 @@ class SweepState:
     counts: dict[JobStatus, int]  # they add up to the sweep's total
     jobs_per_s: float | None  # None when unknown, and in lists
     eta_s: float | None
+    problems: Sequence[ProblemRow] = ()  # what keeps workers from it; empty in lists
 
     @property
     def finished(self) -> int:
@@ -33,7 +37,7 @@ class SweepState:
 
 
 def get_sweep(session: Session, sweep_id: int) -> SweepState:
-    """Returns a sweep with its jobs by state, its rate and its remaining time.
+    """Returns a sweep with its jobs by state, its rate, its remaining time and its problems.
 
     Raises:
         SweepNotFoundError: there is no such sweep.
@@ -41,7 +45,7 @@ def get_sweep(session: Session, sweep_id: int) -> SweepState:
     row = sweep_queries.find_sweep(session, sweep_id)
     if row is None:
         raise SweepNotFoundError(f"There is no sweep {sweep_id}.", field="sweep_id")
-    state = SweepState(*row, None, None)
+    state = SweepState(*row, None, None, list_problems(session, sweep_id))
     if state.sweep.status != SweepStatus.RUNNING:
         return state
     rate = _rate(session, sweep_id)

@@ -20,6 +20,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
+from shared.db import worker_models as worker_models  # noqa: PLC0414 - registers its tables
 from shared.db.base import Base as Base  # noqa: PLC0414 - with all tables in it
 from shared.db.checks import measured, one_of
 from shared.domain.access import KeyScope
@@ -85,26 +86,6 @@ class Group(Base):
     hinted_at: Mapped[dt.datetime | None]
 
 
-class Worker(Base):
-    """A worker process: where it runs, what it computes on, and what stops it, if anything does."""
-
-    __tablename__ = "workers"
-
-    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
-    hostname: Mapped[str]
-    pid: Mapped[int] = mapped_column(Integer)
-    device_class: Mapped[str]
-    device: Mapped[str]
-    code_version: Mapped[str]
-    problem: Mapped[str | None]
-    problem_sweep_id: Mapped[int | None]  # it concerns only this sweep
-    problem_at: Mapped[dt.datetime | None]
-    datasets: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))  # name: hashes
-    started_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
-    last_seen_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
-    stopped_at: Mapped[dt.datetime | None]
-
-
 class Lease(Base):
     """One claim of jobs of a group, or of a training, by a worker, kept after its end."""
 
@@ -132,21 +113,6 @@ class Lease(Base):
     expires_at: Mapped[dt.datetime]
     ended_at: Mapped[dt.datetime | None]
     outcome: Mapped[str | None]
-
-
-class DeviceLease(Base):
-    """A GPU, or a share of one, that a worker has to itself while it renews this."""
-
-    __tablename__ = "device_leases"
-    __table_args__ = (
-        CheckConstraint("slot >= 0", name="device_leases_slot"),
-        UniqueConstraint("worker_id", name="device_leases_worker"),
-    )
-
-    device_uuid: Mapped[str] = mapped_column(primary_key=True)
-    slot: Mapped[int] = mapped_column(SmallInteger, primary_key=True)
-    worker_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("workers.id"))
-    expires_at: Mapped[dt.datetime]
 
 
 class Environment(Base):

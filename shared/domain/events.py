@@ -47,8 +47,8 @@ class Worker(_Event):
     """A worker as it is now, and what is new about it.
 
     ``present``: it was there when the stream began; ``joined``: it has just started; ``gone``: it
-    has stopped or has not been seen for two minutes; ``problem``: what keeps it from working has
-    changed; ``group``: it holds another group than before, or none.
+    has stopped or has not been seen for two minutes; ``problem``: what keeps it from all work or
+    from this sweep has changed; ``group``: it holds another group than before, or none.
     """
 
     change: WorkerChange

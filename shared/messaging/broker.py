@@ -9,6 +9,9 @@ if TYPE_CHECKING:
     from redis import Redis
 
 QUEUE_NAME = "convsweep"  # Celery keeps a queue as a list of this name
+REFUSED_NAME = "convsweep.refused"  # messages that are no hint, the newest first
+REFUSED_KEPT = 100
+REFUSED_BYTES = 4096  # kept of each
 
 
 def client_url(broker_url: str) -> str:
@@ -44,5 +47,28 @@ def count_hints(broker: "Redis") -> int:
         redis.RedisError: the broker does not answer.
     """
     length = broker.llen(QUEUE_NAME)
+    assert isinstance(length, int)
+    return length
+
+
+def keep_refused(broker: "Redis", message: bytes) -> None:
+    """Keeps the beginning of a message that is no hint, and the latest 100 in all.
+
+    Raises:
+        redis.RedisError: the broker does not answer.
+    """
+    with broker.pipeline(transaction=False) as pipeline:
+        pipeline.lpush(REFUSED_NAME, message[:REFUSED_BYTES])
+        pipeline.ltrim(REFUSED_NAME, 0, REFUSED_KEPT - 1)
+        pipeline.execute()
+
+
+def count_refused(broker: "Redis") -> int:
+    """Returns how many refused messages are kept.
+
+    Raises:
+        redis.RedisError: the broker does not answer.
+    """
+    length = broker.llen(REFUSED_NAME)
     assert isinstance(length, int)
     return length

@@ -12,7 +12,7 @@ from worker.device import open_device
 from worker.process import run_worker
 
 if __name__ == "__main__":
-    processor = open_device("cpu")
+    processor = open_device("cpu", get_settings().runtime_dir)
     gpus = [
         replace(processor, uuid=uuid, device_class="cuda", model="a simulated GPU")
         for uuid in json.loads(os.environ["SIMULATED_GPUS"])

@@ -155,11 +155,12 @@ def test_a_missing_dataset_is_named_with_what_to_do_and_its_jobs_stay_unharmed(
         sweep_id = client.create_sweep(wanted)["id"]
 
         def problem_known() -> bool:
-            return any("mine" in (worker["problem"] or "") for worker in client.list_workers())
+            return bool(client.get_sweep(sweep_id)["problems"])
 
         _wait(problem_known, "the worker's problem", cluster)
-        [problem] = {worker["problem"] for worker in client.list_workers() if worker["problem"]}
-        assert f"put mine.npz into {cluster.data_dir}" in problem
+        [problem] = client.get_sweep(sweep_id)["problems"]
+        assert f"put mine.npz into {cluster.data_dir}" in problem["problem"]
+        assert "put mine.npz" in cluster.convsweep("sweep", "show", str(sweep_id)).stdout
         counts = client.get_sweep(sweep_id)["counts"]
         assert counts["pending"] == 64
         _write_dataset(cluster.data_dir / "mine.npz")

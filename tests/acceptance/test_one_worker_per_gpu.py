@@ -84,6 +84,6 @@ def test_workers_that_share_a_gpu_report_no_throughput(site: Site) -> None:
     )  # fmt: skip
     assert counted.trials > 0
     assert counted.timed == 0
-    refusal = "SELECT FROM workers WHERE problem LIKE '%CONVSWEEP_WORKERS_PER_DEVICE=1%'"
+    refusal = "SELECT FROM worker_problems WHERE problem LIKE '%CONVSWEEP_WORKERS_PER_DEVICE=1%'"
     site.wait(lambda: bool(site.rows(refusal)), "the refusal of a gate on throughput")
     assert site.finished(gated) == 0

@@ -8,6 +8,7 @@ from playwright.sync_api import Browser, Page, expect
 from sqlalchemy.orm import Session
 
 from services.access.keys import create_key
+from services.monitoring.workers import clear_worker_problem, note_worker_problem
 from shared.domain.access import KeyScope
 from shared.domain.measurements import JobOutcome, Reason
 from shared.domain.status import JobStatus
@@ -15,7 +16,7 @@ from shared.settings import Settings
 from tests.acceptance.conftest import Cluster
 from tests.browser.conftest import opened, sweep_body
 from tests.conftest import SessionFactory, serving
-from tests.integration.scenario import add_sweep, claimed, complete, finish_sweep
+from tests.integration.scenario import add_sweep, add_worker, claimed, complete, finish_sweep
 
 PROGRESS = "section[aria-label=Progress]"
 
@@ -168,3 +169,30 @@ def test_a_key_is_asked_for_once_and_kept_for_the_tab(
         assert page.evaluate("[localStorage.length, document.cookie]") == [0, ""]
         assert key not in page.url
         assert page.evaluate("sessionStorage.getItem('convsweep.key')") == key
+
+
+def test_the_page_of_a_sweep_says_what_keeps_workers_from_it_and_no_other_page_does(
+    page: Page, own_site: tuple[str, SessionFactory]
+) -> None:
+    url, sessions = own_site
+    with sessions() as session:
+        hindered, healthy = add_sweep(session), add_sweep(session)
+        worker_id = add_worker(session)
+        note_worker_problem(session, worker_id, hindered, "put mine.npz there")
+        session.commit()
+    page.goto(f"{url}/#/sweeps/{hindered}")
+    expect(page.get_by_text("A worker cannot work on this sweep")).to_be_visible()
+    expect(page.get_by_text("box: put mine.npz there")).to_be_visible()
+    with sessions.begin() as session:
+        clear_worker_problem(session, worker_id, hindered)
+    expect(page.get_by_text("put mine.npz there")).to_have_count(0, timeout=10_000)
+    with sessions.begin() as session:
+        note_worker_problem(session, worker_id, hindered, "wants a GPU")
+    expect(page.get_by_text("box: wants a GPU")).to_be_visible(timeout=10_000)
+    page.goto(f"{url}/#/sweeps/{healthy}")
+    expect(page.get_by_role("heading", level=1)).to_be_visible()
+    expect(page.get_by_text("No results yet")).to_be_visible()
+    expect(page.get_by_text("wants a GPU")).to_have_count(0)
+    page.goto(f"{url}/#/workers")
+    expect(page.get_by_text(f"cannot work on sweep {hindered}")).to_be_visible()
+    expect(page.locator(".pill.is-failed")).to_have_count(0)

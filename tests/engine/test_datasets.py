@@ -1,6 +1,9 @@
 """Datasets by name: the same images every time, or an error that says what to do."""
 
+import os
 import re
+import tracemalloc
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +146,69 @@ def test_a_damaged_archive_does_not_keep_the_others_from_the_list(tmp_path: Path
     assert ("good", True) in listed
     assert ("bad", False) in listed
     assert [name for name, _ in listed].count("digits") == 1
+
+
+def no_regular_file(kind: str, path: Path) -> None:
+    """Puts something into the place of a file that would be read forever."""
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "link to a device":
+        path.symlink_to("/dev/zero")
+    elif kind == "link to a pipe":
+        os.mkfifo(path.with_name("pipe"))
+        path.symlink_to("pipe")
+    else:
+        path.mkdir()
+
+
+def test_a_link_that_leads_nowhere_does_not_keep_the_others_from_the_list(tmp_path: Path) -> None:
+    (tmp_path / "mine.npz").symlink_to("gone.npz")
+    assert not {info.name: info for info in list_datasets(tmp_path)}["mine"].available
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("kind", ["pipe", "link to a device", "link to a pipe", "folder"])
+def test_what_is_no_regular_file_is_refused_at_once(kind: str, tmp_path: Path) -> None:
+    no_regular_file(kind, tmp_path / "mine.npz")
+    with pytest.raises(DatasetCorruptError, match=r"mine\.npz is not a regular file"):
+        load_dataset(tmp_path, protocol_of())
+    [mine] = [info for info in list_datasets(tmp_path) if info.name == "mine"]
+    assert not mine.available
+    assert "not a regular file" in mine.hint
+    folder = tmp_path / "stl10_binary"
+    folder.mkdir()
+    if kind != "folder":
+        no_regular_file(kind, folder / "train_X.bin")
+        with pytest.raises(DatasetCorruptError, match=r"(train_X\.bin|pipe) is not a regular"):
+            load_dataset(tmp_path, protocol_of("stl10"))
+
+
+def test_an_archive_is_refused_by_its_declared_size_before_anything_is_allocated(
+    tmp_path: Path,
+) -> None:
+    bomb = np.zeros((4000, 3, 64, 64), dtype=np.uint8)  # 47 MiB, packed into 48 KiB
+    path = write_npz(tmp_path, train_x=bomb, train_y=np.zeros(4000, dtype=np.int64))
+    assert path.stat().st_size < 2**20
+    limit = 16 * 2**20
+    tracemalloc.start()
+    with pytest.raises(DatasetCorruptError, match="CONVSWEEP_MAX_DATASET_BYTES"):
+        load_dataset(tmp_path, protocol_of(), limit)
+    assert not {info.name: info for info in list_datasets(tmp_path, limit)}["mine"].available
+    assert tracemalloc.get_traced_memory()[1] < 2**20
+    tracemalloc.stop()
+
+
+def test_an_array_that_declares_more_than_the_archive_has_is_corrupt(tmp_path: Path) -> None:
+    path = write_npz(tmp_path)
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    lie = members["train_x.npy"].replace(b"(40, 3, 8, 8)", b"(40, 3, 8,8000)")
+    members["train_x.npy"] = lie.replace(b"  \n", b"\n", 1)
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    with pytest.raises(DatasetCorruptError, match="declares more data than the archive has"):
+        load_dataset(tmp_path, protocol_of())
 
 
 def test_too_few_images_are_too_few(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import fcntl
 import multiprocessing
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from shared.domain.architecture import Architecture
 from shared.domain.measurements import Throughput, ThroughputSource
 from shared.domain.protocol import MemoryFormat, Precision, Timing, TimingRepeat
 from tests.engine.networks import CPU, digits_protocol, evaluate, layer, mixed_group
+from worker import device_lock
 from worker.device_lock import DeviceLock
 from worker.engine.timing import (
     LEAST_RUNS,
@@ -90,14 +92,78 @@ def test_a_network_slower_than_the_limit_is_warmed_up_and_still_run_three_times(
     assert throughput.spread > 0
 
 
-def test_a_lock_file_can_be_locked_by_every_user(tmp_path: Path) -> None:
-    before = os.umask(0o077)
+def test_a_lock_and_its_folder_are_closed_to_other_users(tmp_path: Path) -> None:
+    before = os.umask(0)
     try:
-        with DeviceLock(tmp_path / "device.lock").shared(nothing):
+        with DeviceLock(tmp_path / "run" / "device.lock").shared(nothing):
             pass
     finally:
         os.umask(before)
-    assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o666}
+    assert (tmp_path / "run").stat().st_mode & 0o777 == 0o700
+    assert {path.stat().st_mode & 0o777 for path in (tmp_path / "run").iterdir()} == {0o600}
+
+
+def open_folder(folder: Path) -> None:
+    folder.chmod(0o777)
+
+
+def open_file(folder: Path) -> None:
+    (folder / "device.lock").touch()
+    (folder / "device.lock").chmod(0o666)
+
+
+def give_folder_away(folder: Path) -> None:
+    os.chown(folder, 12345, 12345)
+
+
+def give_file_away(folder: Path) -> None:
+    (folder / "device.lock").touch(0o600)
+    os.chown(folder / "device.lock", 12345, 12345)
+
+
+AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+
+
+@pytest.mark.parametrize(
+    "prepare",
+    [
+        open_folder,
+        open_file,
+        pytest.param(give_folder_away, marks=AS_ROOT),
+        pytest.param(give_file_away, marks=AS_ROOT),
+    ],
+)
+def test_a_lock_that_another_user_could_hold_is_refused(
+    prepare: Callable[[Path], None], tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir(0o700)
+    prepare(folder)
+    with (
+        pytest.raises(PermissionError, match="other user"),
+        DeviceLock(folder / "device.lock").shared(nothing),
+    ):
+        pass
+
+
+def test_a_long_wait_for_a_device_is_reported_until_it_is_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(device_lock, "REPORT_AFTER_S", 0.1)
+    spawn = multiprocessing.get_context("spawn")
+    holding, path = spawn.Event(), tmp_path / "device.lock"
+    other = spawn.Process(target=hold, args=(path, "exclusive", holding, 1.0))
+    other.start()
+    assert holding.wait(60)
+    reports: list[str | None] = []
+    with DeviceLock(path, reports.append).shared(nothing):
+        [waiting, over] = reports
+    assert waiting is not None
+    assert str(path) in waiting
+    assert over is None
+    with DeviceLock(path, reports.append).shared(nothing):
+        assert len(reports) == 2  # no wait, no report
+    other.join()
 
 
 def test_a_lock_file_that_is_a_link_is_refused(tmp_path: Path) -> None:

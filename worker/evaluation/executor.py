@@ -10,12 +10,13 @@ from structlog.contextvars import bound_contextvars
 
 from services.leasing import group_leases
 from services.leasing.group_leases import Claim
-from shared.domain.errors import DatasetMismatchError, SweepNotFoundError
+from shared.domain.errors import DatasetMismatchError
 from shared.domain.measurements import JobOutcome
 from shared.domain.status import JobStatus
 from shared.settings import Settings
 from worker.device import Device
-from worker.evaluation.request import Evaluate, GroupRequest, evaluate_on_device
+from worker.device_lock import ReportWaiting
+from worker.evaluation.request import Evaluate, GroupRequest
 from worker.lease_runner import LeaseRunner, Released
 from worker.metrics import WorkerMetrics, WorkKind
 from worker.preparation import Preparation, PreparedSweep
@@ -82,7 +83,8 @@ class Executor:
         runner: LeaseRunner,
         preparation: Preparation,
         metrics: WorkerMetrics,
-        evaluate: Evaluate = evaluate_on_device,
+        evaluate: Evaluate,
+        report_waiting: ReportWaiting,
     ) -> None:
         self._settings = settings
         self._device = device
@@ -91,6 +93,7 @@ class Executor:
         self._preparation = preparation
         self._metrics = metrics
         self._evaluate = evaluate
+        self._report_waiting = report_waiting
         self._claim_limits: dict[int, int] = {}  # by sweep, once the cost of its jobs is known
 
     def execute_group(self, sweep_id: int, group: int) -> None:
@@ -103,15 +106,18 @@ class Executor:
             DevicePoisonedError: the process must end; the jobs returned and consumed an attempt.
         """
         with bound_contextvars(sweep_id=sweep_id, group=group):
-            try:
-                prepared = self._preparation.prepare(sweep_id)
-            except SweepNotFoundError:
-                log.info("hint_ignored")
-                return
-            if prepared is None:
+            if self._preparation.is_hindered(sweep_id):
                 self._runner.decline(self._lease(sweep_id, group))
                 return
-            self._claim_all(sweep_id, group, prepared)
+            requirements = self._preparation.find_requirements(sweep_id)
+            if requirements is None:
+                log.info("hint_ignored")
+                return
+            prepared = self._preparation.prepare(sweep_id, requirements)
+            if prepared is None:
+                self._runner.decline(self._lease(sweep_id, group))
+            else:
+                self._claim_all(sweep_id, group, prepared)
 
     def _claim_all(self, sweep_id: int, group: int, prepared: PreparedSweep) -> None:
         more = True
@@ -139,6 +145,7 @@ class Executor:
                 prepared.protocol,
                 self._device,
                 self._runner.report_progress,
+                self._report_waiting,
             )
         )
         self._complete(lease, outcomes, prepared)

@@ -7,7 +7,7 @@ from shared.domain.architecture import Architecture
 from shared.domain.measurements import JobOutcome
 from shared.domain.protocol import Protocol
 from worker.device import Device
-from worker.device_lock import DeviceLock
+from worker.device_lock import DeviceLock, ReportWaiting, ignore_waiting
 from worker.engine.data.datasets import Dataset
 from worker.engine.evaluate import evaluate_group
 
@@ -16,7 +16,8 @@ from worker.engine.evaluate import evaluate_group
 class GroupRequest:
     """Architectures of one group to evaluate; ``trials[i]`` are those of ``architectures[i]``.
 
-    ``on_progress`` is called between steps; what it raises ends the evaluation.
+    ``on_progress`` is called between steps; what it raises ends the evaluation. ``report_waiting``
+    is called when the device stays occupied for long.
     """
 
     architectures: Sequence[Architecture]
@@ -25,6 +26,7 @@ class GroupRequest:
     protocol: Protocol
     device: Device
     on_progress: Callable[[], None]
+    report_waiting: ReportWaiting = ignore_waiting
 
 
 Evaluate = Callable[[GroupRequest], list[JobOutcome]]
@@ -44,5 +46,5 @@ def evaluate_on_device(request: GroupRequest) -> list[JobOutcome]:
         request.device.torch_device,
         memory_budget_bytes=request.device.memory_budget_bytes,
         on_progress=request.on_progress,
-        device_lock=DeviceLock(request.device.lock_path),
+        device_lock=DeviceLock(request.device.lock_path, request.report_waiting),
     )

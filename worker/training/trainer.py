@@ -22,7 +22,7 @@ from shared.domain.recipe import EpochResult, best_epoch
 from shared.domain.status import TrainingStatus
 from shared.settings import Settings
 from worker.device import Device
-from worker.device_lock import DeviceLock
+from worker.device_lock import DeviceLock, ReportWaiting
 from worker.engine.cpu.memory import freed_memory_kept
 from worker.engine.data.datasets import Dataset
 from worker.engine.training.loop import Training
@@ -85,6 +85,7 @@ class Trainer:
         runner: LeaseRunner,
         preparation: Preparation,
         metrics: WorkerMetrics,
+        report_waiting: ReportWaiting,
     ) -> None:
         self._settings = settings
         self._session_factory = session_factory
@@ -93,7 +94,7 @@ class Trainer:
         self._runner = runner
         self._preparation = preparation
         self._metrics = metrics
-        self._lock = DeviceLock(device.lock_path)
+        self._lock = DeviceLock(device.lock_path, report_waiting)
 
     def train(self, training_id: int) -> None:
         """Claims a training and works on it until it ends in any way.

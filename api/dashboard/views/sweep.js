@@ -111,6 +111,7 @@ async function follow(context, header) {
   let drawn = context.sweep.finished
   let at = performance.now()
   for await (const { event, data } of watchSweep(context.sweep.id, context.signal)) {
+    if (event === "worker") header.noteWorker(data)
     if (event === "leader") header.noteBest(data.rank === 1 ? data.accuracy : null)
     if (event !== "progress" && event !== "end") continue
     header.update(data)
@@ -130,6 +131,8 @@ class Header {
     this.status = h("span")
     this.actions = h("div", { class: "row" })
     this.problem = h("div", { role: "alert" })
+    this.banner = h("div", { role: "status" })
+    this.hindrances = new Map((context.sweep.problems ?? []).map((row) => [row.worker_id, row]))
     this.progress = h("section", { class: "card", "aria-label": "Progress" })
     const { sweep } = context
     this.element = h(
@@ -152,9 +155,34 @@ class Header {
         this.actions,
       ),
       this.problem,
+      this.banner,
       this.progress,
     )
     this.update(sweep)
+    this.#showHindrances()
+  }
+
+  /** Keeps what keeps each living worker from this sweep. */
+  noteWorker({ id, hostname, change, problem }) {
+    if (problem && change !== "gone") this.hindrances.set(id, { hostname, problem })
+    else this.hindrances.delete(id)
+    this.#showHindrances()
+  }
+
+  #showHindrances() {
+    const lines = new Set([...this.hindrances.values()].map((row) => `${row.hostname}: ${row.problem}`))
+    this.banner.replaceChildren(
+      ...(lines.size
+        ? [
+            h(
+              "div",
+              { class: "notice" },
+              h("strong", {}, lines.size === 1 ? "A worker cannot work on this sweep" : "Workers cannot work on this sweep"),
+              [...lines].map((line) => h("p", {}, line)),
+            ),
+          ]
+        : []),
+    )
   }
 
   update(state) {

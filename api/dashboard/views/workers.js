@@ -71,11 +71,24 @@ function content(workers, sweepId) {
         "State",
         false,
         (worker) =>
-          worker.problem
-            ? h("span", {}, pill("failed"), " ", worker.problem)
-            : pill(worker.sweep_id == null ? "waiting" : "running"),
+          h(
+            "span",
+            {},
+            pill(worker.problem ? "blocked" : worker.sweep_id == null ? "waiting" : "running"),
+            worker.problem && ` ${worker.problem}`,
+            hindrances(worker, sweepId),
+          ),
       ],
     ],
     workers,
   )
+}
+
+/** Sweeps that a worker cannot work on, and why; on the page of a sweep only that one. */
+function hindrances(worker, sweepId) {
+  return worker.problems
+    .filter((row) => sweepId == null || row.sweep_id === sweepId)
+    .map((row) =>
+      h("p", {}, h("span", { class: "pill is-hindered" }, `cannot work on sweep ${row.sweep_id}`), ` ${row.problem}`),
+    )
 }

@@ -70,6 +70,22 @@ class Preview(TypedDict):
     flops_per_trial: int
 
 
+class WorkerProblem(TypedDict):
+    """Why a worker cannot serve a sweep, or trainings of it."""
+
+    sweep_id: int
+    training_id: int | None
+    problem: str
+    since: str
+
+
+class SweepProblem(WorkerProblem):
+    """A problem with the worker that has it."""
+
+    worker_id: str
+    hostname: str
+
+
 class Sweep(TypedDict):
     """A sweep with its jobs by state; ``jobs_per_s`` and ``eta_s`` are None while unknown."""
 
@@ -81,6 +97,7 @@ class Sweep(TypedDict):
     finished: int
     jobs_per_s: float | None
     eta_s: float | None
+    problems: list[SweepProblem]
     created_at: str
     completed_at: str | None
     dataset_hash: str | None
@@ -100,6 +117,7 @@ class WorkerState(TypedDict):
     datasets: dict[str, list[str]]
     problem: str | None
     problem_at: str | None
+    problems: list[WorkerProblem]
     started_at: str
     last_seen_at: str
     sweep_id: int | None

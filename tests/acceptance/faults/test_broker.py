@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from shared.messaging.broker import QUEUE_NAME
+from shared.messaging.broker import QUEUE_NAME, REFUSED_BYTES, REFUSED_NAME
 from shared.messaging.messages import EVALUATE_GROUP
 from shared.messaging.queue import HintQueue, make_celery
 from tests.acceptance.conftest import small_sweep
@@ -157,7 +157,7 @@ def _message(kwargs: Any, task: str = EVALUATE_GROUP) -> dict[str, Any]:
     }
 
 
-def test_malformed_unknown_and_repeated_messages_do_no_harm(
+def test_messages_of_any_content_end_no_worker_and_those_that_are_no_hints_are_kept_apart(
     site: Site, broker: Broker, undisturbed: Answers
 ) -> None:
     sweep_id = site.add_sweep(small_sweep())
@@ -175,9 +175,15 @@ def test_malformed_unknown_and_repeated_messages_do_no_harm(
         _message({}) | {"content-type": "application/x-python-serialize"},
         _message({}) | {"body": "{{{"},
         _message({}) | {"headers": {}},
+        {},
+        [],
+        None,
+        _message({"sweep_id": sweep_id, "group": 0}) | {"properties": {}},
     ]
-    for message in nonsense:
-        client.lpush(QUEUE_NAME, json.dumps(message))
+    texts = [json.dumps(message).encode() for message in nonsense]
+    refused = [b"x", b"", b"\xff\x00", b'{"a": ' * 5000, *texts]
+    for text in refused:
+        client.lpush(QUEUE_NAME, text)
     hints = HintQueue(make_celery(site.settings))
     for group in (*range(8), *range(8), *range(8)):
         hints.send(sweep_id, group)
@@ -187,4 +193,11 @@ def test_malformed_unknown_and_repeated_messages_do_no_harm(
     site.wait(lambda: len(hints) == 0, "an empty queue")
     assert all(worker.alive for worker in workers)
     assert site.attempts(sweep_id) == {1}
+    kept = client.lrange(REFUSED_NAME, 0, -1)
+    unknown = 2  # a sweep and a group that do not exist are hints
+    assert len(kept) == len(refused) - unknown
+    assert b"x" in kept
+    assert max(map(len, kept)) == REFUSED_BYTES
+    log = "".join(worker.text() for worker in workers)
+    assert log.count("message_refused") == len(kept)
     check(site.database, sweep_id, undisturbed, IMAGES)

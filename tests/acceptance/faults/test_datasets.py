@@ -27,7 +27,11 @@ def write_images(folder: Path, seed: int) -> None:
 
 def problem(site: Site, pid: int) -> str:
     """Returns what keeps a worker from working."""
-    rows = site.rows("SELECT problem FROM workers WHERE pid = :pid", pid=pid)
+    statement = """
+        SELECT p.problem FROM worker_problems p JOIN workers w ON w.id = p.worker_id
+        WHERE pid = :pid
+    """
+    rows = site.rows(statement, pid=pid)
     return str(rows[0].problem) if rows else ""
 
 

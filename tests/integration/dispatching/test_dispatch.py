@@ -11,8 +11,14 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from services.dispatching.dispatch import reap_expired_leases, send_hints
+from services.dispatching.dispatch import PASS_ON_S, reap_expired_leases, send_hints
 from services.leasing.group_leases import decline_group, release_claim
+from services.monitoring.workers import (
+    clear_worker_problem,
+    note_worker_problem,
+    note_worker_stopped,
+    note_worker_waiting,
+)
 from services.sweeps.control import cancel_sweep, pause_sweep, resume_sweep
 from services.sweeps.creation import create_sweep
 from shared.db.models import Group
@@ -26,6 +32,7 @@ from tests.conftest import SessionFactory
 from tests.integration.scenario import (
     GROUPS,
     add_sweep,
+    add_worker,
     claimed,
     complete,
     expire,
@@ -275,3 +282,68 @@ def test_a_sweep_that_no_worker_can_serve_does_not_keep_others_waiting(
     assert reached == {(served, group) for group in range(GROUPS)}
     dispatch(session, hints, backlog=4)
     assert {sweep_id for sweep_id, _ in take_hints(celery_app)} == {hopeless}
+
+
+def drain(session: Session, hints: HintQueue, app: Celery, unable: int) -> list[tuple[int, int]]:
+    """Dispatches once; the workers that cannot serve the sweep ``unable`` decline all its hints."""
+    dispatch(session, hints, backlog=32, resend_s=60)
+    taken = take_hints(app)
+    for sweep_id, group in taken:
+        if sweep_id == unable:
+            decline_group(session, sweep_id, group)
+    session.commit()
+    return taken
+
+
+def let_time_pass(session: Session, seconds: float) -> None:
+    """Moves all hints and problems into the past."""
+    past = {"past": f"{seconds} seconds"}
+    for table in ("groups", "worker_problems"):
+        session.execute(
+            text(f"UPDATE {table} SET hinted_at = hinted_at - CAST(:past AS interval)"), past
+        )
+    session.commit()
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_a_sweep_that_no_worker_can_serve_gets_one_hint_for_each_worker_and_resend_time(
+    workers: int, session: Session, hints: HintQueue, celery_app: Celery
+) -> None:
+    sweep_id = add_sweep(session, groups=20)
+    for _ in range(workers):
+        note_worker_problem(session, add_worker(session), sweep_id, "no images")
+    assert drain(session, hints, celery_app, sweep_id) == []
+    for _ in range(3):
+        let_time_pass(session, 61)
+        rounds = [drain(session, hints, celery_app, sweep_id) for _ in range(5)]
+        assert [len(taken) for taken in rounds] == [workers, 0, 0, 0, 0]
+
+
+def test_a_sweep_that_some_workers_can_serve_goes_on_without_filling_the_queue(
+    session: Session, hints: HintQueue, celery_app: Celery
+) -> None:
+    sweep_id, other = add_sweep(session, groups=20), add_sweep(session, groups=20)
+    unable, _able = add_worker(session), add_worker(session)
+    note_worker_problem(session, unable, sweep_id, "no images")
+    first = drain(session, hints, celery_app, sweep_id)
+    assert {taken for taken, _ in first} == {other}
+    let_time_pass(session, PASS_ON_S)
+    assert len(drain(session, hints, celery_app, sweep_id)) == 2
+    assert drain(session, hints, celery_app, sweep_id) == []
+
+
+@pytest.mark.parametrize("end", ["cleared", "stopped", "silent", "waits for a device"])
+def test_a_problem_that_is_over_limits_no_hints(
+    end: str, session: Session, hints: HintQueue, celery_app: Celery
+) -> None:
+    sweep_id, worker_id = add_sweep(session, groups=20), add_worker(session)
+    note_worker_problem(session, worker_id, sweep_id, "no images")
+    if end == "cleared":
+        clear_worker_problem(session, worker_id, sweep_id)
+    elif end == "stopped":
+        note_worker_stopped(session, worker_id)
+    elif end == "waits for a device":
+        note_worker_waiting(session, worker_id, "no GPU is free")
+    else:
+        session.execute(text("UPDATE workers SET last_seen_at = now() - interval '3 minutes'"))
+    assert len(drain(session, hints, celery_app, sweep_id)) == 20

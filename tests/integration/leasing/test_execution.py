@@ -1,5 +1,7 @@
 """The worker's way from a hint to results, on a real Postgres that loses answers."""
 
+import contextlib
+import time
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
-from services.sweeps.control import pause_sweep
+from services.sweeps.control import cancel_sweep, pause_sweep
 from services.sweeps.creation import create_sweep
 from shared.domain.measurements import JobOutcome
 from shared.domain.protocol import DeviceClass, Protocol
@@ -25,7 +27,9 @@ from tests.integration.scenario import (
     success,
     trial,
 )
+from worker import device_lock
 from worker.device import open_device
+from worker.device_lock import DeviceLock
 from worker.evaluation import executor as executor_module
 from worker.evaluation.executor import Executor
 from worker.evaluation.request import Evaluate, GroupRequest
@@ -53,17 +57,22 @@ class Site:
         factory: sessionmaker[Session],
         data_dir: Path | None = None,
         engine: Evaluate = evaluate,
+        resend_s: float = 1e-6,  # the worker looks again at every hint
     ) -> Executor:
         settings = self.settings.model_copy(
-            update={"data_dir": data_dir or self.settings.data_dir, "lease_s": 30.0}
+            update={
+                "data_dir": data_dir or self.settings.data_dir,
+                "lease_s": 30.0,
+                "resend_s": resend_s,
+            }
         )
         self.worker_id = add_worker(self.session)
         beat = Heartbeat(factory, self.worker_id, lease_s=30, progress_deadline_s=600)
-        device = open_device("cpu")
+        device = open_device("cpu", settings.runtime_dir)
         self.metrics = WorkerMetrics(str(self.worker_id), device)
         runner = LeaseRunner(
             settings, factory, beat, self.metrics, lambda: False,
-            retry_pause_s=0.01, decline_pause_s=0.0,
+            retry_pause_s=0.01,
         )  # fmt: skip
         return make_duties(
             settings, factory, device, self.worker_id, runner, self.metrics, engine
@@ -80,10 +89,12 @@ class Site:
         return found
 
     def problem(self) -> str | None:
-        workers = text("SELECT problem FROM workers WHERE id = :id")
-        found: str | None = self.session.execute(workers, {"id": self.worker_id}).scalar_one()
+        """Returns the only problem of the newest worker; None where it has none."""
+        problems = text("SELECT problem FROM worker_problems WHERE worker_id = :id")
+        rows = self.session.execute(problems, {"id": self.worker_id})
+        problem: str | None = rows.scalar_one_or_none()
         self.session.commit()
-        return found
+        return problem
 
 
 @pytest.fixture
@@ -156,10 +167,10 @@ def test_completion_of_a_lease_that_was_ended_is_dropped(
     assert site.scalar("SELECT count(*) FROM trials") == 0
 
 
-def write_dataset(folder: Path, seed: int) -> Path:
+def write_dataset(folder: Path, seed: int, shape: tuple[int, int, int] = OWN_SHAPE) -> Path:
     """Writes a dataset called ``mine`` whose images depend on the seed."""
     folder.mkdir(exist_ok=True)
-    images = np.random.default_rng(seed).integers(0, 256, (600, *OWN_SHAPE), dtype=np.uint8)
+    images = np.random.default_rng(seed).integers(0, 256, (600, *shape), dtype=np.uint8)
     labels = np.arange(600) % 10
     np.savez(folder / "mine.npz", train_x=images, train_y=labels, test_x=images, test_y=labels)
     return folder
@@ -237,11 +248,10 @@ def test_work_for_another_sweep_leaves_a_problem_that_is_still_there(
     executor.execute_group(served, 0)
     assert assert_counts_add_up(site.session, served) == {"completed": GROUP_SIZE}
     assert "mine" in (site.problem() or "")
-    assert site.scalar("SELECT problem_sweep_id FROM workers") == lacking
+    assert site.scalar("SELECT sweep_id FROM worker_problems") == lacking
     write_dataset(tmp_path, seed=1)  # the cause is gone
     executor.execute_group(lacking, 0)
     assert site.problem() is None
-    assert site.scalar("SELECT problem_at FROM workers") is None
 
 
 def test_worker_advertises_a_dataset_with_its_hash_once_loaded(
@@ -264,6 +274,76 @@ def test_hint_of_a_paused_or_unknown_sweep_claims_nothing(
     executor.execute_group(sweep_id, 0)
     executor.execute_group(404, 0)
     assert site.scalar("SELECT count(*) FROM leases") == 0
+
+
+def test_hint_of_a_cancelled_sweep_costs_no_look_at_its_images(
+    site: Site, sessions: SessionFactory, tmp_path: Path
+) -> None:
+    sweep_id = site.add_sweep(own_protocol())  # nobody has its images
+    cancel_sweep(site.session, sweep_id)
+    site.session.commit()
+    site.executor(sessions, tmp_path).execute_group(sweep_id, 0)
+    assert site.problem() is None
+
+
+def test_hints_of_an_unservable_sweep_cost_one_look_until_the_resend_time_and_no_pause(
+    site: Site, sessions: SessionFactory, tmp_path: Path
+) -> None:
+    sweep_id = site.add_sweep(own_protocol())
+    executor = site.executor(sessions, tmp_path, resend_s=3.0)
+    executor.execute_group(sweep_id, 0)
+    started = time.monotonic()
+    write_dataset(tmp_path, seed=1)  # a second look would find it
+    for _ in range(32):
+        executor.execute_group(sweep_id, 0)
+    assert time.monotonic() - started < 1.4
+    assert assert_counts_add_up(site.session, sweep_id) == {"pending": GROUP_SIZE}
+    time.sleep(1.5)
+    executor.execute_group(sweep_id, 0)
+    assert assert_counts_add_up(site.session, sweep_id) == {"completed": GROUP_SIZE}
+
+
+def test_only_a_change_of_a_problem_is_logged(
+    site: Site, sessions: SessionFactory, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, second = (site.add_sweep(own_protocol()) for _ in range(2))
+    executor = site.executor(sessions, tmp_path)
+    for _ in range(3):
+        executor.execute_group(first, 0)
+        executor.execute_group(second, 0)
+    assert caplog.text.count("cannot_work") == 2  # once for each sweep
+    (tmp_path / "mine.npz").write_bytes(b"no archive")
+    executor.execute_group(first, 0)
+    assert caplog.text.count("cannot_work") == 3
+
+
+def test_worker_that_waits_long_for_its_device_is_blocked_until_it_has_it(
+    site: Site, sessions: SessionFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(device_lock, "REPORT_AFTER_S", 0.1)
+    path = tmp_path / "device.lock"
+    problem = "SELECT problem FROM workers"
+    seen: list[str | None] = []
+
+    def evaluate_beside_another_process(request: GroupRequest) -> list[JobOutcome]:
+        with contextlib.ExitStack() as other:
+            other.enter_context(DeviceLock(path).exclusive(request.on_progress))
+
+            def progress() -> None:
+                request.on_progress()
+                seen.append(site.scalar(problem))
+                if seen[-1] is not None:
+                    other.close()
+
+            with DeviceLock(path, request.report_waiting).shared(progress):
+                seen.append(site.scalar(problem))
+        return evaluate(request)
+
+    sweep_id = site.add_sweep(small_protocol())
+    site.executor(sessions, engine=evaluate_beside_another_process).execute_group(sweep_id, 0)
+    assert seen[0] is None
+    assert any(text is not None and str(path) in text for text in seen)
+    assert seen[-1] is None
 
 
 def test_first_claim_of_a_sweep_is_small_and_later_ones_take_seconds(

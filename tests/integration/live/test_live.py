@@ -10,7 +10,11 @@ from sqlalchemy.orm import Session
 
 from services.leasing.group_leases import complete_claim, release_claim
 from services.live.changes import Cursor, Watcher, observe
-from services.monitoring.workers import note_worker_problem, note_worker_stopped
+from services.monitoring.workers import (
+    clear_worker_problem,
+    note_worker_problem,
+    note_worker_stopped,
+)
 from services.sweeps.control import cancel_sweep, extend_sweep, pause_sweep
 from services.sweeps.creation import create_sweep
 from services.sweeps.reading import get_sweep
@@ -270,6 +274,55 @@ def test_a_problem_is_shown_as_long_as_its_sweep_runs(session: Session) -> None:
     pause_sweep(session, sweep_id)
     session.commit()
     assert [one.problem for one in only(Worker, look(session, watcher))] == [None]
+
+
+def test_a_problem_is_shown_with_its_own_sweep_only(session: Session) -> None:
+    sick, healthy = add_sweep(session), add_sweep(session)
+    first, second = add_worker(session), add_worker(session)
+    for worker_id in (first, second):
+        note_worker_problem(session, worker_id, sick, "its images are missing")
+    note_worker_problem(session, first, healthy, "wants a GPU")
+    clear_worker_problem(session, first, healthy)
+    session.commit()
+    assert [row.worker_id for row in get_sweep(session, sick).problems] == [first, second]
+    assert get_sweep(session, healthy).problems == []
+    told = look(session, Watcher(Cursor(sweep_id=sick)))
+    assert [one.problem for one in only(Worker, told)] == ["its images are missing"] * 2
+    told = look(session, Watcher(Cursor(sweep_id=healthy)))
+    assert [one.problem for one in only(Worker, told)] == [None, None]
+
+
+@pytest.mark.parametrize("end", ["can work again", "stopped", "silent"])
+def test_a_problem_goes_with_its_cause_or_its_worker(end: str, session: Session) -> None:
+    sweep_id, worker_id = add_sweep(session), add_worker(session)
+    note_worker_problem(session, worker_id, sweep_id, "its images are missing")
+    if end == "can work again":
+        clear_worker_problem(session, worker_id, sweep_id)
+    elif end == "stopped":
+        note_worker_stopped(session, worker_id)
+    else:
+        session.execute(text("UPDATE workers SET last_seen_at = now() - interval '3 minutes'"))
+        session.commit()
+    assert get_sweep(session, sweep_id).problems == []
+    add_worker(session)  # a start forgets the problems of workers that are gone
+    assert session.execute(text("SELECT count(*) FROM worker_problems")).scalar_one() == 0
+
+
+def test_trainings_with_the_same_problem_are_one_line(session: Session) -> None:
+    sweep_id, worker_id = add_sweep(session), add_worker(session)
+    complete(session, claimed(session, sweep_id))
+    statement = text("""
+        INSERT INTO trainings (sweep_id, job_id, recipe, recipe_hash, epochs)
+        SELECT sweep_id, id, '{}', 'x', 1 FROM jobs WHERE status = 'completed' RETURNING id
+    """)
+    trainings = list(session.execute(statement).scalars())
+    for training_id in trainings:
+        note_worker_problem(session, worker_id, sweep_id, "too few", training_id=training_id)
+    session.commit()
+    [row] = get_sweep(session, sweep_id).problems
+    assert (row.problem, row.training_id) == ("too few", min(trainings))
+    session.execute(text("UPDATE trainings SET status = 'cancelled'"))
+    assert get_sweep(session, sweep_id).problems == []
 
 
 def test_a_rate_is_not_diluted_by_a_pause(session: Session) -> None:

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from api import metrics
 from api.metrics import render
 from services.dispatching.dispatch import reap_expired_leases, send_hints
-from services.monitoring.workers import note_worker_problem
+from services.monitoring.workers import note_worker_problem, note_worker_waiting
 from services.sweeps.control import cancel_sweep, pause_sweep
 from shared.messaging.queue import HintQueue
 from shared.settings import Settings
@@ -89,7 +89,8 @@ def test_the_api_shows_the_cluster_as_the_database_has_it(
     expire(session, lost)
     reap_expired_leases(session, max_attempts=3)
     pause_sweep(session, second)
-    note_worker_problem(session, add_worker(session), first, "no images")
+    note_worker_waiting(session, add_worker(session), "no GPU is free")
+    note_worker_problem(session, add_worker(session), second, "no images")  # it is paused
     session.commit()
     send_hints(session, HintQueue(celery_app), backlog=8, resend_s=60)
     session.commit()
@@ -105,7 +106,19 @@ def test_the_api_shows_the_cluster_as_the_database_has_it(
     assert shown["convsweep_leases_open",] == 1
     assert shown["convsweep_leases_expired_total",] == 1
     states = [shown["convsweep_workers", state] for state in ("busy", "idle", "blocked")]
-    assert states == [1, 2, 1]
+    assert states == [1, 3, 1]
+
+
+def test_a_worker_that_cannot_serve_one_sweep_is_blocked_only_while_it_does_nothing_else(
+    scrape: Callable[[], str], session: Session
+) -> None:
+    served, other = add_sweep(session), add_sweep(session)
+    worker_id = add_worker(session)
+    note_worker_problem(session, worker_id, other, "no images")
+    session.commit()
+    assert values(scrape())["convsweep_workers", "blocked"] == 1
+    claim(session, served, worker_id=worker_id)
+    assert values(scrape())["convsweep_workers", "busy"] == 1
 
 
 def test_a_sweep_that_is_over_has_no_series_of_its_own(
@@ -213,7 +226,10 @@ def test_a_worker_counts_groups_that_broke(counting: Callable[..., WorkerMetrics
 def test_workers_of_one_machine_take_ports_one_after_the_other() -> None:
     port = free_port()
     settings = Settings(metrics_port=port)
-    servers = [serve_metrics(WorkerMetrics(str(n), open_device("cpu")), settings) for n in range(2)]
+    servers = [
+        serve_metrics(WorkerMetrics(str(n), open_device("cpu", Settings().runtime_dir)), settings)
+        for n in range(2)
+    ]
     try:
         found = [server.server_port for server, _ in filter(None, servers)]
         assert found[0] >= port
@@ -230,15 +246,18 @@ def test_workers_of_one_machine_take_ports_one_after_the_other() -> None:
 
 
 def test_a_worker_serves_metrics_only_with_a_port() -> None:
-    assert serve_metrics(WorkerMetrics("1", open_device("cpu")), Settings()) is None
+    assert (
+        serve_metrics(WorkerMetrics("1", open_device("cpu", Settings().runtime_dir)), Settings())
+        is None
+    )
 
 
 def test_without_a_gpu_there_are_no_device_metrics() -> None:
-    assert list(DeviceCollector(open_device("cpu")).collect()) == []
+    assert list(DeviceCollector(open_device("cpu", Settings().runtime_dir)).collect()) == []
 
 
 def test_a_gpu_that_the_driver_does_not_know_has_no_metrics() -> None:
-    cpu = open_device("cpu")
+    cpu = open_device("cpu", Settings().runtime_dir)
     unknown = Device(
         cpu.torch_device, "cuda", "a GPU", {}, 1, cpu.lock_path,
         uuid="GPU-00000000-0000-0000-0000-000000000000",
@@ -252,7 +271,10 @@ def test_a_gpu_has_utilisation_and_memory() -> None:
 
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")
-    read = {one.name: one.samples[0] for one in DeviceCollector(open_device("cuda")).collect()}
+    read = {
+        one.name: one.samples[0]
+        for one in DeviceCollector(open_device("cuda", Settings().runtime_dir)).collect()
+    }
     used = read["convsweep_device_memory_used_bytes"].value
     assert 0 < used <= read["convsweep_device_memory_total_bytes"].value
     assert 0 <= read["convsweep_device_utilization_ratio"].value <= 1
@@ -263,7 +285,7 @@ def test_the_page_of_metrics_names_every_metric_and_no_other(
 ) -> None:
     add_sweep(session)
     scrape()  # so that a request has been counted
-    cpu = open_device("cpu")
+    cpu = open_device("cpu", Settings().runtime_dir)
     worker = WorkerMetrics("1", cpu)
     worker.note_outcomes([], 0.0)
     exposed = families(scrape()) | families(render(worker.registry).decode())

@@ -23,7 +23,9 @@ def main() -> None:
     settings = Settings(database_url=url, training_dir=Path(folder), lease_s=30)
     factory = make_session_factory(make_engine(settings, pool_size=2))
     worker_id = uuid.uuid4()
-    device = replace(open_device("cpu"), lock_path=Path(folder).with_name("lock"))
+    device = replace(
+        open_device("cpu", settings.runtime_dir), lock_path=Path(folder).with_name("lock")
+    )
     with factory.begin() as session:
         register_worker(
             session, worker_id, hostname=socket.gethostname(), pid=os.getpid(),

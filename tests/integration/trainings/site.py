@@ -71,12 +71,15 @@ class Site:
         with self.factory() as session:
             worker_id = add_worker(session)
         beat = Heartbeat(factory, worker_id, lease_s=30, progress_deadline_s=600)
-        device = replace(open_device("cpu"), lock_path=self.settings.trainings.with_name("lock"))
+        device = replace(
+            open_device("cpu", settings.runtime_dir),
+            lock_path=self.settings.trainings.with_name("lock"),
+        )
         device = replace(device, model=device_model or device.model)
         self.metrics = WorkerMetrics(str(worker_id), device)
         runner = LeaseRunner(
             settings, factory, beat, self.metrics, should_stop or (lambda: False),
-            retry_pause_s=0.01, decline_pause_s=0.0,
+            retry_pause_s=0.01,
         )  # fmt: skip
         return make_duties(settings, factory, device, worker_id, runner, self.metrics).trainer
 

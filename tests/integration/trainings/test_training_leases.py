@@ -1,6 +1,8 @@
 """The worker's way from a hint to a training, on a real Postgres that loses answers."""
 
+import time
 import uuid
+from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -13,8 +15,9 @@ from services.leasing.training_leases import claim_training, decline_training
 from shared.domain.status import TrainingStatus
 from tests.conftest import SessionFactory
 from tests.integration.database.cutting_proxy import Cut, CuttingProxy
+from tests.integration.leasing.test_execution import write_dataset
 from tests.integration.scenario import add_worker
-from tests.integration.trainings.site import Site
+from tests.integration.trainings.site import INPUT, Site
 from tests.integration.trainings.test_trainings import Sent
 from worker.metrics import ENDS
 
@@ -64,7 +67,35 @@ def test_training_that_a_worker_cannot_serve_is_deferred_and_not_claimed(site: S
     assert site.client.get_training(training_id)["status"] == "pending"
     assert site.scalar("SELECT count(*) FROM leases WHERE group_index IS NULL") == 0
     assert site.scalar("SELECT hinted_at > now() - interval '1 minute' FROM trainings")
-    assert "mine.npz" in site.scalar("SELECT problem FROM workers WHERE problem IS NOT NULL")
+    assert "mine.npz" in site.scalar("SELECT problem FROM worker_problems")
+
+
+def test_trainings_that_need_the_same_images_cost_one_look_until_the_resend_time_and_no_pause(
+    site: Site, tmp_path: Path
+) -> None:
+    first, *others = create(site, 3)
+    with site.factory.begin() as session:
+        session.execute(text("""UPDATE sweeps SET protocol = protocol || '{"dataset": "mine"}'"""))
+    trainer = site.worker(data_dir=tmp_path, resend_s=60.0)
+    trainer.train(first)
+    started = time.monotonic()
+    write_dataset(tmp_path, seed=1, shape=INPUT)  # a second look would find it
+    for training_id in others * 8:
+        trainer.train(training_id)
+    assert time.monotonic() - started < 4
+    assert site.scalar("SELECT count(*) FROM trainings WHERE status = 'pending'") == 3
+    assert site.scalar("SELECT count(*) FROM worker_problems") == 3
+    site.worker(data_dir=tmp_path).train(first)
+    assert site.client.get_training(first)["status"] == "completed"
+
+
+def test_hint_of_a_cancelled_training_costs_no_look_at_its_images(site: Site) -> None:
+    (training_id,) = create(site, 1)
+    with site.factory.begin() as session:
+        session.execute(text("""UPDATE sweeps SET protocol = protocol || '{"dataset": "mine"}'"""))
+    site.client.control_training(training_id, "cancel")
+    site.worker().train(training_id)
+    assert site.scalar("SELECT count(*) FROM worker_problems") == 0
 
 
 def test_training_that_no_worker_can_serve_does_not_keep_others_waiting(site: Site) -> None:

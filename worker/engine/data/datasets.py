@@ -29,6 +29,7 @@ from worker.engine.data.files import (
     read_npz,
     read_torchvision,
 )
+from worker.engine.data.regular_files import MAX_BYTES
 
 __all__ = [
     "Dataset",
@@ -68,7 +69,7 @@ class Dataset:
         )
 
 
-def load_dataset(data_dir: Path, protocol: Protocol) -> Dataset:
+def load_dataset(data_dir: Path, protocol: Protocol, max_bytes: int = MAX_BYTES) -> Dataset:
     """Returns the images and labels that ``protocol`` measures on; the same ones every time.
 
     From each split the first images of every class are taken, as evenly as the numbers allow, in
@@ -76,12 +77,13 @@ def load_dataset(data_dir: Path, protocol: Protocol) -> Dataset:
 
     Raises:
         DatasetMissingError: nothing of that name is here; the message says where it belongs.
-        DatasetCorruptError: what is here cannot be read, or its images or labels are not usable.
+        DatasetCorruptError: what is here cannot be read, its images or labels are not usable, it is
+            no regular file, or it declares more than ``max_bytes``.
         DatasetTooSmallError: a split holds fewer images than the protocol asks for.
         InvalidInputError: the name is not a dataset name.
     """
     stored = load_training_images(
-        data_dir, protocol, protocol.train_images, protocol.validation_images
+        data_dir, protocol, protocol.train_images, protocol.validation_images, max_bytes
     )
     return replace(
         stored,
@@ -95,6 +97,7 @@ def load_training_images(
     protocol: Protocol,
     train_images: int | None = None,
     validation_images: int | None = None,
+    max_bytes: int = MAX_BYTES,
 ) -> Dataset:
     """Returns the protocol's dataset as stored, on the CPU; whole splits where no number is given.
 
@@ -102,12 +105,13 @@ def load_training_images(
 
     Raises:
         DatasetMissingError: nothing of that name is here; the message says where it belongs.
-        DatasetCorruptError: what is here cannot be read, or its images or labels are not usable.
+        DatasetCorruptError: what is here cannot be read, its images or labels are not usable, it is
+            no regular file, or it declares more than ``max_bytes``.
         DatasetTooSmallError: a split holds fewer images than requested.
         InvalidInputError: the name is not a dataset name.
     """
     name = check_name(protocol.dataset)
-    train, validation = _read(name, data_dir, protocol)
+    train, validation = _read(name, data_dir, protocol, max_bytes)
     classes = max(train.classes, validation.classes)
     if train_images is not None:
         train = _select(name, "training", train, train_images)
@@ -132,11 +136,11 @@ def _stored(split: Split) -> tuple[Tensor, Tensor]:
     )
 
 
-def list_datasets(data_dir: Path) -> list[DatasetInfo]:
+def list_datasets(data_dir: Path, max_bytes: int = MAX_BYTES) -> list[DatasetInfo]:
     """Returns every dataset that is here or could be fetched, by name. Reads headers only."""
     files = {path.stem for path in data_dir.glob("*.npz")} if data_dir.is_dir() else set()
     names = (files | set(FETCHABLE)) - {"digits"}
-    known = [describe_dataset(name, data_dir) for name in names]
+    known = [describe_dataset(name, data_dir, max_bytes) for name in names]
     return sorted([digits_info(), *known], key=lambda info: info.name)
 
 
@@ -162,12 +166,12 @@ def fetch_dataset(name: str, data_dir: Path) -> None:
         raise UnavailableError(f"Cannot download {name}: {error}.") from error
 
 
-def _read(name: str, data_dir: Path, protocol: Protocol) -> tuple[Split, Split]:
+def _read(name: str, data_dir: Path, protocol: Protocol, max_bytes: int) -> tuple[Split, Split]:
     if name == "digits":
         return read_digits(protocol.input_shape)
     if name in FETCHABLE:
-        return read_torchvision(name, data_dir)
-    return read_npz(name, data_dir)
+        return read_torchvision(name, data_dir, max_bytes)
+    return read_npz(name, data_dir, max_bytes)
 
 
 def _select(name: str, role: str, split: Split, count: int) -> Split:

@@ -1,23 +1,26 @@
 """Datasets as files: NumPy archives that people bring, and the public sets torchvision knows."""
 
+import math
 import re
 import zipfile
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shared.domain.errors import DatasetCorruptError, DatasetMissingError, InvalidInputError
+from worker.engine.data.regular_files import MAX_BYTES, check_folder, check_size, open_regular
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _ARRAYS = ("train_x", "train_y", "test_x", "test_y")
 # RuntimeError: an archive with a password, or packed in a way that Python does not know
 _BROKEN = (zipfile.BadZipFile, zlib.error, ValueError, EOFError, OSError, RuntimeError)
 MAX_CLASSES = 10_000  # labels beyond are not classes but something else
+Headers = dict[str, tuple[tuple[int, ...], np.dtype[Any]]]  # shape and type by array
 
 
 class Split(NamedTuple):
@@ -83,7 +86,7 @@ def check_name(name: str) -> str:
     return name
 
 
-def describe_dataset(name: str, data_dir: Path) -> DatasetInfo:
+def describe_dataset(name: str, data_dir: Path, max_bytes: int = MAX_BYTES) -> DatasetInfo:
     """Returns what headers and file names say about a dataset other than the digits."""
     if public := FETCHABLE.get(name):
         here = (data_dir / public.folder).is_dir()
@@ -95,10 +98,13 @@ def describe_dataset(name: str, data_dir: Path) -> DatasetInfo:
     path = data_dir / f"{name}.npz"
     try:
         check_name(name)
-        headers = _read_headers(path)
+        with open_regular(path) as file:
+            headers = _read_headers(path, file, max_bytes)
         _check_headers(path, headers)
     except (DatasetCorruptError, InvalidInputError) as error:
         return DatasetInfo(name, False, f"Images from {path.name}.", error.message)
+    except FileNotFoundError:
+        return DatasetInfo(name, False, f"Images from {path.name}.", f"{path} leads nowhere.")
     train, test = headers["train_x"][0], headers["test_x"][0]
     return DatasetInfo(
         name, True, f"Images from {path.name}.", "Ready.", train[0], test[0],
@@ -106,25 +112,30 @@ def describe_dataset(name: str, data_dir: Path) -> DatasetInfo:
     )  # fmt: skip
 
 
-def read_npz(name: str, data_dir: Path) -> tuple[Split, Split]:
+def read_npz(name: str, data_dir: Path, max_bytes: int = MAX_BYTES) -> tuple[Split, Split]:
     """Returns the training and validation split of ``NAME.npz``.
 
     Raises:
         DatasetMissingError: there is no such file.
-        DatasetCorruptError: it is not an archive of the four arrays, or they do not fit together.
+        DatasetCorruptError: it is not an archive of the four arrays, they do not fit together, or
+            they are larger than ``max_bytes`` in all.
     """
     path = data_dir / f"{name}.npz"
-    if not path.is_file():
+    try:
+        file = open_regular(path)
+    except FileNotFoundError as error:
         raise DatasetMissingError(
             f"Dataset {name!r} is not here: put {name}.npz into {data_dir}, with uint8 train_x and "
             "test_x (N, 3, H, W) and integer train_y and test_y (N,)."
-        )
-    _check_headers(path, _read_headers(path))
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = [archive[key] for key in _ARRAYS]
-    except _BROKEN as error:
-        raise DatasetCorruptError(f"{path} cannot be read: {error}") from error
+        ) from error
+    with file:
+        _check_headers(path, _read_headers(path, file, max_bytes))
+        file.seek(0)
+        try:
+            with np.load(file, allow_pickle=False) as archive:
+                arrays = [archive[key] for key in _ARRAYS]
+        except _BROKEN as error:
+            raise DatasetCorruptError(f"{path} cannot be read: {error}") from error
     train_x, train_y, test_x, test_y = arrays
     classes = int(max(train_y.max(initial=0), test_y.max(initial=0))) + 1
     for labels in (train_y, test_y):
@@ -137,18 +148,19 @@ def read_npz(name: str, data_dir: Path) -> tuple[Split, Split]:
     return Split(train_x, train_y, classes), Split(test_x, test_y, classes)
 
 
-def read_torchvision(name: str, data_dir: Path) -> tuple[Split, Split]:
+def read_torchvision(name: str, data_dir: Path, max_bytes: int = MAX_BYTES) -> tuple[Split, Split]:
     """Returns the training and test split of a public dataset that was fetched before.
 
     Raises:
         DatasetMissingError: it was not.
-        DatasetCorruptError: its files are not those that were published.
+        DatasetCorruptError: its files are not those that were published, or no regular files.
     """
     public = FETCHABLE[name]
     if not (data_dir / public.folder).is_dir():
         raise DatasetMissingError(
             f"Dataset {name!r} is not in {data_dir}. Fetch it with: convsweep data fetch {name}"
         )
+    check_folder(data_dir / public.folder, max_bytes)
     try:
         train, test = (_split(public.open(data_dir, train, False)) for train in (True, False))
     except _BROKEN as error:
@@ -181,28 +193,40 @@ def _split(source: Any) -> Split:
     return Split(images, labels, 10)
 
 
-def _read_headers(path: Path) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
-    headers = {}
+def _read_headers(path: Path, file: BinaryIO, max_bytes: int) -> Headers:
+    """Returns the shape and type of each array, whose declared sizes are within the limit."""
+    headers, total = {}, 0
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(file) as archive:
             for key in _ARRAYS:
-                with archive.open(f"{key}.npy") as member:
-                    version = np.lib.format.read_magic(member)
-                    read = (
-                        np.lib.format.read_array_header_1_0
-                        if version == (1, 0)
-                        else np.lib.format.read_array_header_2_0
-                    )
-                    shape, _, dtype = read(member)
-                    headers[key] = (shape, dtype)
+                packed = archive.getinfo(f"{key}.npy")
+                with archive.open(packed) as member:
+                    shape, dtype = _read_header(member)
+                declared = math.prod(shape) * dtype.itemsize
+                if declared > packed.file_size:
+                    raise ValueError(f"{key} declares more data than the archive has")
+                total += packed.file_size
+                headers[key] = (shape, dtype)
     except KeyError as error:
         raise DatasetCorruptError(f"{path} lacks an array: {error.args[0]}") from error
     except _BROKEN as error:
         raise DatasetCorruptError(f"{path} is not a readable NumPy archive: {error}") from error
+    check_size(path, total, max_bytes)
     return headers
 
 
-def _check_headers(path: Path, headers: dict[str, tuple[tuple[int, ...], np.dtype[Any]]]) -> None:
+def _read_header(member: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    version = np.lib.format.read_magic(member)
+    read = (
+        np.lib.format.read_array_header_1_0
+        if version == (1, 0)
+        else np.lib.format.read_array_header_2_0
+    )
+    shape, _, dtype = read(member)
+    return shape, dtype
+
+
+def _check_headers(path: Path, headers: Headers) -> None:
     for images, labels in (("train_x", "train_y"), ("test_x", "test_y")):
         (shape, dtype), (label_shape, label_dtype) = headers[images], headers[labels]
         if dtype != np.uint8 or len(shape) != 4:

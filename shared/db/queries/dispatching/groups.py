@@ -27,25 +27,29 @@ def lock_dispatch(session: Session) -> bool:
     return bool(session.execute(statement, {"key": DISPATCH_LOCK}).scalar_one())
 
 
-def mark_groups_hinted(session: Session, *, limit: int, resend_s: float) -> list[HintedGroup]:
+def mark_groups_hinted(
+    session: Session, *, limit: int, resend_s: float, without: Sequence[int] = ()
+) -> list[HintedGroup]:
     """Returns up to ``limit`` groups that are due for a hint, and marks them as hinted now.
 
     Due are groups of running sweeps with pending jobs that were never hinted, or whose last hint
     is more than ``resend_s`` old. Those never hinted come first, then by position, so that several
-    sweeps take turns. The commit does not wait for the disk: if Postgres crashes and loses a mark,
-    a hint is repeated.
+    sweeps take turns. Sweeps in ``without`` are left out. The commit does not wait for the disk: if
+    Postgres crashes and loses a mark, a hint is repeated.
     """
     statement = sql("""
         SET LOCAL synchronous_commit = off;
         WITH first AS (
             SELECT g.sweep_id, g.index FROM groups g JOIN sweeps s ON s.id = g.sweep_id
             WHERE g.pending > 0 AND s.status = 'running' AND g.hinted_at IS NULL
+              AND g.sweep_id <> ALL(CAST(:without AS bigint[]))
             ORDER BY g.position, g.sweep_id LIMIT :limit
             FOR NO KEY UPDATE OF g SKIP LOCKED
         ), again AS (
             SELECT g.sweep_id, g.index FROM groups g JOIN sweeps s ON s.id = g.sweep_id
             WHERE g.pending > 0 AND s.status = 'running'
               AND g.hinted_at < clock_timestamp() - make_interval(secs => :resend_s)
+              AND g.sweep_id <> ALL(CAST(:without AS bigint[]))
             ORDER BY g.position, g.sweep_id
             LIMIT (SELECT :limit - count(*) FROM first)
             FOR NO KEY UPDATE OF g SKIP LOCKED
@@ -55,9 +59,29 @@ def mark_groups_hinted(session: Session, *, limit: int, resend_s: float) -> list
         WHERE g.sweep_id = chosen.sweep_id AND g.index = chosen.index
         RETURNING g.sweep_id, g.index AS group_index, g.position
     """)
-    values = {"limit": limit, "resend_s": resend_s}
+    values = {"limit": limit, "resend_s": resend_s, "without": list(without)}
     groups = read_rows(HintedGroup, session.execute(statement, values))
     return sorted(groups, key=lambda group: (group.position, group.sweep_id))
+
+
+def mark_groups_of_sweep_hinted(
+    session: Session, sweep_id: int, *, limit: int, resend_s: float
+) -> list[HintedGroup]:
+    """Returns up to ``limit`` groups of one sweep that are due for a hint, and marks them."""
+    statement = sql("""
+        WITH chosen AS (
+            SELECT sweep_id, index FROM groups
+            WHERE sweep_id = :sweep_id AND pending > 0 AND (hinted_at IS NULL
+                OR hinted_at < clock_timestamp() - make_interval(secs => :resend_s))
+            ORDER BY position LIMIT :limit
+            FOR NO KEY UPDATE SKIP LOCKED
+        )
+        UPDATE groups g SET hinted_at = clock_timestamp() FROM chosen
+        WHERE g.sweep_id = chosen.sweep_id AND g.index = chosen.index
+        RETURNING g.sweep_id, g.index AS group_index, g.position
+    """)
+    values = {"sweep_id": sweep_id, "limit": limit, "resend_s": resend_s}
+    return read_rows(HintedGroup, session.execute(statement, values))
 
 
 def clear_hints(session: Session, groups: Sequence[tuple[int, int]]) -> None:
@@ -66,18 +90,24 @@ def clear_hints(session: Session, groups: Sequence[tuple[int, int]]) -> None:
 
 
 def defer_hints(session: Session, groups: Sequence[tuple[int, int]]) -> None:
-    """Makes these (sweep_id, group) due again, after groups that were never hinted."""
-    _set_hinted_at(session, groups, LONG_AGO)
+    """Makes these (sweep_id, group) due again at once, after groups that were never hinted.
+
+    The commit does not wait for the disk: a lost mark costs only the resend time.
+    """
+    _set_hinted_at(session, groups, LONG_AGO, "SET LOCAL synchronous_commit = off;")
 
 
 def _set_hinted_at(
-    session: Session, groups: Sequence[tuple[int, int]], hinted_at: str | None
+    session: Session,
+    groups: Sequence[tuple[int, int]],
+    hinted_at: str | None,
+    prefix: str = "",
 ) -> None:
-    statement = sql("""
-        UPDATE groups SET hinted_at = CAST(:hinted_at AS timestamptz)
+    statement = sql(f"""
+        {prefix} UPDATE groups SET hinted_at = CAST(:hinted_at AS timestamptz)
         FROM unnest(CAST(:sweeps AS bigint[]), CAST(:indices AS int[])) AS u(sweep_id, index)
         WHERE groups.sweep_id = u.sweep_id AND groups.index = u.index
-    """)
+    """)  # noqa: S608
     sweeps, indices = [sweep for sweep, _ in groups], [index for _, index in groups]
     values = {"sweeps": sweeps, "indices": indices, "hinted_at": hinted_at}
     session.execute(statement, values)

@@ -32,8 +32,10 @@ class ClaimedRow(LayerColumns):
 
 
 def find_requirements(session: Session, sweep_id: int) -> RequirementsRow | None:
-    """Returns what a worker must be able to do for a sweep; None where there is no such sweep."""
-    statement = sql("SELECT protocol, dataset_hash FROM sweeps WHERE id = :sweep_id")
+    """Returns what a worker must be able to do for a sweep; None unless the sweep runs."""
+    statement = sql("""
+        SELECT protocol, dataset_hash FROM sweeps WHERE id = :sweep_id AND status = 'running'
+    """)
     return read_row(RequirementsRow, session.execute(statement, {"sweep_id": sweep_id}))
 
 

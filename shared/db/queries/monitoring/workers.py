@@ -14,7 +14,7 @@ from shared.db.queries.statements import sql
 
 @dataclass(frozen=True, slots=True)
 class WorkerRow:
-    """A worker process, its latest open lease and its problem."""
+    """A worker process, its latest open lease and what keeps it from all work."""
 
     id: uuid.UUID
     hostname: str
@@ -29,7 +29,7 @@ class WorkerRow:
     sweep_id: int | None  # of its lease, as the next two; None without a lease
     group_index: int | None  # None for a training
     jobs: int | None
-    problem: str | None
+    problem: str | None  # why it can do no work at all
     problem_at: dt.datetime | None
 
 
@@ -57,24 +57,12 @@ def update_worker_seen(session: Session, worker_id: uuid.UUID) -> None:
     session.execute(statement, {"id": worker_id})
 
 
-def update_worker_problem(
-    session: Session, worker_id: uuid.UUID, sweep_id: int, problem: str | None
-) -> None:
-    """Sets or clears the reason why a worker cannot serve a sweep; repeats change nothing."""
-    statement = sql("""
-        UPDATE workers SET problem = :problem, last_seen_at = clock_timestamp(),
-            problem_sweep_id = CASE WHEN :problem IS NOT NULL THEN :sweep_id END,
-            problem_at = CASE WHEN :problem IS NOT NULL THEN clock_timestamp() END
-        WHERE id = :id AND (problem, problem_sweep_id) IS DISTINCT FROM (:problem, :sweep_id)
-    """)
-    session.execute(statement, {"id": worker_id, "problem": problem, "sweep_id": sweep_id})
-
-
-def update_worker_waiting(session: Session, worker_id: uuid.UUID, problem: str) -> None:
-    """Sets the reason why a worker cannot do any work."""
+def update_worker_waiting(session: Session, worker_id: uuid.UUID, problem: str | None) -> None:
+    """Sets or clears the reason why a worker cannot do any work."""
     statement = sql("""
         UPDATE workers SET problem = :problem, problem_sweep_id = NULL,
-            problem_at = clock_timestamp(), last_seen_at = clock_timestamp()
+            problem_at = CASE WHEN :problem IS NOT NULL THEN clock_timestamp() END,
+            last_seen_at = clock_timestamp()
         WHERE id = :id
     """)
     session.execute(statement, {"id": worker_id, "problem": problem})
@@ -101,16 +89,13 @@ def select_workers(
 ) -> list[WorkerRow]:
     """Returns living workers, and those gone after ``gone_since``, by host and start.
 
-    A worker is alive if it was seen within ``seen_within_s`` seconds and has not stopped. A problem
-    with a sweep is included while that sweep runs or has pending trainings; a problem with no
-    particular sweep always is.
+    A worker is alive if it was seen within ``seen_within_s`` seconds and has not stopped.
     """
     statement = sql("""
         SELECT w.id, w.hostname, w.pid, w.device_class, w.device, w.code_version, w.datasets,
             w.started_at, w.last_seen_at, w.gone_at, l.sweep_id, l.group_index, l.jobs,
-            CASE WHEN s.id IS NOT NULL OR w.problem_sweep_id IS NULL THEN w.problem END AS problem,
-            CASE WHEN s.id IS NOT NULL OR w.problem_sweep_id IS NULL THEN w.problem_at END
-                AS problem_at
+            CASE WHEN w.problem_sweep_id IS NULL THEN w.problem END AS problem,
+            CASE WHEN w.problem_sweep_id IS NULL THEN w.problem_at END AS problem_at
         FROM (
             SELECT *, coalesce(stopped_at, CASE WHEN last_seen_at <= clock_timestamp() - silence
                                                 THEN last_seen_at + silence END) AS gone_at
@@ -120,8 +105,6 @@ def select_workers(
             SELECT sweep_id, group_index, jobs FROM leases
             WHERE worker_id = w.id AND ended_at IS NULL ORDER BY claimed_at DESC LIMIT 1
         ) l ON true
-        LEFT JOIN sweeps s ON s.id = w.problem_sweep_id AND (s.status = 'running'
-            OR EXISTS (SELECT FROM trainings WHERE sweep_id = s.id AND status = 'pending'))
         WHERE w.gone_at IS NULL OR w.gone_at > :gone_since
         ORDER BY w.hostname, w.started_at
     """)
