@@ -114,13 +114,18 @@ async function follow(context, header) {
     if (event === "worker") header.noteWorker(data)
     if (event === "leader") header.noteBest(data.rank === 1 ? data.accuracy : null)
     if (event !== "progress" && event !== "end") continue
-    header.update(data)
+    header.update(event === "end" ? await ended(context, data) : data)
     const due = event === "end" || (data.finished !== drawn && performance.now() - at > REFRESH_MS)
     if (!due || !context.refresh) continue
     drawn = data.finished
     at = performance.now()
     context.refresh()
   }
+}
+
+/** The sweep as it ended: events do not say when that was. */
+function ended({ sweep, signal }, data) {
+  return ask(`/v1/sweeps/${sweep.id}`, { signal }).catch(() => data)
 }
 
 /** Name, state, actions and progress of a sweep. */
@@ -177,7 +182,11 @@ class Header {
             h(
               "div",
               { class: "notice" },
-              h("strong", {}, lines.size === 1 ? "A worker cannot work on this sweep" : "Workers cannot work on this sweep"),
+              h(
+                "strong",
+                {},
+                lines.size === 1 ? "A worker cannot work on this sweep" : "Workers cannot work on this sweep",
+              ),
               [...lines].map((line) => h("p", {}, line)),
             ),
           ]
