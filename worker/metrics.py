@@ -62,6 +62,11 @@ class WorkerMetrics:
             buckets=EPOCH_BUCKETS_S,
             registry=self.registry,
         )
+        self._start_series(worker_id, device)
+        self.registry.register(DeviceCollector(device))
+
+    def _start_series(self, worker_id: str, device: Device) -> None:
+        """Shows every series from the start, with zeros."""
         for ends in self._ends.values():
             for end in ENDS:
                 ends.labels(end)
@@ -71,7 +76,6 @@ class WorkerMetrics:
             "convsweep_worker_info", "Which worker this is.",
             ["worker_id", "device_class", "device", "code_version"], registry=self.registry,
         ).labels(worker_id, device.device_class, device.model, code_version()).set(1)  # fmt: skip
-        self.registry.register(DeviceCollector(device))
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(name, text, labels, registry=self.registry)

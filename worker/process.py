@@ -98,10 +98,7 @@ def _work_on(
     duties = make_duties(settings, session_factory, device, worker_id, runner, metrics, evaluate)
     log.info("worker_started", device=device.model)
     serve_metrics(metrics, settings)
-    message_filter = MessageFilter(
-        connect_broker(settings, BROKER_TIMEOUT_S), metrics.note_refused_message
-    )
-    return _serve(settings, worker_id, duties, message_filter)
+    return _serve(settings, worker_id, duties, metrics)
 
 
 def _sign_off(session_factory: sessionmaker[Session], worker_id: uuid.UUID) -> None:
@@ -161,12 +158,11 @@ def _start_heartbeat(settings: Settings, worker_id: uuid.UUID) -> Heartbeat:
     return heartbeat
 
 
-def _serve(
-    settings: Settings, worker_id: uuid.UUID, duties: Duties, message_filter: MessageFilter
-) -> int:
+def _serve(settings: Settings, worker_id: uuid.UUID, duties: Duties, metrics: WorkerMetrics) -> int:
     """Takes messages until a signal ends this process; returns the exit status."""
     app = make_celery(settings)
-    message_filter.install(app)
+    broker = connect_broker(settings, BROKER_TIMEOUT_S)
+    MessageFilter(broker, metrics.note_refused_message).install(app)
     register_tasks(app, duties.executor, duties.trainer, _should_stop)
     celery_worker = app.Worker(
         pool="solo",

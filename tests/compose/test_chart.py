@@ -126,5 +126,7 @@ def test_every_pod_is_confined_and_sees_only_its_own_password() -> None:
         assert container["securityContext"]["readOnlyRootFilesystem"]
         assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
         secret = pod["volumes"][0]["secret"]
-        assert {item["key"] for item in secret["items"]} == {role, "redis"}
+        assert {item["key"] for item in secret["items"]} == {role, f"redis_{role}"}
+        environment = {entry["name"]: entry["value"] for entry in container["env"]}
+        assert environment["CONVSWEEP_BROKER_URL"].startswith(f"rediss://convsweep_{role}@")
     assert {found["kind"] for found in objects} >= {"NetworkPolicy", "PodDisruptionBudget"}

@@ -1,5 +1,6 @@
 """Search spaces: the published space, PyTorch's own arithmetic, order, identity, clear errors."""
 
+import hashlib
 import itertools
 import tracemalloc
 from typing import Any, NamedTuple
@@ -128,6 +129,21 @@ HASHES = {
 @pytest.mark.parametrize(("index", "digest"), list(HASHES.items()))
 def test_order_and_hash_of_the_published_space_never_change(index: int, digest: str) -> None:
     assert random_cnn_2025().architecture(index).hash.hex() == digest
+
+
+# the same for every field that the published space leaves at one value
+EVERY_FIELD = "7f895a97f281527d47b153dfd2cf2a7190fc2df2478439e47c74ac4d8a92727d"
+
+
+def test_order_and_hash_of_a_space_that_varies_every_field_never_change() -> None:
+    layer = LayerSpace(
+        channels=(4, 8), kernel_size=(1, 3), stride=(1, 2), dilation=(1, 2), padding=(0, 1),
+        activation=("relu", "gelu"),
+    )  # fmt: skip
+    space = SearchSpace(layers=(layer, LayerSpace(padding=(0, 2))))
+    assert len(space) == 128
+    identities = b"".join(architecture.hash for architecture in space)
+    assert hashlib.sha256(identities).hexdigest() == EVERY_FIELD
 
 
 def test_hash_covers_every_field_of_every_layer() -> None:

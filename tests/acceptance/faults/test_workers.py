@@ -2,13 +2,18 @@
 
 import signal
 import time
+import uuid
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
+from sqlalchemy.orm import Session
 
+from services.leasing.training_leases import claim_training
 from tests.acceptance.conftest import small_sweep
 from tests.acceptance.faults.invariants import Answers, answers, check
 from tests.acceptance.faults.site import LEASE_S, ROOT, Postgres, Proxy, Site, measured
+from tests.integration.scenario import add_worker
 
 PACE_S = 0.07
 IMAGES = 100
@@ -29,6 +34,26 @@ def test_a_worker_killed_mid_group_loses_nothing_and_its_jobs_run_again(
     measured("killed worker's jobs run again", time.monotonic() - killed)
     site.wait_completed(sweep_id)
     check(site.database, sweep_id, undisturbed, IMAGES)
+
+
+def test_a_dispatcher_takes_back_the_training_of_a_vanished_worker(site: Site) -> None:
+    sweep_id = site.add_sweep(small_sweep())
+    statement = """
+        INSERT INTO trainings (sweep_id, job_id, recipe, recipe_hash, epochs)
+        SELECT sweep_id, min(id), '{}', 'x', 1 FROM jobs WHERE sweep_id = :id GROUP BY sweep_id
+    """
+    token = uuid.uuid4()
+    with Session(site.database) as session:
+        session.execute(text(statement), {"id": sweep_id})
+        training_id = session.execute(text("SELECT max(id) FROM trainings")).scalar_one()
+        worker_id = add_worker(session)  # it never renews its lease
+        assert claim_training(session, training_id, worker_id=worker_id, token=token, lease_s=1)
+        session.commit()
+    site.start_dispatcher()
+    waiting = "SELECT FROM trainings WHERE id = :id AND status = 'pending' AND attempt = 1"
+    site.wait(lambda: bool(site.rows(waiting, id=training_id)), "the dispatcher", 10)
+    [lease] = site.rows("SELECT outcome FROM leases WHERE token = :token", token=token)
+    assert lease.outcome == "expired"
 
 
 def test_a_worker_asked_to_stop_mid_group_hands_back_and_burns_no_attempt(

@@ -27,7 +27,9 @@ from shared.domain.errors import (
     InvalidInputError,
     SweepNotFoundError,
 )
+from shared.domain.measurements import JobOutcome, Reason
 from shared.domain.space import random_cnn_2025
+from shared.domain.status import JobStatus
 from shared.messaging.queue import HintQueue
 from tests.conftest import SessionFactory
 from tests.integration.scenario import (
@@ -77,6 +79,29 @@ def test_retry_hands_failed_jobs_out_again_and_a_completed_sweep_runs_again(
     complete(session, claimed(session, sweep_id, 0))
     assert status_of(session, sweep_id) == "completed"
     assert assert_counts_add_up(session, sweep_id) == {"completed": TOTAL}
+
+
+def test_rejected_and_invalid_jobs_stay_so_when_failed_ones_are_retried(
+    session: Session,
+) -> None:
+    sweep_id = add_sweep(session)
+    held = claimed(session, sweep_id, 0)
+    invalid = JobOutcome(JobStatus.INVALID, Reason.INVALID_SHAPE)
+    complete(session, held, [rejection(), rejection(), invalid, *successes(held)[3:]])
+    fail_claim(session, claimed(session, sweep_id, 1), error="broke", max_attempts=1)
+    assert retry_sweep(session, sweep_id) == GROUP_SIZE
+    session.commit()
+    assert assert_counts_add_up(session, sweep_id) == {
+        "rejected": 2, "invalid": 1, "completed": 1, "pending": 2 * GROUP_SIZE,
+    }  # fmt: skip
+
+
+def test_rejected_jobs_stay_rejected_when_the_leaders_are_extended(session: Session) -> None:
+    sweep_id = add_sweep(session, groups=1)
+    held = claimed(session, sweep_id)
+    complete(session, held, [rejection(), *successes(held)[1:]])
+    assert extend_sweep(session, sweep_id, trials=9, top=GROUP_SIZE) == GROUP_SIZE - 1
+    assert assert_counts_add_up(session, sweep_id) == {"rejected": 1, "pending": 3}
 
 
 def test_retry_counts_attempts_anew(session: Session) -> None:

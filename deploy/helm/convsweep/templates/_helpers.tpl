@@ -39,9 +39,9 @@ capabilities: { drop: [ALL] }
   value: /run/secrets/convsweep/{{ .role }}
 {{- if ne .role "migrator" }}
 - name: CONVSWEEP_BROKER_URL
-  value: {{ .root.Values.broker.url | quote }}
+  value: {{ regexReplaceAll "^(rediss?://)" .root.Values.broker.url (printf "${1}convsweep_%s@" .role) | quote }}
 - name: CONVSWEEP_BROKER_PASSWORD_FILE
-  value: /run/secrets/convsweep/redis
+  value: /run/secrets/convsweep/redis_{{ .role }}
 {{- end }}
 {{- end -}}
 
@@ -54,7 +54,7 @@ capabilities: { drop: [ALL] }
     items:
       - { key: {{ .role }}, path: {{ .role }} }
       {{- if ne .role "migrator" }}
-      - { key: redis, path: redis }
+      - { key: redis_{{ .role }}, path: redis_{{ .role }} }
       {{- end }}
 - name: tmp
   emptyDir: {}
