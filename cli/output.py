@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -62,6 +63,12 @@ def fail(message: str) -> typer.Exit:
     text = Text.assemble(("error:", "bold red"), f" {message}")
     error_console.print(text, soft_wrap=True)
     return typer.Exit(1)
+
+
+def check_ending(file: Path, endings: Sequence[str]) -> None:
+    """Ends the command with an error unless a file's name ends in one of the formats."""
+    if file.suffix not in endings:
+        raise fail(f"{file}: the ending is the format; use {' or '.join(endings)}")
 
 
 def percent(fraction: float | None) -> str | None:
@@ -153,7 +160,8 @@ def download_progress(rows: int | None) -> Iterator[Callable[[bytes], None]]:
         TextColumn("{task.fields[megabytes]:,.1f} MB"),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=error_console, transient=True) as bar:
+    hidden = not error_console.is_terminal  # otherwise it leaves an empty line in logs
+    with Progress(*columns, console=error_console, transient=True, disable=hidden) as bar:
         task = bar.add_task("", total=rows, megabytes=0.0)
         received = 0
 

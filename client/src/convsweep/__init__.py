@@ -21,6 +21,7 @@ from convsweep.errors import (
     ApiUnreachableError,
     ClientError,
     InvalidFilterError,
+    OutputFileError,
     PandasMissingError,
 )
 from convsweep.events import (
@@ -46,6 +47,7 @@ __all__ = [
     "Layer",
     "LeaderEvent",
     "Leaderboard",
+    "OutputFileError",
     "PandasMissingError",
     "Preview",
     "ProgressEvent",
