@@ -490,11 +490,14 @@ def test_the_ten_published_networks_have_their_parameters_in_the_table_at_both_w
     trainer = site.worker()
     for row in asked["trainings"]:
         trainer.train(row["id"])
+    with site.factory.begin() as session:
+        session.execute(text("UPDATE environments SET device = '=1+1'"))
     site.client.training_table(sweep_id, tmp_path / "table.csv")
     table = list(csv.DictReader(io.StringIO((tmp_path / "table.csv").read_text())))
     found = sorted((int(row["channels"]), int(row["parameters"])) for row in table)
     assert found == sorted((row["channels"], row["parameters"]) for row in published)
     assert all(row["status"] == "completed" for row in table)
+    assert {row["device"] for row in table} == {"'=1+1"}  # no formula for a spreadsheet
     site.client.training_table(sweep_id, tmp_path / "table.md")
     assert len((tmp_path / "table.md").read_text().splitlines()) == 22
 
