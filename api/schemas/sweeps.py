@@ -9,6 +9,7 @@ from api.schemas.paging import NEXT_PAGE
 from services.sweeps.creation import Preview
 from services.sweeps.reading import SweepState
 from shared.domain.measurements import Reason
+from shared.domain.names import Name
 from shared.domain.protocol import MAX_TRIALS, PROTOCOL_PRESETS, Protocol
 from shared.domain.space import MAX_ARCHITECTURES, SPACE_PRESETS, SearchSpace
 from shared.domain.status import JobStatus, SweepStatus
@@ -22,9 +23,6 @@ def _known_preset(name: str) -> str:
 
 Preset = Annotated[
     str, AfterValidator(_known_preset), Field(json_schema_extra={"enum": list(SPACE_PRESETS)})
-]
-SweepName = Annotated[
-    str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")  # one line of text
 ]
 
 
@@ -44,7 +42,7 @@ class SweepIn(BaseModel):
         },
     )
 
-    name: SweepName | None = None
+    name: Name | None = None
     preset: Preset | None = None
     space: SearchSpace | None = None
     protocol: dict[str, Any] | None = None

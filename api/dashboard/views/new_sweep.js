@@ -15,7 +15,7 @@ export async function show(view, { params, signal }) {
   const name = h("input", {
     type: "text",
     name: "name",
-    maxlength: 200,
+    maxlength: 100,
     placeholder: "optional, for the list of sweeps",
   })
   const editor = h("textarea", {

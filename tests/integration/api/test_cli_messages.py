@@ -1,10 +1,13 @@
 """What the command line shows of names and messages that come from elsewhere."""
 
 import pytest
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 from typer.testing import CliRunner
 
+from cli import output
 from cli.main import app
+from tests.integration.scenario import add_sweep
 
 ODD_NAMES = ["[/x] boom", "[bold]", "[link=http://x]y[/link]"]
 
@@ -23,12 +26,32 @@ def test_a_name_is_shown_as_it_is_and_never_read_as_markup(
     assert name in convsweep("sweep", "show", "latest")
 
 
-@pytest.mark.parametrize("text", ["[1]", '"words"', '{"protocol": 3}'])
+def test_a_sweep_with_a_name_from_before_the_rule_is_listed_escaped_with_its_id(
+    api_url: str, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep_id = add_sweep(session)
+    name = "\x9b31m\u202e" + "x" * 180
+    session.execute(text("UPDATE sweeps SET name = :name"), {"name": name})
+    session.commit()
+    for width in (80, 120):
+        monkeypatch.setattr(output.console, "width", width)
+        done = CliRunner().invoke(app, ["sweep", "list", "--url", api_url])
+        assert done.exit_code == 0, done.output
+        line = next(line for line in done.output.splitlines() if "running" in line)
+        assert line.split()[:1] == [str(sweep_id)]
+        assert r"\x9b31m\u202exxx" in line
+        assert "…" in line
+    shown = CliRunner().invoke(app, ["sweep", "show", str(sweep_id), "--url", api_url])
+    assert r"\x9b31m\u202exxx" in shown.output
+    assert shown.output.isascii()
+
+
+@pytest.mark.parametrize("contents", ["[1]", '"words"', '{"protocol": 3}'])
 def test_a_file_that_holds_no_sweep_is_refused_with_a_message(
-    text: str, api_url: str, capsys: pytest.CaptureFixture[str]
+    contents: str, api_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     done = CliRunner().invoke(
-        app, ["sweep", "preview", "--file", "-", "--url", api_url], input=text
+        app, ["sweep", "preview", "--file", "-", "--url", api_url], input=contents
     )
     assert done.exit_code == 1
     assert "must be JSON objects" in capsys.readouterr().err + done.output
