@@ -1,5 +1,6 @@
 """Output in the terminal: tables, formatted numbers and the progress bar of a download."""
 
+import datetime as dt
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -109,6 +110,14 @@ def duration(seconds: float | None) -> str | None:
     if hours:
         return f"{hours} h {minutes:02d} min"
     return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+def local_time(time: str | None, *, seconds: bool = False) -> str | None:
+    """Returns a time of the API in this machine's zone, with the name of the zone."""
+    if time is None:
+        return None
+    local = dt.datetime.fromisoformat(time).astimezone()
+    return local.strftime("%Y-%m-%d %H:%M:%S %Z" if seconds else "%Y-%m-%d %H:%M %Z")
 
 
 def layers(architecture: Sequence[Mapping[str, Any]]) -> str:

@@ -116,7 +116,7 @@ def _print_attempts(attempts: list[Json]) -> None:
         [
             (
                 a["attempt"], a["outcome"] or "running", f"{a['hostname']}:{a['pid']}",
-                a["started_at"][:19].replace("T", " "), _seconds(a),
+                output.local_time(a["started_at"], seconds=True), _seconds(a),
                 a["error"],
             )
             for a in attempts

@@ -1,5 +1,8 @@
 """What the command line shows of names and messages that come from elsewhere."""
 
+import datetime as dt
+import re
+
 import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session
@@ -7,7 +10,7 @@ from typer.testing import CliRunner
 
 from cli import output
 from cli.main import app
-from tests.integration.scenario import add_sweep
+from tests.integration.scenario import add_sweep, finish_sweep
 
 ODD_NAMES = ["[/x] boom", "[bold]", "[link=http://x]y[/link]"]
 
@@ -44,6 +47,17 @@ def test_a_sweep_with_a_name_from_before_the_rule_is_listed_escaped_with_its_id(
     shown = CliRunner().invoke(app, ["sweep", "show", str(sweep_id), "--url", api_url])
     assert r"\x9b31m\u202exxx" in shown.output
     assert shown.output.isascii()
+
+
+def test_sweeps_and_attempts_show_times_with_their_zone(api_url: str, session: Session) -> None:
+    sweep_id = add_sweep(session)
+    finish_sweep(session, sweep_id)
+    job_id = session.execute(text("SELECT min(id) FROM jobs")).scalar_one()
+    zone = dt.datetime.now().astimezone().strftime("%Z")
+    for arguments in (["sweep", "list"], ["sweep", "show", "latest"], ["job", str(job_id)]):
+        done = CliRunner().invoke(app, [*arguments, "--url", api_url])
+        assert done.exit_code == 0, done.output
+        assert re.search(rf"\d\d:\d\d {re.escape(zone)}\b", done.output), done.output
 
 
 @pytest.mark.parametrize("contents", ["[1]", '"words"', '{"protocol": 3}'])
