@@ -116,6 +116,10 @@ class PreviewOut(BaseModel):
     total: int
     valid: int
     invalid: dict[Reason, int]
+    equivalent: int = Field(
+        description="Valid networks that compute the same as an earlier one, because a dilation "
+        "has no effect on a kernel of size 1."
+    )
     groups: int
     flops: int = Field(description="One image through every valid network.")
     flops_per_trial: int = Field(description="All images of the protocol through each of them.")

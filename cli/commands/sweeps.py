@@ -93,6 +93,8 @@ def preview(
         return output.print_json(answer)
     rows = [("architectures", f"{answer['total']:,}"), ("valid", f"{answer['valid']:,}")]
     rows += [(reason, f"{count:,}") for reason, count in answer["invalid"].items() if count]
+    if answer["equivalent"]:
+        rows += [("valid, but the same as another", f"{answer['equivalent']:,}")]
     rows += [
         ("groups", f"{answer['groups']:,}"),
         ("PFLOP per trial, without shared layers", f"{answer['flops_per_trial'] / 1e15:.3f}"),

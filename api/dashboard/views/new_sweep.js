@@ -154,6 +154,13 @@ function described(found, trials, paces) {
           `Not measured: ${lost.map(([reason, many]) => `${count(many)} ${reason.replaceAll("_", " ")}`).join(", ")}.`,
         )
       : null,
+    found.equivalent
+      ? h(
+          "p",
+          { class: "small" },
+          `${count(found.equivalent)} of those that fit compute the same as another one: a dilation has no effect on a kernel of size 1.`,
+        )
+      : null,
   ].filter(Boolean)
 }
 

@@ -1,7 +1,9 @@
 """What the command line shows of names and messages that come from elsewhere."""
 
 import datetime as dt
+import json
 import re
+from pathlib import Path
 
 import pytest
 from sqlalchemy import text
@@ -58,6 +60,18 @@ def test_sweeps_and_attempts_show_times_with_their_zone(api_url: str, session: S
         done = CliRunner().invoke(app, [*arguments, "--url", api_url])
         assert done.exit_code == 0, done.output
         assert re.search(rf"\d\d:\d\d {re.escape(zone)}\b", done.output), done.output
+
+
+def test_a_preview_reports_networks_that_compute_the_same(api_url: str, tmp_path: Path) -> None:
+    layer = {"kernel_size": [1, 3], "dilation": [1, 2, 3]}
+    file = tmp_path / "sweep.json"
+    for layers, shown in (([layer], "2"), ([layer | {"dilation": [1]}], None)):
+        protocol = {"dataset": "digits", "gates": {"max_ratio": None}}
+        file.write_text(json.dumps({"space": {"layers": layers}, "protocol": protocol}))
+        done = CliRunner().invoke(app, ["sweep", "preview", "-f", str(file), "--url", api_url])
+        assert done.exit_code == 0, done.output
+        lines = [line for line in done.output.splitlines() if "same as another" in line]
+        assert [line.split()[-1] for line in lines] == ([shown] if shown else [])
 
 
 @pytest.mark.parametrize("contents", ["[1]", '"words"', '{"protocol": 3}'])
