@@ -1,9 +1,11 @@
 """Output in the terminal: tables, formatted numbers and the progress bar of a download."""
 
+import datetime as dt
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -15,11 +17,14 @@ from rich.text import Text
 from convsweep import RankedNetwork
 from convsweep.answers import SweepProblem
 from shared.domain.columns import COLUMN, IMAGES_PER_S, Column, Kind
+from shared.domain.names import escape_unsafe
 
 Json = dict[str, Any]
 
 LAYERS_TITLE = "kernel / stride / dilation / channels"
 LINE_WIDTH = 120  # where there is no terminal to ask
+MAX_COLUMN_WIDTH = 40
+KEPT_COLUMN_WIDTH = 10  # narrower columns, such as ids and states, are never shortened
 
 console = Console(width=None if sys.stdout.isatty() else LINE_WIDTH)
 error_console = Console(stderr=True)
@@ -33,36 +38,63 @@ def print_json(value: Any) -> None:
 def print_table(
     title: str | None, headers: Sequence[str], rows: Iterable[Sequence[object]]
 ) -> None:
-    """Prints a table; numbers are aligned to the right."""
-    table = Table(*headers, title=title, title_justify="left", header_style="bold", box=None)
-    for column in table.columns[:-1]:
-        column.no_wrap = True
+    """Prints a table; a column shortens long cells, except for the last, which wraps them."""
+    table = Table(
+        *headers, title=title and plain(title), title_justify="left", header_style="bold", box=None
+    )
+    cells = [[_cell(value) for value in row] for row in rows]
+    for row in cells:
+        table.add_row(*row)
+    for column, width in zip(table.columns[:-1], _column_widths(headers, cells), strict=False):
+        column.no_wrap, column.width = True, width
     table.columns[-1].overflow = "fold"
-    for row in rows:
-        table.add_row(*(_cell(value) for value in row))
     console.print(table)
+
+
+def _column_widths(headers: Sequence[str], cells: Sequence[Sequence[Text]]) -> list[int]:
+    """Returns the width of each column; the widest give way until the line fits."""
+    columns = zip(*([*map(Text, headers)], *cells), strict=True)
+    widths = [max(cell.cell_len for cell in column) for column in columns]
+    widths = [min(width, MAX_COLUMN_WIDTH) for width in widths[:-1]] + [
+        min(width, KEPT_COLUMN_WIDTH) for width in widths[-1:]
+    ]
+    room = console.width - 2 * len(widths)  # a blank on either side of a cell
+    while sum(widths) > room and max(widths) > KEPT_COLUMN_WIDTH:
+        widths[widths.index(max(widths))] -= 1
+    return widths
 
 
 def _cell(value: object) -> Text:
     """Returns what a table shows; names and messages from elsewhere are text, never markup."""
-    return value if isinstance(value, Text) else Text("–" if value is None else str(value))
+    return value if isinstance(value, Text) else plain("–" if value is None else str(value))
+
+
+def plain(message: str) -> Text:
+    """Returns a message as it is shown: never read as markup, control characters escaped."""
+    return Text(escape_unsafe(message))
 
 
 def say(message: str) -> None:
-    """Prints a line as it is, however long and whatever is in it."""
-    console.print(Text(message), soft_wrap=True)
+    """Prints a message on lines of any length; control characters are escaped."""
+    console.print(plain(message), soft_wrap=True)
 
 
 def note(message: str) -> None:
     """Prints a line for people beside what a script may read from standard output."""
-    error_console.print(Text(message), soft_wrap=True)
+    error_console.print(plain(message), soft_wrap=True)
 
 
 def fail(message: str) -> typer.Exit:
     """Prints an error and returns what to raise for exit status 1."""
-    text = Text.assemble(("error:", "bold red"), f" {message}")
+    text = Text.assemble(("error:", "bold red"), f" {escape_unsafe(message)}")
     error_console.print(text, soft_wrap=True)
     return typer.Exit(1)
+
+
+def check_ending(file: Path, endings: Sequence[str]) -> None:
+    """Ends the command with an error unless a file's name ends in one of the formats."""
+    if file.suffix not in endings:
+        raise fail(f"{file}: the ending is the format; use {' or '.join(endings)}")
 
 
 def percent(fraction: float | None) -> str | None:
@@ -79,6 +111,14 @@ def duration(seconds: float | None) -> str | None:
     if hours:
         return f"{hours} h {minutes:02d} min"
     return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+def local_time(time: str | None, *, seconds: bool = False) -> str | None:
+    """Returns a time of the API in this machine's zone, with the name of the zone."""
+    if time is None:
+        return None
+    local = dt.datetime.fromisoformat(time).astimezone()
+    return local.strftime("%Y-%m-%d %H:%M:%S %Z" if seconds else "%Y-%m-%d %H:%M %Z")
 
 
 def layers(architecture: Sequence[Mapping[str, Any]]) -> str:
@@ -154,7 +194,8 @@ def download_progress(rows: int | None) -> Iterator[Callable[[bytes], None]]:
         TextColumn("{task.fields[megabytes]:,.1f} MB"),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=error_console, transient=True) as bar:
+    hidden = not error_console.is_terminal  # otherwise it leaves an empty line in logs
+    with Progress(*columns, console=error_console, transient=True, disable=hidden) as bar:
         task = bar.add_task("", total=rows, megabytes=0.0)
         received = 0
 

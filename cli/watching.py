@@ -31,6 +31,7 @@ from convsweep import (
     WorkerEvent,
 )
 from convsweep.events import NAMES
+from shared.domain.names import escape_unsafe
 from shared.domain.status import JobStatus, SweepStatus
 
 AGAIN_S = 1.0
@@ -148,12 +149,12 @@ class _Bar(_Display):
         self._bar, self._task = bar, task
 
     def say(self, line: str) -> None:
-        self._bar.console.print(line, markup=False, highlight=False)
+        self._bar.console.print(output.plain(line), highlight=False)
 
     def update(self, progress: ProgressEvent, note: str) -> None:
         self._bar.update(
             self._task, total=progress.total, completed=progress.finished,
-            rate=_rate_text(progress), note=note,
+            rate=_rate_text(progress), note=escape_unsafe(note),
         )  # fmt: skip
 
 

@@ -3,7 +3,6 @@
 import json
 import sys
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -57,13 +56,11 @@ def device() -> None:
 
 
 @app.command()
-def weights(
-    trial: Annotated[int, typer.Option(min=0)], output: Annotated[Path, typer.Option()]
-) -> None:
-    """Writes the weights of one trial of the job on standard input (JSON) as a state_dict."""
-    from worker.weights import write_weights
+def weights(trial: Annotated[int, typer.Option(min=0)]) -> None:
+    """Writes the weights of one trial of the job on standard input (JSON) to standard output."""
+    from worker.weights import pack_weights
 
-    write_weights(json.load(sys.stdin), trial, output)
+    sys.stdout.buffer.write(pack_weights(json.load(sys.stdin), trial))
 
 
 if __name__ == "__main__":

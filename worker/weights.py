@@ -1,6 +1,6 @@
-"""Rebuilding the network of one trial and writing its weights to a file."""
+"""Rebuilding the network of one trial and packing its weights."""
 
-from pathlib import Path
+import io
 from typing import Any
 
 import torch
@@ -11,8 +11,8 @@ from shared.domain.protocol import Protocol
 from worker.engine.layers import build_network
 
 
-def write_weights(job: dict[str, Any], trial: int, path: Path) -> None:
-    """Writes the ``state_dict`` of a job's network as it was drawn for ``trial``.
+def pack_weights(job: dict[str, Any], trial: int) -> memoryview:
+    """Returns a file of ``torch.save`` with the ``state_dict`` of a job's network for ``trial``.
 
     ``job`` is what the API says of the job: its ``layers`` and the sweep's ``protocol``.
 
@@ -28,4 +28,6 @@ def write_weights(job: dict[str, Any], trial: int, path: Path) -> None:
     architecture = Architecture(tuple(LayerConfig(**layer) for layer in job["layers"]))
     if architecture.output_shape(protocol.input_shape) is None:
         raise InvalidInputError(f"Job {job['id']} is invalid: a kernel does not fit its input.")
-    torch.save(build_network(architecture, trial, protocol).state_dict(), path)
+    file = io.BytesIO()
+    torch.save(build_network(architecture, trial, protocol).state_dict(), file)
+    return file.getbuffer()

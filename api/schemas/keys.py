@@ -5,8 +5,9 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from services.access.keys import MAX_LIFETIME_DAYS, MAX_NAME
+from services.access.keys import MAX_LIFETIME_DAYS
 from shared.domain.access import KeyScope
+from shared.domain.names import Name
 
 
 class KeyIn(BaseModel):
@@ -22,7 +23,7 @@ class KeyIn(BaseModel):
         },
     )
 
-    name: Annotated[str, Field(min_length=1, max_length=MAX_NAME)]
+    name: Name
     scope: KeyScope
     lifetime_days: (
         Annotated[float, Field(gt=0, le=MAX_LIFETIME_DAYS, allow_inf_nan=False)] | None

@@ -10,6 +10,7 @@ from api.schemas.workers import SweepProblemOut
 from services.sweeps.creation import Preview
 from services.sweeps.reading import SweepState
 from shared.domain.measurements import Reason
+from shared.domain.names import Name
 from shared.domain.protocol import MAX_TRIALS, PROTOCOL_PRESETS, Protocol
 from shared.domain.space import MAX_ARCHITECTURES, SPACE_PRESETS, SearchSpace
 from shared.domain.status import JobStatus, SweepStatus
@@ -23,9 +24,6 @@ def _known_preset(name: str) -> str:
 
 Preset = Annotated[
     str, AfterValidator(_known_preset), Field(json_schema_extra={"enum": list(SPACE_PRESETS)})
-]
-SweepName = Annotated[
-    str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")  # one line of text
 ]
 
 
@@ -45,7 +43,7 @@ class SweepIn(BaseModel):
         },
     )
 
-    name: SweepName | None = None
+    name: Name | None = None
     preset: Preset | None = None
     space: SearchSpace | None = None
     protocol: dict[str, Any] | None = None
@@ -119,6 +117,10 @@ class PreviewOut(BaseModel):
     total: int
     valid: int
     invalid: dict[Reason, int]
+    equivalent: int = Field(
+        description="Valid networks that compute the same as an earlier one, because a dilation "
+        "has no effect on a kernel of size 1."
+    )
     groups: int
     flops: int = Field(description="One image through every valid network.")
     flops_per_trial: int = Field(description="All images of the protocol through each of them.")

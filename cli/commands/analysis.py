@@ -284,9 +284,6 @@ def plot(
     """Plots the results of a sweep as PNG or SVG."""
     if kind not in list(PlotKind):
         raise output.fail(f"There is no plot {kind!r}; known are: {', '.join(PlotKind)}.")
-    if file.suffix.removeprefix(".") not in list(PlotFormat):
-        raise output.fail(f"{file}: end it in {' or '.join(f'.{form}' for form in PlotFormat)}")
-    if not file.parent.is_dir():
-        raise output.fail(f"{file}: the folder {file.parent} does not exist.")
+    output.check_ending(file, [f".{form}" for form in PlotFormat])
     query.fetch(Client.plot, kind, file, target=target.value, method=method.value)
-    output.say(f"Wrote {file}")
+    output.note(f"Wrote {file}")

@@ -5,12 +5,13 @@ import shutil
 import subprocess
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, BinaryIO
 
 import typer
 
 from cli import output
-from shared.domain.errors import ConflictError, InvalidInputError, UnavailableError
+from convsweep.output_files import open_output
+from shared.domain.errors import ConflictError, UnavailableError
 from shared.settings import Settings, child_environment, get_settings
 
 
@@ -18,16 +19,9 @@ def backup(
     file: Annotated[Path, typer.Argument(help="Where to write; never overwritten.")],
 ) -> None:
     """Writes the database to a file, as it is at this moment; work goes on meanwhile."""
-    settings = get_settings()
-    if file.exists():
-        raise InvalidInputError(f"{file} is there already; choose another name.", field="file")
-    part = file.with_name(file.name + ".part")
-    try:
-        _run("pg_dump", settings, "--format=custom", f"--file={part}")
-        os.link(part, file)  # unlike a rename it never replaces what came there meanwhile
-    finally:
-        part.unlink(missing_ok=True)
-    output.say(f"{file}: {file.stat().st_size / 2**20:.1f} MiB")
+    with open_output(file, replace=False) as sink:
+        _run("pg_dump", get_settings(), "--format=custom", sink=sink)
+    output.note(f"Wrote {file}")
 
 
 def restore(
@@ -67,8 +61,11 @@ def _tables(settings: Settings) -> list[str]:
         engine.dispose()
 
 
-def _run(tool: str, settings: Settings, *arguments: str) -> None:
+def _run(tool: str, settings: Settings, *arguments: str, sink: BinaryIO | None = None) -> None:
     """Runs one of Postgres's tools on the settings' database; its password is on no command line.
+
+    Args:
+        sink: where the tool's standard output goes; default: nowhere.
 
     Raises:
         UnavailableError: the tool is not here, or failed; the message is its own.
@@ -82,7 +79,8 @@ def _run(tool: str, settings: Settings, *arguments: str) -> None:
         environment["PGPASSWORD"] = str(url.password)
     done = subprocess.run(
         [_find(tool), *arguments, f"--dbname={address}"],
-        env=environment, capture_output=True, text=True, check=False,
+        env=environment, stdout=sink or subprocess.DEVNULL, stderr=subprocess.PIPE,
+        text=True, check=False,
     )  # fmt: skip
     if done.returncode:
         raise UnavailableError(f"{tool} failed: {done.stderr.strip()}")

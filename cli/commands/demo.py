@@ -17,7 +17,10 @@ def demo(
     output_dir: Annotated[Path, typer.Option(help="Where the two files go.")] = Path("demo"),
 ) -> None:
     """Starts a cluster, sweeps 512 small networks on handwritten digits, shows what came out."""
-    output_dir.mkdir(parents=True, exist_ok=True)
+    try:
+        output_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise output.fail(f"{output_dir} cannot be created: {error.strerror}.") from error
     settings = local_settings(output_dir.resolve() / ".convsweep", 0)
     stop_cluster(settings.data_dir)  # what an interrupted demo left behind
     with output.console.status("Starting Postgres, Valkey, API, dispatcher and a worker …"):

@@ -87,7 +87,7 @@ def list_keys(as_json: JsonOption = False) -> None:
         rows = [_row(key) for key in keys.list_keys(session)]
     if as_json:
         return output.print_json(rows)
-    return output.print_table(None, SHOWN, [[row[name] for name in SHOWN] for row in rows])
+    return output.print_table(None, SHOWN, [[_shown(row, name) for name in SHOWN] for row in rows])
 
 
 @app.command("revoke")
@@ -103,6 +103,10 @@ def revoke_key(
     if as_json:
         return output.print_json(row)
     return output.say(f"Key {prefix} ({row['name']}) is revoked.")
+
+
+def _shown(row: dict[str, str | None], name: str) -> str | None:
+    return output.local_time(row[name]) if name.endswith("_at") else row[name]
 
 
 def _row(key: "KeyRow") -> dict[str, str | None]:

@@ -4,7 +4,6 @@ import datetime as dt
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,6 +13,7 @@ from cli import output
 from cli.context import JsonOption, UrlOption, make_client
 from cli.result_options import ResultQuery, reads_results
 from convsweep.filters import to_parameters
+from convsweep.output_files import open_output
 from shared.domain.choices import ExportFormat
 
 Json = dict[str, Any]
@@ -64,12 +64,14 @@ def job(
 
 def _write_weights(job: Json, trial: int, path: Path) -> None:
     command = [sys.executable, "-m", "worker", "weights", "--trial", str(trial)]
-    done = subprocess.run(
-        [*command, "--output", str(path)], input=json.dumps(job).encode(), check=False
-    )
-    if done.returncode:
-        raise typer.Exit(done.returncode)
-    output.error_console.print(f"Weights of trial {trial}: {path}")
+    with open_output(path) as file:
+        done = subprocess.run(
+            command, input=json.dumps(job).encode(), stdout=subprocess.PIPE, check=False
+        )
+        if done.returncode:
+            raise typer.Exit(done.returncode)
+        file.write(done.stdout)
+    output.note(f"Weights of trial {trial}: {path}")
 
 
 def _print_job(job: Json) -> None:
@@ -114,7 +116,7 @@ def _print_attempts(attempts: list[Json]) -> None:
         [
             (
                 a["attempt"], a["outcome"] or "running", f"{a['hostname']}:{a['pid']}",
-                a["started_at"][:19].replace("T", " "), _seconds(a),
+                output.local_time(a["started_at"], seconds=True), _seconds(a),
                 a["error"],
             )
             for a in attempts
@@ -139,7 +141,7 @@ def export(
     trials: Annotated[bool, typer.Option("--trials", help="A row per trial.")] = False,
 ) -> None:
     """Writes one row per architecture, or per trial, as .csv, .jsonl or .parquet."""
-    _check_target(file, EXPORTS)
+    output.check_ending(file, EXPORTS)
     rows = "trials" if trials else "architectures"
     params = to_parameters(query.where, {"rows": rows, "fitness_weight": query.fitness_weight})
     with query.open() as (client, sweep_id):
@@ -148,11 +150,4 @@ def export(
         with output.download_progress(total) as on_bytes:
             path = f"/v1/sweeps/{sweep_id}/export{file.suffix}"
             client.download(path, file, params=params, on_bytes=on_bytes)
-    output.say(f"Wrote {file}")
-
-
-def _check_target(file: Path, suffixes: Sequence[str]) -> None:
-    if file.suffix not in suffixes:
-        raise output.fail(f"{file}: the ending is the format; use {' or '.join(suffixes)}")
-    if not file.parent.is_dir():
-        raise output.fail(f"{file}: the folder {file.parent} does not exist.")
+    output.note(f"Wrote {file}")

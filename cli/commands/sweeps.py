@@ -98,6 +98,8 @@ def preview(
         return output.print_json(answer)
     rows = [("architectures", f"{answer['total']:,}"), ("valid", f"{answer['valid']:,}")]
     rows += [(reason, f"{count:,}") for reason, count in answer["invalid"].items() if count]
+    if answer["equivalent"]:
+        rows += [("valid, but the same as another", f"{answer['equivalent']:,}")]
     rows += [
         ("groups", f"{answer['groups']:,}"),
         ("PFLOP per trial, without shared layers", f"{answer['flops_per_trial'] / 1e15:.3f}"),
@@ -163,7 +165,7 @@ def list_sweeps(
         [
             (
                 s["id"], s["name"], s["status"], f"{s['finished']:,}", f"{s['total']:,}",
-                f"{s['counts']['completed']:,}", s["created_at"][:16].replace("T", " "),
+                f"{s['counts']['completed']:,}", output.local_time(s["created_at"]),
             )
             for s in sweeps
         ],
@@ -178,6 +180,9 @@ def print_sweep(sweep: Sweep, as_json: bool) -> None:
     rows: list[tuple[str, object]] = [("name", sweep["name"]), ("status", sweep["status"])]
     rows += [(status, f"{count:,}") for status, count in sweep["counts"].items() if count]
     rows += [("total", f"{sweep['total']:,}"), ("dataset", sweep["protocol"]["dataset"])]
+    rows += [("created", output.local_time(sweep["created_at"]))]
+    if sweep["completed_at"] is not None:
+        rows += [("completed", output.local_time(sweep["completed_at"]))]
     if sweep["status"] == "running":
         rate = output.rate_text(sweep["status"], sweep["jobs_per_s"], sweep["eta_s"])
         rows.append(("rate", rate))

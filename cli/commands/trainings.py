@@ -136,13 +136,13 @@ def list_trainings(
     as_json: JsonOption = False,
 ) -> None:
     """Shows the table of trained networks, or writes it as Markdown or CSV."""
-    if file is not None and file.suffix not in TABLES:
-        raise output.fail(f"{file}: end it in .md or .csv")
+    if file is not None:
+        output.check_ending(file, TABLES)
     with make_client(url) as client:
         sweep_id = resolve_sweep(client, sweep)
         if file is not None:
             client.training_table(sweep_id, file)
-            return output.say(f"Wrote {file}")
+            return output.note(f"Wrote {file}")
         rows = client.list_trainings(sweep_id)
     if as_json:
         return output.print_json(rows)
@@ -212,7 +212,7 @@ def weights(
     """Writes a training's best weights as safetensors."""
     with make_client(url) as client:
         client.training_weights(training_id, file)
-    output.say(f"Wrote {file}")
+    output.note(f"Wrote {file}")
 
 
 def _control(action: str, sweep: str, training: int | None, url: str | None) -> None:

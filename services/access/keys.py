@@ -18,8 +18,8 @@ from shared.domain.errors import (
     KeyNotFoundError,
     KeyRevokedError,
 )
+from shared.domain.names import check_name
 
-MAX_NAME = 100
 MAX_LIFETIME_DAYS = 3650
 MAX_KEYS_SHOWN = 1000
 _SECRET_BYTES = 32
@@ -46,8 +46,10 @@ def create_key(
     Raises:
         InvalidInputError: the name or the lifetime cannot be used.
     """
-    if not 1 <= len(name) <= MAX_NAME or not name.isprintable():
-        raise InvalidInputError(f"name: 1 to {MAX_NAME} printable characters.", field="name")
+    try:
+        check_name(name)
+    except ValueError as error:
+        raise InvalidInputError(f"name: {error}.", field="name") from error
     if lifetime_days is not None and not 0 < lifetime_days <= MAX_LIFETIME_DAYS:
         raise InvalidInputError(
             f"lifetime_days: more than 0 and at most {MAX_LIFETIME_DAYS}.", field="lifetime_days"

@@ -6,7 +6,7 @@ reader holds no connection, and no time limit of the database applies to the who
 
 import io
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
@@ -104,7 +104,8 @@ def _statement(
 
 def _csv(export: _Export) -> Iterator[bytes]:
     yield (",".join(export.columns) + "\n").encode()
-    yield from export.chunks(export_queries.copy_csv)
+    safe = replace(export, statement=export_queries.without_formulas(export.statement))
+    yield from safe.chunks(export_queries.copy_csv)
 
 
 def _jsonl(export: _Export) -> Iterator[bytes]:

@@ -24,6 +24,7 @@ class Preview:
     total: int
     valid: int
     invalid: dict[Reason, int]
+    equivalent: int  # valid networks that compute the same as an earlier valid one
     groups: int
     flops: int  # one forward pass of every valid network, per image
     flops_per_trial: int  # the same over all images of the protocol
@@ -34,7 +35,7 @@ def preview_sweep(space: SearchSpace, protocol: Protocol) -> Preview:
     invalid = dict.fromkeys(
         (Reason.INVALID_SHAPE, Reason.RATIO_ABOVE_MAXIMUM, Reason.RATIO_BELOW_MINIMUM), 0
     )
-    flops = 0
+    flops, equivalent = 0, 0
     for table in space.tables(protocol.input_shape):
         valid = table.fits.copy()
         for reason, rows in table.reasons(
@@ -42,12 +43,14 @@ def preview_sweep(space: SearchSpace, protocol: Protocol) -> Preview:
         ).items():
             invalid[reason] += int(rows.sum())
             valid &= ~rows
+        equivalent += int((valid & space.repeats(table)).sum())
         flops += _exact_sum(table.flops[valid])
     images = protocol.train_images + protocol.validation_images
     return Preview(
         total=len(space),
         valid=len(space) - sum(invalid.values()),
         invalid=invalid,
+        equivalent=equivalent,
         groups=space.groups,
         flops=flops,
         flops_per_trial=flops * images,

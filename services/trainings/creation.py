@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
+from services.sweeps.reading import get_sweep
 from services.trainings.selection import choose_jobs
 from shared.db.queries.trainings import trainings as training_queries
 from shared.db.queries.trainings.trainings import TrainingRow
 from shared.domain.errors import InvalidInputError
-from shared.domain.recipe import Recipe
+from shared.domain.recipe import AUGMENTABLE_CHANNELS, Augment, Recipe
 from shared.domain.selection import Selection
 
 MAX_TRAININGS = 10_000  # of one request
@@ -36,9 +37,10 @@ def create_trainings(
     Raises:
         SweepNotFoundError: there is no such sweep.
         InvalidInputError: a chosen job is not of the sweep or did not complete, there are too many
-            trainings, or a filter or sort does not fit.
+            trainings, augmentation cannot change the images, or a filter or sort does not fit.
         NoResultsError: no job matches.
     """
+    _check_augmentation(session, sweep_id, recipes)
     job_ids = choose_jobs(session, sweep_id, selection)
     if len(job_ids) * len(recipes) > MAX_TRAININGS:
         raise InvalidInputError(
@@ -61,6 +63,17 @@ def create_trainings(
     created = training_queries.insert_trainings(session, rows)
     keys = [(job_id, digest) for job_id in job_ids for _, digest in hashed]
     return CreatedTrainings(training_queries.select_trainings_of(session, keys), created)
+
+
+def _check_augmentation(session: Session, sweep_id: int, recipes: Sequence[Recipe]) -> None:
+    channels = get_sweep(session, sweep_id).sweep.protocol["input_shape"][0]
+    augmented = any(recipe.augment is not Augment.NONE for recipe in recipes)
+    if augmented and channels not in AUGMENTABLE_CHANNELS:
+        raise InvalidInputError(
+            "recipe.augment: augmentation needs images of one or three channels; those of sweep "
+            f"{sweep_id} have {channels}; set augment to none.",
+            field="recipe.augment",
+        )
 
 
 def _recipe_hash(recipe: Recipe) -> str:

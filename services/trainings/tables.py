@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from shared.db.queries.trainings.trainings import TrainingRow
 from shared.domain.architecture import TORCH_ACTIVATIONS
+from shared.domain.columns import without_formula
 
 
 class TableFormat(StrEnum):
@@ -33,7 +34,7 @@ def draw_table(trainings: Iterable[TrainingRow], table_format: TableFormat) -> s
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(HEADERS)
-        writer.writerows(rows)
+        writer.writerows([*row[:-1], without_formula(str(row[-1]))] for row in rows)
         return text.getvalue()
     lines = [HEADERS, ["---"] * len(HEADERS), *rows]
     return "".join(f"| {' | '.join(map(_plain, line))} |\n" for line in lines)

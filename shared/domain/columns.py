@@ -288,3 +288,15 @@ FILTERABLE = by_name(column for column in COLUMNS if column.filterable)
 SORTABLE = by_name(column for column in COLUMNS if column.sortable)
 PLOTTABLE = by_name(column for column in COLUMNS if column.plottable)
 EXPORTABLE = by_name(column for column in COLUMNS if column.exportable)
+TEXT_COLUMNS = frozenset(
+    column.name for column in (*COLUMNS, *TRIAL_COLUMNS) if column.kind is Kind.TEXT
+)
+FORMULA_STARTS = "-=+@\t\r"  # the minus first: between others it would be a range of a pattern
+
+
+def without_formula(text: str) -> str:
+    """Returns a text for a CSV file, with a ``'`` before it if a spreadsheet would run it.
+
+    Source: OWASP, "CSV Injection".
+    """
+    return f"'{text}" if text.startswith(tuple(FORMULA_STARTS)) else text

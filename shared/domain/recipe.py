@@ -12,6 +12,7 @@ from shared.domain.protocol import MemoryFormat, Precision
 
 MAX_EPOCHS = 10_000
 MAX_REPEATS = 100
+AUGMENTABLE_CHANNELS = (1, 3)  # of images that TrivialAugmentWide can change
 
 Positive = Annotated[float, Field(strict=True, gt=0, le=1e3, allow_inf_nan=False)]
 

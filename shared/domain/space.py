@@ -85,6 +85,17 @@ class LayerSpace(BaseModel):
     def _choices(self) -> tuple[tuple[Any, ...], ...]:
         return tuple(getattr(self, name) for name in LayerConfig._fields)
 
+    def repeats(self, choices: IntArray) -> BoolArray:
+        """Returns which choices compute the same as another one that comes earlier.
+
+        A dilation has no effect on a kernel of size 1. ``choices`` are indices as of ``at``.
+        """
+        sizes = [len(values) for values in self._choices]
+        places = dict(zip(LayerConfig._fields, np.unravel_index(choices, sizes), strict=True))
+        pointwise = np.array(self.kernel_size)[places["kernel_size"]] == 1
+        repeated: BoolArray = pointwise & (places["dilation"] > 0)
+        return repeated
+
     def at(self, index: int) -> LayerConfig:
         """Returns layer ``index``; the last field of ``LayerConfig`` varies fastest."""
         values: list[Any] = []
@@ -227,6 +238,14 @@ class SearchSpace(BaseModel):
     def _used_layers(self) -> tuple[LayerSpace, ...]:
         """The layers that some network has; ``depths`` may leave out the last ones."""
         return self.layers[: self.depth]
+
+    def repeats(self, table: "SpaceTable") -> BoolArray:
+        """Returns which rows of a table compute the same as an earlier row of the space."""
+        repeated = np.zeros(len(table.index), dtype=bool)
+        for layer, choices in zip(self.layers, table.choices, strict=False):
+            if 1 in layer.kernel_size and len(layer.dilation) > 1:
+                repeated |= layer.repeats(choices)
+        return repeated
 
     def _check_countable(self, input_shape: Sequence[int]) -> None:
         channels, height, width = input_shape

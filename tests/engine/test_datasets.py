@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torchvision import datasets
 
 from shared.domain.errors import (
     DatasetCorruptError,
@@ -21,6 +22,7 @@ from shared.domain.errors import (
 from shared.domain.protocol import Protocol
 from tests.engine.networks import NOWHERE, digits_protocol
 from worker.engine.data.datasets import fetch_dataset, list_datasets, load_dataset
+from worker.engine.data.files import FETCHABLE
 
 
 def write_npz(folder: Path, name: str = "mine", **changes: Any) -> Path:
@@ -243,6 +245,52 @@ def test_the_list_shows_what_is_here_what_is_broken_and_what_can_be_fetched(tmp_
     assert "not a readable" in infos["broken"].hint
     assert infos["stl10"].hint == "Fetch it with: convsweep data fetch stl10"
     assert {info.name for info in list_datasets(NOWHERE)} == {"cifar10", "digits", "stl10"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"train_x": np.zeros((0, 3, 8, 8), np.uint8), "train_y": np.zeros(0, int)}, "no images"),
+        ({"test_x": np.zeros((20, 3, 0, 8), np.uint8)}, "no images"),
+        (
+            {"test_x": np.zeros((20, 3, 9, 8), np.uint8)},
+            r"\(3, 9, 8\), .* \(3, 8, 8\)",
+        ),
+        (
+            {"test_x": np.zeros((20, 1, 8, 8), np.uint8)},
+            r"\(1, 8, 8\), .* \(3, 8, 8\)",
+        ),
+        ({"train_x": np.zeros((40, 3, 8, 8))}, "train_x is float64"),
+        ({"train_y": np.zeros(39, int)}, "train_y is int64 of shape"),
+    ],
+)
+def test_a_file_whose_headers_are_wrong_is_neither_ready_nor_loaded(
+    changes: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    write_npz(tmp_path, **changes)
+    info = next(info for info in list_datasets(tmp_path) if info.name == "mine")
+    assert not info.available
+    assert re.search(message, info.hint)
+    with pytest.raises(DatasetCorruptError, match=message):
+        load_dataset(tmp_path, protocol_of())
+
+
+def test_half_a_public_dataset_is_not_ready_and_says_what_is_missing(tmp_path: Path) -> None:
+    folder = tmp_path / "cifar-10-batches-py"
+    folder.mkdir()
+    for number in range(1, 6):
+        (folder / f"data_batch_{number}").write_bytes(b"images")
+    info = next(info for info in list_datasets(tmp_path) if info.name == "cifar10")
+    assert not info.available
+    assert "test_batch" in info.hint
+    assert "convsweep data fetch cifar10" in info.hint
+
+
+def test_the_files_of_public_datasets_are_those_that_torchvision_checks() -> None:
+    for name, source in (("stl10", datasets.STL10), ("cifar10", datasets.CIFAR10)):
+        listed = {file for file, _ in source.train_list + source.test_list}
+        assert set(FETCHABLE[name].files) == listed
+        assert FETCHABLE[name].folder == source.base_folder
 
 
 def test_fetching_an_unpublished_dataset_says_what_to_do(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The command line's own logic: what it sends, and how it writes numbers."""
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,29 @@ def test_what_is_no_sweep_is_refused_before_anything_is_asked(sweep: str) -> Non
 )
 def test_time_spans_are_written_as_people_write_them(seconds: float, text: str) -> None:
     assert output.duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("zone", "shown"),
+    [
+        ("UTC", "2026-03-29 00:59 UTC"),
+        ("Europe/Berlin", "2026-03-29 01:59 CET"),
+        ("America/Sao_Paulo", "2026-03-28 21:59 -03"),
+    ],
+)
+def test_times_are_shown_in_the_local_zone_with_its_name(
+    zone: str, shown: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        assert output.local_time("2026-03-29T00:59:58.123456Z") == shown
+        later = output.local_time("2026-03-29T00:59:58+00:00", seconds=True)
+        assert later == shown.replace(":59 ", ":59:58 ")
+        assert output.local_time(None) is None
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 def test_layers_are_written_field_by_field() -> None:

@@ -15,7 +15,7 @@ export async function show(view, { params, signal }) {
   const name = h("input", {
     type: "text",
     name: "name",
-    maxlength: 200,
+    maxlength: 100,
     placeholder: "optional, for the list of sweeps",
   })
   const editor = h("textarea", {
@@ -152,6 +152,13 @@ function described(found, trials, paces) {
           "p",
           { class: "small" },
           `Not measured: ${lost.map(([reason, many]) => `${count(many)} ${reason.replaceAll("_", " ")}`).join(", ")}.`,
+        )
+      : null,
+    found.equivalent
+      ? h(
+          "p",
+          { class: "small" },
+          `${count(found.equivalent)} of those that fit compute the same as another one: a dilation has no effect on a kernel of size 1.`,
         )
       : null,
   ].filter(Boolean)

@@ -23,6 +23,7 @@ from convsweep.errors import (
     InvalidFilterError,
     InvalidRequestError,
     InvalidUrlError,
+    OutputFileError,
     PandasMissingError,
 )
 from convsweep.events import (
@@ -50,6 +51,7 @@ __all__ = [
     "Layer",
     "LeaderEvent",
     "Leaderboard",
+    "OutputFileError",
     "PandasMissingError",
     "Preview",
     "ProgressEvent",

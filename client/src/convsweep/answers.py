@@ -65,6 +65,7 @@ class Preview(TypedDict):
     total: int
     valid: int
     invalid: dict[str, int]
+    equivalent: int
     groups: int
     flops: int
     flops_per_trial: int

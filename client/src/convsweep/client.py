@@ -9,11 +9,11 @@ from httpx_sse import EventSource
 
 from convsweep.answers import LeaderboardPage, Preview, Sweep, WorkerState
 from convsweep.connection import Connection
-from convsweep.downloads import write_whole
 from convsweep.errors import ApiUnreachableError
 from convsweep.events import EndEvent, StreamedEvent, parse_event
 from convsweep.filters import Parameters, to_parameters
 from convsweep.leaderboard import Leaderboard
+from convsweep.output_files import open_output
 
 Json = dict[str, Any]
 Where = str | Iterable[str]
@@ -323,12 +323,20 @@ class Client:
 
         Args:
             path: such as ``/v1/sweeps/1/export.csv``.
-            file: replaced if it exists.
+            file: replaced if it exists; a device or a pipe is written directly.
             params: query parameters.
             on_bytes: called with every piece, for a progress display.
+
+        Raises:
+            OutputFileError: the file cannot be written.
         """
-        with self._connection.stream(path, params=list(params)) as response:
-            write_whole(file, response.iter_bytes(), on_bytes)
+        with (
+            open_output(file) as sink,
+            self._connection.stream(path, params=list(params)) as response,
+        ):
+            for piece in response.iter_bytes():
+                sink.write(piece)
+                on_bytes(piece)
 
     def _get(self, path: str, params: Any = None) -> Json:
         answer: Json = self._connection.get(path, params)

@@ -46,3 +46,7 @@ class InvalidUrlError(ClientError, ValueError):
 
 class PandasMissingError(ClientError):
     """pandas is not installed; the message names the command that installs it."""
+
+
+class OutputFileError(ClientError):
+    """A file that the user named for output cannot be written."""

@@ -151,6 +151,8 @@ def test_an_admin_makes_lists_and_revokes_keys(api: httpx.Client, session: Sessi
         ({"name": "x", "scope": "root"}, "scope"),
         ({"name": "", "scope": "read"}, "name"),
         ({"name": "a\0b", "scope": "read"}, "name"),
+        ({"name": "a\u202eb", "scope": "read"}, "name"),
+        ({"name": " a", "scope": "read"}, "name"),
         ({"name": "x", "scope": "read", "lifetime_days": 0}, "lifetime_days"),
         ({"name": "x", "scope": "read", "lifetime_days": 1e9}, "lifetime_days"),
         ({"name": "x", "scope": "read", "secret_hash": "00"}, "secret_hash"),

@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy.orm import Session
 from typer.testing import CliRunner, Result
 
+from cli import output
 from cli.main import app
 from services.access.keys import create_key
 from shared.domain.access import KeyScope
@@ -70,7 +71,9 @@ def test_keys_are_listed_without_their_secret_and_revoked_by_their_prefix() -> N
     assert made["expires_at"] > made["created_at"]
     listed = convsweep("key", "list", "--json")
     assert json.loads(listed.stdout) == [{k: v for k, v in made.items() if k != "key"}]
-    assert made["prefix"] in convsweep("key", "list").stdout
+    shown = convsweep("key", "list").stdout
+    assert made["prefix"] in shown
+    assert str(output.local_time(made["expires_at"])) in shown
     revoked = json.loads(convsweep("key", "revoke", made["prefix"], "--json").stdout)
     assert revoked["revoked_at"]
 

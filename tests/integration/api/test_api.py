@@ -234,6 +234,12 @@ REFUSED_BODIES: dict[str, tuple[dict[str, Any], str]] = {
     "space without protocol": ({"space": {"layers": [{}]}}, "body"),
     "empty name": ({"preset": "quick", "name": ""}, "name"),
     "name with a zero byte": ({"preset": "quick", "name": "a\0b"}, "name"),
+    "name with a C1 control character": ({"preset": "quick", "name": "a\x9bb"}, "name"),
+    "name that turns the direction of text": ({"preset": "quick", "name": "a\u202eb"}, "name"),
+    "name with a zero-width space": ({"preset": "quick", "name": "a\u200bb"}, "name"),
+    "name of blanks": ({"preset": "quick", "name": "  "}, "name"),
+    "name with a blank at its end": ({"preset": "quick", "name": "a "}, "name"),
+    "long name": ({"preset": "quick", "name": "a" * 101}, "name"),
     "space too big": (
         {"space": {"layers": [{"channels": MANY}] * 4}, "protocol": {"dataset": "digits"}},
         "space",

@@ -89,6 +89,31 @@ def test_every_format_has_the_same_rows(
     assert bool(lines) == expected
 
 
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
+def test_texts_in_csv_are_never_formulas_and_numbers_stay_numbers(
+    start: str, api: httpx.Client, session: Session
+) -> None:
+    sweep_id = add_results(session)
+    error = f"{start}HYPERLINK(1)"
+    session.execute(text("UPDATE jobs SET error = :error, ratio = -0.5"), {"error": error})
+    session.commit()
+    rows = {form: read(api, sweep_id, form) for form in ("csv", "jsonl", "parquet")}
+    assert {row["error"] for row in rows["csv"]} == {f"'{error}"}
+    assert {row["error"] for form in ("jsonl", "parquet") for row in rows[form]} == {error}
+    assert {row["ratio"] for row in rows["csv"]} == {"-0.5"}
+
+
+def test_devices_and_versions_in_csv_are_never_formulas(
+    api: httpx.Client, session: Session
+) -> None:
+    sweep_id = add_results(session)
+    _add_trials(session)
+    session.execute(text("UPDATE environments SET device = '=1+1', code_version = '@x'"))
+    session.commit()
+    trials = read(api, sweep_id, "csv", rows="trials")
+    assert {(row["device"], row["code_version"]) for row in trials} == {("'=1+1", "'@x")}
+
+
 def _add_trials(session: Session) -> None:
     session.execute(
         text("INSERT INTO trials (job_id, trial, accuracy, train_accuracy, fit_s, images_per_s, "

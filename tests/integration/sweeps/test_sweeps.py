@@ -14,9 +14,10 @@ from services.sweeps.control import cancel_sweep, pause_sweep, resume_sweep
 from services.sweeps.creation import create_sweep, preview_sweep
 from services.sweeps.reading import get_sweep, list_sweeps
 from shared.db.models import Group, Job, Sweep, SweepProgress
+from shared.domain.architecture import Architecture, LayerConfig
 from shared.domain.errors import IllegalTransitionError, SweepNotFoundError
 from shared.domain.measurements import JobOutcome, Reason
-from shared.domain.protocol import Order, Protocol
+from shared.domain.protocol import Gates, Order, Protocol
 from shared.domain.protocol import random_cnn_2025 as published_protocol
 from shared.domain.space import LayerSpace, SearchSpace, SpaceTable, random_cnn_2025
 from shared.domain.status import JobStatus
@@ -102,6 +103,25 @@ def test_preview_counts_the_published_space_without_storing_it(session: Session)
     }
     assert preview.flops_per_trial == 1_000 * preview.flops
     assert count(session, Sweep, Job) == [0, 0]
+
+
+def test_preview_counts_networks_that_compute_the_same_as_another() -> None:
+    first = LayerSpace(channels=(2, 4), kernel_size=(1, 3), dilation=(2, 1, 3))
+    second = LayerSpace(kernel_size=(1, 9), dilation=(1, 2), activation=("relu", "gelu"))
+    space = SearchSpace(layers=(first, second), depths=(1, 2))
+    protocol = Protocol(dataset="digits", input_shape=(1, 12, 12), gates=Gates(max_ratio=None))
+
+    def effect(architecture: Architecture) -> tuple[LayerConfig, ...]:
+        return tuple(
+            layer._replace(dilation=1) if layer.kernel_size == 1 else layer
+            for layer in architecture.layers
+        )
+
+    valid = [one for one in space if one.output_shape(protocol.input_shape) is not None]
+    assert len(valid) < len(space)
+    equivalent = preview_sweep(space, protocol).equivalent
+    assert equivalent == len(valid) - len({effect(architecture) for architecture in valid}) > 0
+    assert preview_sweep(random_cnn_2025(), published_protocol()).equivalent == 0
 
 
 class _BreaksMidway(SearchSpace):

@@ -459,6 +459,25 @@ def test_a_loss_that_is_no_number_fails_the_training_at_once(site: Site) -> None
     assert "no number" in found["error"]
 
 
+@pytest.mark.parametrize(("channels", "accepted"), [(1, True), (3, True), (2, False), (5, False)])
+def test_augmentation_is_refused_for_images_that_it_cannot_change(
+    site: Site, channels: int, accepted: bool
+) -> None:
+    sweep_id = site.add_sweep()
+    with site.factory.begin() as session:
+        shape = text("UPDATE sweeps SET protocol = protocol || CAST(:shape AS jsonb)")
+        session.execute(shape, {"shape": json.dumps({"input_shape": [channels, 16, 16]})})
+    select = {"by": "ids", "job_ids": [1]}
+    assert site.ask(sweep_id, select, recipe={"augment": "none"})["created"] == 1
+    augmented = {"augment": "trivial_wide"}
+    if accepted:
+        assert site.ask(sweep_id, select, recipe=augmented)["created"] == 1
+        return
+    with pytest.raises(ApiError, match=f"have {channels}; set augment to none") as refused:
+        site.ask(sweep_id, select, recipe=augmented)
+    assert (refused.value.status, refused.value.code) == (422, "invalid_input")
+
+
 def test_the_ten_published_networks_have_their_parameters_in_the_table_at_both_widths(
     site: Site, tmp_path: Path
 ) -> None:
@@ -490,11 +509,14 @@ def test_the_ten_published_networks_have_their_parameters_in_the_table_at_both_w
     trainer = site.worker()
     for row in asked["trainings"]:
         trainer.train(row["id"])
+    with site.factory.begin() as session:
+        session.execute(text("UPDATE environments SET device = '=1+1'"))
     site.client.training_table(sweep_id, tmp_path / "table.csv")
     table = list(csv.DictReader(io.StringIO((tmp_path / "table.csv").read_text())))
     found = sorted((int(row["channels"]), int(row["parameters"])) for row in table)
     assert found == sorted((row["channels"], row["parameters"]) for row in published)
     assert all(row["status"] == "completed" for row in table)
+    assert {row["device"] for row in table} == {"'=1+1"}  # no formula for a spreadsheet
     site.client.training_table(sweep_id, tmp_path / "table.md")
     assert len((tmp_path / "table.md").read_text().splitlines()) == 22
 

@@ -47,6 +47,7 @@ class DatasetInfo:
 class _Public(NamedTuple):
     description: str
     folder: str
+    files: tuple[str, ...]
     train_images: int
     validation_images: int
     image_shape: tuple[int, int, int]
@@ -62,14 +63,18 @@ def _torchvision() -> Any:
 FETCHABLE: dict[str, _Public] = {
     "stl10": _Public(
         "STL-10: photographs of 10 classes; train split, test split for validation.",
-        "stl10_binary", 5000, 8000, (3, 96, 96),
+        "stl10_binary",
+        ("train_X.bin", "train_y.bin", "unlabeled_X.bin", "test_X.bin", "test_y.bin"),
+        5000, 8000, (3, 96, 96),
         lambda root, train, fetch: _torchvision().STL10(
             str(root), split="train" if train else "test", download=fetch
         ),
     ),
     "cifar10": _Public(
         "CIFAR-10: small photographs of 10 classes; test split for validation.",
-        "cifar-10-batches-py", 50_000, 10_000, (3, 32, 32),
+        "cifar-10-batches-py",
+        (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"),
+        50_000, 10_000, (3, 32, 32),
         lambda root, train, fetch: _torchvision().CIFAR10(str(root), train=train, download=fetch),
     ),
 }  # fmt: skip
@@ -89,10 +94,9 @@ def check_name(name: str) -> str:
 def describe_dataset(name: str, data_dir: Path, max_bytes: int = MAX_BYTES) -> DatasetInfo:
     """Returns what headers and file names say about a dataset other than the digits."""
     if public := FETCHABLE.get(name):
-        here = (data_dir / public.folder).is_dir()
+        hint = _what_to_fetch(name, data_dir / public.folder)
         return DatasetInfo(
-            name, here, public.description,
-            "Ready." if here else f"Fetch it with: convsweep data fetch {name}",
+            name, hint is None, public.description, hint or "Ready.",
             public.train_images, public.validation_images, public.image_shape,
         )  # fmt: skip
     path = data_dir / f"{name}.npz"
@@ -110,6 +114,16 @@ def describe_dataset(name: str, data_dir: Path, max_bytes: int = MAX_BYTES) -> D
         name, True, f"Images from {path.name}.", "Ready.", train[0], test[0],
         (train[1], train[2], train[3]),
     )  # fmt: skip
+
+
+def _what_to_fetch(name: str, folder: Path) -> str | None:
+    """Returns what to do to get a public dataset; None where all of its files are here."""
+    if not folder.is_dir():
+        return f"Fetch it with: convsweep data fetch {name}"
+    missing = [file for file in FETCHABLE[name].files if not (folder / file).is_file()]
+    if not missing:
+        return None
+    return f"{folder} lacks {', '.join(missing)}. Delete it, then run: convsweep data fetch {name}"
 
 
 def read_npz(name: str, data_dir: Path, max_bytes: int = MAX_BYTES) -> tuple[Split, Split]:
@@ -227,14 +241,21 @@ def _read_header(member: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
 
 
 def _check_headers(path: Path, headers: Headers) -> None:
+    train, test = headers["train_x"][0], headers["test_x"][0]
     for images, labels in (("train_x", "train_y"), ("test_x", "test_y")):
         (shape, dtype), (label_shape, label_dtype) = headers[images], headers[labels]
         if dtype != np.uint8 or len(shape) != 4:
             raise DatasetCorruptError(
                 f"{path}: {images} is {dtype} of shape {shape}; it has to be uint8 (N, C, H, W)."
             )
+        if min(shape) < 1:
+            raise DatasetCorruptError(f"{path}: {images} has no images: its shape is {shape}.")
         if label_dtype.kind not in "iu" or label_shape != shape[:1]:
             raise DatasetCorruptError(
                 f"{path}: {labels} is {label_dtype} of shape {label_shape}; it has to be integers "
                 f"of shape ({shape[0]},)."
             )
+    if test[1:] != train[1:]:
+        raise DatasetCorruptError(
+            f"{path}: images of test_x are {test[1:]}, those of train_x {train[1:]}."
+        )

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from shared.domain.errors import InvalidInputError
+from shared.domain.recipe import AUGMENTABLE_CHANNELS
 
 BINS = 31  # magnitudes of an operation
 OPERATIONS = (
@@ -79,7 +80,7 @@ def augment(images: Tensor, draw: Draw) -> Tensor:
 
     Source: ``torchvision.transforms.v2.TrivialAugmentWide``, nearest neighbours, fill 0.
     """
-    if images.shape[1] not in (1, 3):
+    if images.shape[1] not in AUGMENTABLE_CHANNELS:
         raise InvalidInputError(
             f"TrivialAugmentWide needs images of one or three channels, not {images.shape[1]}; "
             "train them with augment none.",

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import ARRAY, ColumnElement, Float, Select, cast, func, literal, select, text
+from sqlalchemy import ARRAY, ColumnElement, Float, Select, case, cast, func, literal, select, text
 from sqlalchemy.orm import Session
 
 from shared.db.models import Environment, Job, Trial
@@ -18,7 +18,7 @@ from shared.db.queries.leaderboard.conditions import (
 )
 from shared.db.queries.result_columns import written_columns
 from shared.db.queries.statements import CSV, VERBATIM, copy_out
-from shared.domain.columns import COLUMN, EXPORTABLE, TRIAL_COLUMNS
+from shared.domain.columns import COLUMN, EXPORTABLE, FORMULA_STARTS, TEXT_COLUMNS, TRIAL_COLUMNS
 from shared.domain.ranking import Condition, FitnessScale
 from shared.domain.status import JobStatus
 
@@ -107,6 +107,20 @@ def trial_rows(
     only = [among_environments(Trial.environment_id)] if chosen_only else []
     rows = _meeting(statement, sweep_id, conditions, scale, only)
     return rows.order_by(Trial.job_id, Trial.trial)
+
+
+def without_formulas(rows: Select[Any]) -> Select[Any]:
+    """Returns the statement with a ``'`` before texts that a spreadsheet would run as formulas."""
+    columns = [
+        _without_formula(column) if column.key in TEXT_COLUMNS else column
+        for column in rows.selected_columns
+    ]
+    return rows.with_only_columns(*columns, maintain_column_froms=True)
+
+
+def _without_formula(column: ColumnElement[Any]) -> ColumnElement[Any]:
+    starts = column.regexp_match(f"^[{FORMULA_STARTS}]")
+    return case((starts, literal("'") + column), else_=column).label(column.key)
 
 
 def copy_csv(session: Session, rows: Select[Any], first_id: int, end_id: int) -> bytes:
