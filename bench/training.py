@@ -24,7 +24,7 @@ from torchvision.transforms import v2
 from shared.domain.architecture import Architecture, LayerConfig
 from shared.domain.protocol import MemoryFormat, Precision, Protocol
 from shared.domain.recipe import Augment, Recipe, best_epoch
-from worker.engine.cpu.memory import freed_memory_kept
+from worker.engine.cpu.allocator import freed_memory_kept
 from worker.engine.data.datasets import Dataset, load_dataset, load_training_images
 from worker.engine.evaluate import evaluate_group
 from worker.engine.training.loop import Training, build_trainable

@@ -6,8 +6,8 @@ import sys
 import torch
 
 from bench.gpu_day.day import PROTOCOL, SKIPPED_ON_CPU, Day, Figures
+from worker.engine.budgets import MEMORY_LIMITS
 from worker.engine.evaluate import evaluate_group
-from worker.engine.memory import MEMORY_LIMITS
 
 LITTLE_BYTES = 1.5e9
 

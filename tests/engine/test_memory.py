@@ -6,7 +6,7 @@ import sys
 
 SCRIPT = """
 import contextlib, resource, psutil, torch
-from worker.engine.cpu.memory import freed_memory_kept
+from worker.engine.cpu.allocator import freed_memory_kept
 torch.set_num_threads(1)
 def work():
     for _ in range(4):

@@ -19,11 +19,11 @@ from shared.domain.protocol import Gates, Protocol, Timing, Weights, WeightShari
 from shared.domain.recipe import Recipe
 from tests.engine.networks import digits, digits_protocol, evaluate, layer, mixed_group
 from tests.engine.simulated_cuda import CUDA_0, CUDA_1, Recorder, simulated_cuda
+from worker.engine.budgets import MEMORY_LIMITS
 from worker.engine.data.datasets import Dataset
 from worker.engine.data.on_device import IMAGES
 from worker.engine.evaluate import MIN_MEMORY_BUDGET_BYTES, evaluate_group, predict_trial
 from worker.engine.layers import network_shapes
-from worker.engine.memory import MEMORY_LIMITS
 from worker.engine.stopwatch import Stopwatch
 from worker.engine.training.loop import Training
 

@@ -11,13 +11,13 @@ from shared.domain.architecture import Architecture
 from shared.domain.measurements import JobOutcome, Reason, Throughput, TrialResult
 from shared.domain.protocol import Precision, Protocol, Timing, TimingRepeat
 from shared.domain.status import JobStatus
+from worker.engine.budgets import MEMORY_LIMITS
 from worker.engine.cpu.tuning import CpuTuning, tuning_of_this_machine
 from worker.engine.data.datasets import Dataset
 from worker.engine.data.on_device import IMAGES
 from worker.engine.device_access import DeviceAccess, SoleAccess
 from worker.engine.faults import Fault, classify, release_memory
 from worker.engine.layers import layer_seeds, network_shapes, timed_network
-from worker.engine.memory import MEMORY_LIMITS
 from worker.engine.timing import (
     LAYER_TIMES,
     SLOWEST_RATES,

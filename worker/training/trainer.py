@@ -23,7 +23,7 @@ from shared.domain.status import TrainingStatus
 from shared.settings import Settings
 from worker.device import Device
 from worker.device_lock import DeviceLock, ReportWaiting
-from worker.engine.cpu.memory import freed_memory_kept
+from worker.engine.cpu.allocator import freed_memory_kept
 from worker.engine.data.datasets import Dataset
 from worker.engine.training.loop import Training
 from worker.lease_runner import LeaseRunner
