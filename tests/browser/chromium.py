@@ -1,10 +1,11 @@
 """Finds a Chromium for the tests, or gets one; ``python -m tests.browser.chromium`` does it ahead.
 
-``CHROMIUM_PATH``, then whatever is on PATH, then the one that Playwright fetches, then, as root on
+``CHROMIUM_PATH``, then one on PATH, then the one that Playwright fetches, then, as root on
 Debian, the package ``chromium``.
 """
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -25,7 +26,7 @@ HELP = (
 
 
 class ChromiumMissingError(RuntimeError):
-    """There is none, and none could be had."""
+    """There is none, and none can be installed."""
 
 
 def find_chromium() -> str:
@@ -76,8 +77,12 @@ def _installed() -> str | None:
 
 
 def _run(command: list[str], *, quiet: bool = False) -> None:
-    """Runs a command; on failure prints one line, because the next way may work."""
-    print("$", *command, file=sys.stderr)
+    """Runs a command; on failure prints one line, because the next way may work.
+
+    A ``quiet`` command prints nothing else.
+    """
+    if not quiet:
+        print("$", *command, file=sys.stderr)
     environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
     output = subprocess.DEVNULL if quiet else sys.stderr
     try:
@@ -88,7 +93,8 @@ def _run(command: list[str], *, quiet: bool = False) -> None:
     except subprocess.TimeoutExpired:
         failure = "no end after 300 s"
     if failure is not None:
-        print(f"did not work ({failure}); trying the next way to get Chromium", file=sys.stderr)
+        line = shlex.join([Path(command[0]).name, *command[1:]])
+        print(f"{line}: {failure}; trying the next way to get Chromium", file=sys.stderr)
 
 
 if __name__ == "__main__":

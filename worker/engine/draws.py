@@ -1,6 +1,5 @@
 """Weights for a GPU: drawn on the CPU by many threads, sent there by one copy."""
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -15,12 +14,15 @@ MAX_THREADS = 8  # more would wait for Python's lock
 ALIGNMENT = 64  # elements: tensors begin where CUDA's libraries can load whole vectors
 
 
-def draw_on_device(nodes: Sequence[Node], device: torch.device) -> dict[Node, Weights]:
+def draw_on_device(
+    nodes: Sequence[Node], device: torch.device, threads: int
+) -> dict[Node, Weights]:
     """Returns float32 weight (channels, channels_in, k, k) and bias (channels,) of every node.
 
-    They are those of ``draw_layer``. The copy leaves from pinned memory, so nothing waits for it.
+    They are those of ``draw_layer``, whatever ``threads`` is. The copy leaves from pinned memory,
+    so nothing waits for it.
     """
-    drawn = list(_threads().map(_draw, nodes))
+    drawn = list(_pool(min(threads, MAX_THREADS)).map(_draw, nodes))
     parts = [part for weights in drawn for part in weights]
     starts, total = _places(parts)
     pinned = torch.empty(total, pin_memory=device.type == "cuda")
@@ -47,5 +49,5 @@ def _places(parts: Sequence[Tensor]) -> tuple[list[int], int]:
 
 
 @cache
-def _threads() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(min(MAX_THREADS, os.cpu_count() or 1), "draws")
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, "draws")

@@ -55,8 +55,8 @@ def evaluate_group(
     Images and labels are those of ``dataset``, float32 (N, C, H, W) and int64 (N,). All randomness
     comes from the protocol's seed. ``memory_budget_bytes`` bounds the tensors alive at one time.
     ``on_progress`` is called between steps; what it raises ends the evaluation. ``device_lock``
-    grants access to a device that other processes compute on. ``tuning`` replaces this machine's on
-    the CPU.
+    grants access to a device that other processes compute on. ``tuning`` replaces that of
+    this machine.
 
     Raises:
         DevicePoisonedError: the device context is damaged; this process must end.

@@ -73,9 +73,9 @@ class Forward:
             weight = weight.contiguous(memory_format=memory_format(self._device))
         self._weights[node] = weight, bias
 
-    def draw_and_send(self, nodes: Sequence[Node]) -> None:
+    def draw_and_send(self, nodes: Sequence[Node], threads: int) -> None:
         """Draws the weights of many layers side by side and sends them to the device at once."""
-        self._weights |= draw_on_device(nodes, self._device)
+        self._weights |= draw_on_device(nodes, self._device, threads)
 
     def forget(self, nodes: Sequence[Node]) -> None:
         """Frees the weights of whole subtrees."""

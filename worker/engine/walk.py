@@ -49,7 +49,7 @@ class Walk:
     """One trial's walk. ``images`` float32 (n, C, H, W) on the device, training images first.
 
     ``budget`` bounds, in bytes, the features, kept activations and chunks alive at one time.
-    ``tuning`` counts only where the device is the CPU.
+    On a GPU, ``tuning`` only says how many threads draw weights.
     """
 
     images: Tensor
@@ -193,7 +193,7 @@ class Walk:
 
     def _draw(self, nodes: Sequence[Node]) -> None:
         if self._on_cuda:
-            self._layers.draw_and_send(nodes)
+            self._layers.draw_and_send(nodes, self.tuning.threads)
             self.on_progress()
         else:
             self._lanes.each(self._layers.draw, nodes, self.on_progress)

@@ -13,8 +13,9 @@ SPECTRAL_SLOWDOWN = 2.0
 class CpuTuning:
     """Facts about a CPU that decide how, never what, the engine computes.
 
-    ``threads`` is shared among the lanes. ``spectral_slowdown`` is how many times more operations
-    per second a direct convolution does than the products of the frequency domain.
+    ``threads`` is shared among the lanes, or draws weights for a GPU. ``spectral_slowdown`` is how
+    many times more operations per second a direct convolution does than the products of the
+    frequency domain.
     """
 
     threads: int
