@@ -265,12 +265,15 @@ def test_only_estimates_far_below_the_gate_stand_for_a_measurement() -> None:
 
 
 def hold(
-    path: Path, kind: str, holding: "multiprocessing.synchronize.Event", seconds: float
+    path: Path,
+    kind: str,
+    holding: "multiprocessing.synchronize.Event",
+    release: "multiprocessing.synchronize.Event",
 ) -> None:
-    """Holds a device's lock in a process of its own."""
+    """Holds a device's lock in a process of its own until it is asked to release it."""
     with getattr(DeviceLock(path), kind)(nothing):
         holding.set()
-        time.sleep(seconds)
+        release.wait(60)
 
 
 @pytest.mark.parametrize(
@@ -286,19 +289,15 @@ def test_a_device_is_timed_by_one_process_while_no_other_computes(
     theirs: str, ours: str, waits: bool, tmp_path: Path
 ) -> None:
     spawn = multiprocessing.get_context("spawn")
-    holding, path = spawn.Event(), tmp_path / "device.lock"
-    other = spawn.Process(target=hold, args=(path, theirs, holding, 0.5))
+    holding, release, path = spawn.Event(), spawn.Event(), tmp_path / "device.lock"
+    other = spawn.Process(target=hold, args=(path, theirs, holding, release))
     other.start()
     assert holding.wait(60)
-    calls = 0
-
-    def progress() -> None:
-        nonlocal calls
-        calls += 1
-
-    with getattr(DeviceLock(path), ours)(progress):
-        assert (calls > 0) == waits
+    with getattr(DeviceLock(path), ours)(release.set):  # called while this process waits
+        assert release.is_set() == waits
+    release.set()
     other.join()
+    assert other.exitcode == 0
 
 
 # A process that gave no way would keep the lock for all of its 1,000 turns.
