@@ -15,11 +15,11 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from services.analysis.result_table import ResultSelection
 from services.leaderboard.filters import Filters, parse_filters
-from services.leaderboard.page_tokens import MAX_TOKEN_CHARACTERS
 from shared.domain.actions import Action
 from shared.domain.errors import InvalidInputError
 from shared.domain.ids import MAX_ID
-from shared.domain.ranking import FITNESS_WEIGHT, MAX_FITNESS_WEIGHT
+from shared.domain.page_tokens import MAX_TOKEN_CHARACTERS
+from shared.domain.results.ranking import FITNESS_WEIGHT, MAX_FITNESS_WEIGHT
 
 MAX_PAGE_SIZE = 1000
 

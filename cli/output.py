@@ -16,8 +16,8 @@ from rich.text import Text
 
 from convsweep import RankedNetwork
 from convsweep.answers import SweepProblem
-from shared.domain.columns import COLUMN, IMAGES_PER_S, Column, Kind
 from shared.domain.names import escape_unsafe
+from shared.domain.results.columns import COLUMN, IMAGES_PER_S, Column, Kind
 
 Json = dict[str, Any]
 

@@ -3,7 +3,7 @@
 from api.computing.process import open_session
 from services.analysis.result_table import ResultSelection
 from services.plotting.plots import draw, prepare_plot, prepare_probe_vs_trained
-from shared.domain.choices import CorrelationMethod, PlotFormat, PlotKind, Target
+from shared.domain.results.choices import CorrelationMethod, PlotFormat, PlotKind, Target
 
 
 def plot(

@@ -26,8 +26,8 @@ from services.analysis.points import load_points
 from services.analysis.result_table import ResultSelection
 from services.sweeps.creation import preview_sweep
 from services.trainings.probe_vs_trained import compare_probe_with_training
-from shared.domain.choices import CorrelationMethod, Target
 from shared.domain.protocol import Protocol
+from shared.domain.results.choices import CorrelationMethod, Target
 from shared.domain.space import SearchSpace
 
 

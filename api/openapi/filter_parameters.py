@@ -3,7 +3,7 @@
 from typing import Any
 
 from services.leaderboard.filters import DEVICE
-from shared.domain.columns import CHOICES, FILTERABLE, LAYER_COLUMNS, Column
+from shared.domain.results.columns import CHOICES, FILTERABLE, LAYER_COLUMNS, Column
 
 _EXAMPLES = {
     "accuracy": "0.3..",

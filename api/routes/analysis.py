@@ -18,9 +18,9 @@ from api.schemas.analysis import (
     ParetoOut,
     SweepComparisonOut,
 )
-from shared.domain.choices import CorrelationMethod, PlotFormat, PlotKind, Target
 from shared.domain.errors import NoResultsError, NotComparableError
 from shared.domain.ids import MAX_ID
+from shared.domain.results.choices import CorrelationMethod, PlotFormat, PlotKind, Target
 
 router = APIRouter(prefix="/v1", tags=["analysis"])
 

@@ -11,8 +11,8 @@ from api.openapi.document import raises
 from api.openapi.filter_parameters import FILTER_PARAMETERS
 from api.schemas.explore import AnswersByImageOut, NeighbourOut, PointsOut
 from services.analysis.neighbours import find_neighbours
-from shared.domain.columns import PLOTTABLE
 from shared.domain.errors import NoResultsError, NotComparableError
+from shared.domain.results.columns import PLOTTABLE
 
 router = APIRouter(prefix="/v1", tags=["results"])
 

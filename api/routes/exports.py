@@ -11,9 +11,9 @@ from api.deps import FitnessWeight, RowFilters, SweepId
 from api.openapi.document import raises, sends
 from api.openapi.filter_parameters import FILTER_PARAMETERS
 from services.exports.export import export_rows
-from shared.domain.choices import ExportFormat, ExportRows
 from shared.domain.errors import BusyError
-from shared.domain.ranking import FITNESS_WEIGHT
+from shared.domain.results.choices import ExportFormat, ExportRows
+from shared.domain.results.ranking import FITNESS_WEIGHT
 
 router = APIRouter(prefix="/v1", tags=["results"])
 

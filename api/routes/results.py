@@ -20,8 +20,8 @@ from api.schemas.leaderboard import LeaderboardOut, leaderboard_fields
 from services.leaderboard import leaders
 from services.leaderboard.filters import DEFAULT_SORT
 from services.sweeps.reading import get_sweep
-from shared.domain.columns import SORTABLE
-from shared.domain.ranking import FITNESS_WEIGHT
+from shared.domain.results.columns import SORTABLE
+from shared.domain.results.ranking import FITNESS_WEIGHT
 from shared.domain.status import JobStatus
 
 router = APIRouter(prefix="/v1", tags=["results"])

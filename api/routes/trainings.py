@@ -24,7 +24,6 @@ from api.schemas.trainings import (
 from services.sweeps.reading import get_sweep
 from services.trainings import control, creation, reading
 from services.trainings.tables import TableFormat, draw_table
-from shared.domain.choices import PlotFormat
 from shared.domain.errors import (
     IllegalTransitionError,
     InvalidFilterError,
@@ -33,6 +32,7 @@ from shared.domain.errors import (
     WeightsMissingError,
 )
 from shared.domain.ids import MAX_ID
+from shared.domain.results.choices import PlotFormat
 from shared.domain.status import TrainingStatus
 
 router = APIRouter(prefix="/v1", tags=["trainings"], route_class=JsonRoute)

@@ -13,7 +13,7 @@ from services.analysis.result_table import Coverage, Level
 from services.analysis.statistics.factorial import Effects, Estimator
 from services.analysis.statistics.intervals import CONFIDENCE
 from services.analysis.statistics.paired import RESAMPLES, PairedTest
-from shared.domain.choices import CorrelationMethod, Target
+from shared.domain.results.choices import CorrelationMethod, Target
 
 
 def known(value: float) -> float | None:

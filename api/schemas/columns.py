@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field, create_model
 
-from shared.domain.columns import CHOICES, COLUMNS, TRIAL_COLUMNS, Column, Kind
+from shared.domain.results.columns import CHOICES, COLUMNS, TRIAL_COLUMNS, Column, Kind
 
 JOB_COLUMNS = tuple(column for column in COLUMNS if column.table == "jobs")
 LEADER_COLUMNS = tuple(column for column in COLUMNS if column.table != "jobs")

@@ -13,7 +13,7 @@ from services.trainings.reading import TrainingPage
 from services.trainings.tables import write_snippet
 from shared.db.queries.trainings.trainings import EpochRow, TrainingRow
 from shared.domain.recipe import MAX_REPEATS, Recipe
-from shared.domain.selection import Selection
+from shared.domain.results.selection import Selection
 from shared.domain.status import TrainingStatus
 
 Seed = Annotated[int, Field(strict=True, ge=0, lt=2**63)]

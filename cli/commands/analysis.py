@@ -11,8 +11,8 @@ from cli import output
 from cli.context import JsonOption, SweepArgument, UrlOption, make_client, resolve_sweep
 from cli.result_options import ResultQuery, reads_results
 from convsweep import Client
-from shared.domain.choices import CorrelationMethod, PlotFormat, PlotKind, Target
-from shared.domain.columns import COLUMN, Kind
+from shared.domain.results.choices import CorrelationMethod, PlotFormat, PlotKind, Target
+from shared.domain.results.columns import COLUMN, Kind
 
 Json = dict[str, Any]
 MAX_ROWS = 20  # of a table of pairs

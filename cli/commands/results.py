@@ -14,7 +14,7 @@ from cli.context import JsonOption, UrlOption, make_client
 from cli.result_options import ResultQuery, reads_results
 from convsweep.filters import to_parameters
 from convsweep.output_files import open_output
-from shared.domain.choices import ExportFormat
+from shared.domain.results.choices import ExportFormat
 
 Json = dict[str, Any]
 FIGURES = ("ratio", "parameters", "flops", "accuracy", "throughput")

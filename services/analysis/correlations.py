@@ -11,7 +11,7 @@ from services.analysis.statistics.pareto import pareto_front
 from shared.db.models import Job
 from shared.db.queries.analysis import arrays as array_queries
 from shared.domain.arrays import FloatArray, IntArray
-from shared.domain.choices import CorrelationMethod, Target
+from shared.domain.results.choices import CorrelationMethod, Target
 from shared.domain.space import Parameter
 
 CORRELATED_FIELDS = ("kernel_size", "stride", "dilation")  # as published, also where constant

@@ -12,8 +12,8 @@ from services.analysis.statistics.factorial import (
     interaction,
     main_effects,
 )
-from shared.domain.choices import Target
 from shared.domain.errors import InvalidInputError
+from shared.domain.results.choices import Target
 from shared.domain.space import Parameter
 
 MAX_CELLS = 20_000

@@ -10,8 +10,8 @@ from services.analysis.statistics.factorial import (
     Estimator,
     importance,
 )
-from shared.domain.choices import Target
 from shared.domain.errors import NoResultsError
+from shared.domain.results.choices import Target
 from shared.domain.space import Parameter
 
 

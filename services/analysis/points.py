@@ -11,8 +11,8 @@ from services.leaderboard.device_choice import choose_devices
 from shared.db.queries.analysis import arrays as array_queries
 from shared.db.queries.leaderboard.leaders import select_fitness_scale
 from shared.domain.arrays import FloatArray
-from shared.domain.columns import PLOTTABLE
 from shared.domain.errors import InvalidInputError
+from shared.domain.results.columns import PLOTTABLE
 from shared.domain.status import JobStatus
 
 SIGNIFICANT_DIGITS = 7

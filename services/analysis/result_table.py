@@ -14,9 +14,9 @@ from shared.db.queries.analysis import arrays as array_queries
 from shared.db.queries.leaderboard.leaders import select_fitness_scale
 from shared.domain.architecture import ACTIVATIONS
 from shared.domain.arrays import FloatArray
-from shared.domain.choices import Target
 from shared.domain.errors import NoResultsError
-from shared.domain.ranking import FITNESS_WEIGHT
+from shared.domain.results.choices import Target
+from shared.domain.results.ranking import FITNESS_WEIGHT
 from shared.domain.space import Parameter, SearchSpace
 from shared.domain.status import JobStatus
 

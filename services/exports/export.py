@@ -21,9 +21,9 @@ from services.leaderboard.filters import Filters
 from services.sweeps.reading import get_sweep
 from shared.db.queries.exports import rows as export_queries
 from shared.db.queries.leaderboard.leaders import select_fitness_scale
-from shared.domain.choices import ExportFormat, ExportRows
 from shared.domain.protocol import MAX_TRIALS
-from shared.domain.ranking import FITNESS_WEIGHT
+from shared.domain.results.choices import ExportFormat, ExportRows
+from shared.domain.results.ranking import FITNESS_WEIGHT
 
 CHUNK_BYTES = 4 * 2**20  # approximate size of one range of jobs
 ROW_GROUP_ROWS = 65_536

@@ -5,9 +5,9 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from shared.domain.columns import CHOICES, FILTERABLE, LAYER_COLUMNS, SORTABLE, Kind
 from shared.domain.errors import InvalidFilterError, InvalidInputError, UnknownFilterError
-from shared.domain.ranking import Condition, Range, SortKey, Value
+from shared.domain.results.columns import CHOICES, FILTERABLE, LAYER_COLUMNS, SORTABLE, Kind
+from shared.domain.results.ranking import Condition, Range, SortKey, Value
 from shared.domain.space import MAX_COUNT, MAX_LAYERS
 from shared.domain.status import JobStatus
 

@@ -7,14 +7,6 @@ from sqlalchemy.orm import Session
 
 from services.leaderboard.device_choice import DeviceChoice, choose_devices
 from services.leaderboard.filters import DEFAULT_SORT, Filters, parse_sort
-from services.leaderboard.page_tokens import (
-    Id,
-    Page,
-    PlaceInListing,
-    make_page_token,
-    read_page_by_id,
-    read_page_token,
-)
 from services.sweeps.reading import get_sweep
 from shared.db.models import Environment, Job, Trial
 from shared.db.queries.leaderboard import leaders as leaderboard_queries
@@ -23,7 +15,15 @@ from shared.db.queries.sweeps import attempts as attempt_queries
 from shared.db.queries.sweeps import jobs as job_queries
 from shared.db.queries.sweeps.attempts import AttemptRow
 from shared.domain.errors import InvalidPageTokenError, JobNotFoundError
-from shared.domain.ranking import FITNESS_WEIGHT, FitnessScale, Place, SortKey
+from shared.domain.page_tokens import (
+    Id,
+    Page,
+    PlaceInListing,
+    make_page_token,
+    read_page_by_id,
+    read_page_token,
+)
+from shared.domain.results.ranking import FITNESS_WEIGHT, FitnessScale, Place, SortKey
 from shared.domain.status import JobStatus
 
 

@@ -13,7 +13,7 @@ from services.analysis.correlations import Correlations
 from services.analysis.effects import MainEffects, ParameterEffects
 from services.analysis.result_table import Coverage, Level
 from shared.domain.arrays import FloatArray, IntArray
-from shared.domain.columns import COLUMN
+from shared.domain.results.columns import COLUMN
 
 SEQUENTIAL, DIVERGING = "viridis", "RdBu_r"
 INK, QUIET, PALE = "#222222", "#6b6b6b", "#d9d9d9"

@@ -23,8 +23,8 @@ from services.plotting.figures import (
 from services.plotting.trained_figures import draw_prediction
 from services.sweeps.reading import get_sweep
 from services.trainings.probe_vs_trained import compare_probe_with_training
-from shared.domain.choices import CorrelationMethod, PlotFormat, PlotKind, Target
 from shared.domain.errors import NoResultsError
+from shared.domain.results.choices import CorrelationMethod, PlotFormat, PlotKind, Target
 
 mpl.rcParams["svg.hashsalt"] = "convsweep"  # fixed ids of SVG elements; they are random otherwise
 Drawing = Callable[[], Figure]

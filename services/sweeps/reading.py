@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 
 from sqlalchemy.orm import Session
 
-from services.leaderboard.page_tokens import Page, read_page_by_id
 from services.monitoring.workers import list_problems
 from services.sweeps.rate import SAMPLE, Span, estimate_rate
 from shared.db.models import Sweep
@@ -13,6 +12,7 @@ from shared.db.queries.live import changes as live_queries
 from shared.db.queries.monitoring.worker_problems import ProblemRow
 from shared.db.queries.sweeps import sweeps as sweep_queries
 from shared.domain.errors import SweepNotFoundError
+from shared.domain.page_tokens import Page, read_page_by_id
 from shared.domain.status import UNFINISHED_JOB_STATUSES, JobStatus, SweepStatus
 
 

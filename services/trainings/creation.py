@@ -13,7 +13,7 @@ from shared.db.queries.trainings import trainings as training_queries
 from shared.db.queries.trainings.trainings import TrainingRow
 from shared.domain.errors import InvalidInputError
 from shared.domain.recipe import AUGMENTABLE_CHANNELS, Augment, Recipe
-from shared.domain.selection import Selection
+from shared.domain.results.selection import Selection
 
 MAX_TRAININGS = 10_000  # of one request
 

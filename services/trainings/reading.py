@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
-from services.leaderboard.page_tokens import read_page_by_id
 from services.sweeps.reading import get_sweep
 from shared.db.queries.trainings import trainings as training_queries
 from shared.db.queries.trainings.trainings import EpochRow, TrainingRow
 from shared.domain.errors import TrainingNotFoundError
+from shared.domain.page_tokens import read_page_by_id
 from shared.domain.status import TrainingStatus
 
 PAGE = 1000

@@ -10,9 +10,9 @@ from services.leaderboard.leaders import rank_jobs
 from services.sweeps.reading import get_sweep
 from shared.db.queries.analysis import arrays as array_queries
 from shared.domain.arrays import FloatArray
-from shared.domain.choices import Target
 from shared.domain.errors import InvalidInputError, NoResultsError
-from shared.domain.selection import ByIds, ByPareto, ByRank, BySample, Selection
+from shared.domain.results.choices import Target
+from shared.domain.results.selection import ByIds, ByPareto, ByRank, BySample, Selection
 from shared.domain.status import JobStatus
 
 PAGE = 1000

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from shared.db.queries.trainings.trainings import TrainingRow
 from shared.domain.architecture import TORCH_ACTIVATIONS
-from shared.domain.columns import without_formula
+from shared.domain.results.columns import without_formula
 
 
 class TableFormat(StrEnum):

@@ -16,7 +16,7 @@ from services.leasing.training_leases import (
 from services.trainings.creation import create_trainings
 from shared.domain.measurements import TrialResult
 from shared.domain.recipe import EpochResult, Recipe
-from shared.domain.selection import ByRank
+from shared.domain.results.selection import ByRank
 from tests.integration.scenario import (
     GROUPS,
     add_sweep,

@@ -12,7 +12,7 @@ from services.leasing.environments import environment_row
 from services.sweeps.creation import create_sweep
 from shared.db.queries.leasing.environments import upsert_environment
 from shared.domain.protocol import Protocol
-from shared.domain.ranking import FITNESS_WEIGHT, Range
+from shared.domain.results.ranking import FITNESS_WEIGHT, Range
 from shared.domain.space import LayerSpace, SearchSpace
 from tests.integration.scenario import environment
 

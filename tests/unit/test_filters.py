@@ -15,7 +15,7 @@ from services.leaderboard.filters import (
     parse_sort,
 )
 from shared.domain.errors import InvalidFilterError, InvalidInputError, UnknownFilterError
-from shared.domain.ranking import Condition, Range, SortKey
+from shared.domain.results.ranking import Condition, Range, SortKey
 
 ACCEPTED: dict[str, Condition] = {
     "accuracy=0.3..": Condition("accuracy", (Range(0.3, None),)),

@@ -8,7 +8,7 @@ from api.schemas.trainings import TrainingsIn
 from services.trainings.selection import stratified_sample
 from shared.domain.architecture import Architecture, LayerConfig
 from shared.domain.recipe import Recipe
-from shared.domain.selection import BySample
+from shared.domain.results.selection import BySample
 
 
 def test_defaults_are_the_published_ones() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from services.analysis.statistics.intervals import Interval, mean_interval
 from shared.domain.arrays import BoolArray, FloatArray, IntArray
-from shared.domain.choices import CorrelationMethod
+from shared.domain.results.choices import CorrelationMethod
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import numpy as np
 from services.analysis.statistics.correlation import correlate
 from services.analysis.statistics.intervals import CONFIDENCE
 from shared.domain.arrays import FloatArray, IntArray
-from shared.domain.choices import CorrelationMethod
+from shared.domain.results.choices import CorrelationMethod
 
 Figure = Callable[[FloatArray, FloatArray], float]
 RESAMPLES = 1000

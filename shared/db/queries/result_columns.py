@@ -8,7 +8,7 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 from shared.db.models import Environment, Job, Trial
 from shared.domain.architecture import LayerConfig
-from shared.domain.columns import Column, Kind
+from shared.domain.results.columns import Column, Kind
 
 _TABLES = {"jobs": Job, "trials": Trial, "environments": Environment}
 _ISO_TIME = 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'

@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from services.leasing.datasets import note_labels
 from services.sweeps.creation import create_sweep
-from shared.domain.columns import PLOTTABLE
+from shared.domain.results.columns import PLOTTABLE
 from shared.domain.space import SearchSpace
 from tests.integration.scenario import (
     add_sweep,

@@ -11,7 +11,7 @@ from sqlalchemy import Engine, text
 
 from api.app import create_app
 from shared.db.session import make_engine, make_session_factory
-from shared.domain.choices import CorrelationMethod, ExportRows, PlotKind, Target
+from shared.domain.results.choices import CorrelationMethod, ExportRows, PlotKind, Target
 from shared.settings import Settings
 from shared.strict_json import parse_json
 from tests.conftest import migrate, serving

@@ -23,7 +23,7 @@ from services.analysis.statistics.intervals import trial_interval
 from services.exports.export import CHUNK_BYTES, ROW_GROUP_ROWS, export_rows
 from services.leaderboard.filters import parse_filters
 from shared.db.session import make_engine, make_session_factory
-from shared.domain.choices import ExportFormat, ExportRows
+from shared.domain.results.choices import ExportFormat, ExportRows
 from shared.settings import Settings
 from tests.conftest import SessionFactory, migrate, serving
 from tests.integration.api.test_api import assert_problem

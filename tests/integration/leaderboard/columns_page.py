@@ -5,7 +5,7 @@
 
 from pathlib import Path
 
-from shared.domain.columns import COLUMNS, TRIAL_COLUMNS, Column
+from shared.domain.results.columns import COLUMNS, TRIAL_COLUMNS, Column
 
 PAGE = Path(__file__).parents[3] / "docs/filters.md"
 BEGIN, END = "<!-- columns -->\n", "<!-- end of columns -->\n"

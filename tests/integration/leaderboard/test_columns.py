@@ -12,8 +12,8 @@ from sqlalchemy.orm import Session
 
 from api.app import create_app
 from convsweep.answers import RankedNetwork
-from shared.domain.choices import Target
-from shared.domain.columns import (
+from shared.domain.results.choices import Target
+from shared.domain.results.columns import (
     COLUMN,
     COLUMNS,
     LAYER_COLUMNS,

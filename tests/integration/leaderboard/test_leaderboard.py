@@ -12,11 +12,11 @@ from sqlalchemy.orm import Session
 
 from services.leaderboard.filters import parse_filters
 from services.leaderboard.leaders import LeaderPage, list_jobs, rank_jobs
-from services.leaderboard.page_tokens import PlaceInListing, make_page_token
 from services.sweeps.reading import list_sweeps
-from shared.domain.columns import SORTABLE
 from shared.domain.errors import InvalidFilterError, InvalidInputError, InvalidPageTokenError
-from shared.domain.ranking import Range
+from shared.domain.page_tokens import PlaceInListing, make_page_token
+from shared.domain.results.columns import SORTABLE
+from shared.domain.results.ranking import Range
 from tests.conftest import SessionFactory
 from tests.integration.listings import DEVICES, STATUSES, Reference, add_results, as_text
 from tests.integration.scenario import add_sweep, claimed, complete, success, trial

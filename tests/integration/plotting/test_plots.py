@@ -10,7 +10,7 @@ import httpx
 import pytest
 from sqlalchemy.orm import Session
 
-from shared.domain.columns import COLUMN
+from shared.domain.results.columns import COLUMN
 from tests.integration.api.test_api import SMALL, assert_problem
 from tests.integration.listings import add_results
 from tests.integration.scenario import add_sweep, claimed, complete

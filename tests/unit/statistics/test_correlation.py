@@ -6,7 +6,7 @@ from scipy import stats
 
 from services.analysis.statistics.correlation import compare_rankings, correlate
 from shared.domain.arrays import FloatArray
-from shared.domain.choices import CorrelationMethod
+from shared.domain.results.choices import CorrelationMethod
 
 REFERENCES = {
     CorrelationMethod.PEARSON: stats.pearsonr,

@@ -32,7 +32,7 @@ from shared.db.queries.rows import read_rows
 from shared.db.queries.statements import BINARY, copy_out
 from shared.domain.architecture import ACTIVATIONS
 from shared.domain.arrays import FloatArray
-from shared.domain.ranking import Condition, FitnessScale
+from shared.domain.results.ranking import Condition, FitnessScale
 from shared.domain.space import Parameter
 from shared.domain.status import JobStatus
 

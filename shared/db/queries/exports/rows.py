@@ -18,8 +18,14 @@ from shared.db.queries.leaderboard.conditions import (
 )
 from shared.db.queries.result_columns import written_columns
 from shared.db.queries.statements import CSV, VERBATIM, copy_out
-from shared.domain.columns import COLUMN, EXPORTABLE, FORMULA_STARTS, TEXT_COLUMNS, TRIAL_COLUMNS
-from shared.domain.ranking import Condition, FitnessScale
+from shared.domain.results.columns import (
+    COLUMN,
+    EXPORTABLE,
+    FORMULA_STARTS,
+    TEXT_COLUMNS,
+    TRIAL_COLUMNS,
+)
+from shared.domain.results.ranking import Condition, FitnessScale
 from shared.domain.status import JobStatus
 
 

@@ -25,8 +25,8 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 from shared.db.models import Job
 from shared.db.queries.result_columns import layer_sql, stored_sql
-from shared.domain.columns import COLUMN
-from shared.domain.ranking import Condition, FitnessScale, Range
+from shared.domain.results.columns import COLUMN
+from shared.domain.results.ranking import Condition, FitnessScale, Range
 from shared.domain.status import JobStatus
 
 

@@ -26,8 +26,8 @@ from shared.db.queries.result_columns import stored_sql
 from shared.db.queries.rows import LayerColumns
 from shared.db.queries.statements import Prepared
 from shared.domain.architecture import LayerConfig
-from shared.domain.columns import COLUMNS
-from shared.domain.ranking import Condition, FitnessScale, Place, SortKey
+from shared.domain.results.columns import COLUMNS
+from shared.domain.results.ranking import Condition, FitnessScale, Place, SortKey
 from shared.domain.status import JobStatus
 
 SAMPLE = 256  # jobs beyond a page that bound the fitness of its last one from below

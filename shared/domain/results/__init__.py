@@ -1,0 +1,1 @@
+"""Results of sweeps as users read them: columns, choices, ranking and selection."""
