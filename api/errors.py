@@ -9,7 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from shared.db.availability import DATABASE_UNAVAILABLE
+from shared.db.availability import DATABASE_UNAVAILABLE, log_unavailable
 from shared.domain import errors
 
 STATUS_BY_ERROR: dict[type[errors.ConvsweepError], HTTPStatus] = {
@@ -56,8 +56,8 @@ HEADERS_BY_STATUS: dict[HTTPStatus, dict[str, str]] = {
     HTTPStatus.TOO_MANY_REQUESTS: {"Retry-After": "2"},
     HTTPStatus.UNAUTHORIZED: {"WWW-Authenticate": 'Bearer realm="convsweep"'},
 }
-DATABASE_AWAY = "The database is away or busy; try again."
-MAX_FIELDS = 20  # more would not help anybody
+DATABASE_UNAVAILABLE_MESSAGE = "The database is unavailable or busy; try again."
+MAX_FIELDS = 20  # a longer list would not help
 
 log = structlog.get_logger(__name__)
 
@@ -92,11 +92,11 @@ def domain_problem(error: errors.ConvsweepError) -> JSONResponse:
 
 def database_problem(error: Exception) -> JSONResponse:
     """Returns the answer to a request that the database did not serve, and logs why."""
-    log.warning("database_unavailable", error=str(error).splitlines()[0])
+    log_unavailable(error)
     return problem(
         HTTPStatus.SERVICE_UNAVAILABLE,
         "unavailable",
-        DATABASE_AWAY,
+        DATABASE_UNAVAILABLE_MESSAGE,
     )
 
 
@@ -126,7 +126,7 @@ def _http_error(_: Request, error: Exception) -> JSONResponse:
     return answer
 
 
-def _database_away(_: Request, error: Exception) -> JSONResponse:
+def _database_unavailable(_: Request, error: Exception) -> JSONResponse:
     return database_problem(error)
 
 
@@ -145,6 +145,6 @@ def register_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(errors.ConvsweepError, _domain_error)
     app.add_exception_handler(RequestValidationError, _invalid_request)
     app.add_exception_handler(HTTPException, _http_error)
-    for away in DATABASE_UNAVAILABLE:
-        app.add_exception_handler(away, _database_away)
+    for unavailable in DATABASE_UNAVAILABLE:
+        app.add_exception_handler(unavailable, _database_unavailable)
     app.add_exception_handler(Exception, _unexpected)

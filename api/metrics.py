@@ -14,6 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
 from services.monitoring.totals import ClusterState, read_cluster_state
+from shared.db.availability import log_unavailable
 from shared.messaging.broker import connect_broker, count_hints, count_refused
 from shared.metrics import REQUEST_BUCKETS_S, new_registry
 from shared.settings import Settings
@@ -72,7 +73,7 @@ class CachedValue(Generic[T]):
 
 
 class ClusterCollector(Collector):
-    """The cluster's state at scrape time. Whatever is away is left out, and said to be away."""
+    """The cluster's state at scrape time, without what Postgres or Redis does not answer."""
 
     def __init__(self, settings: Settings, sessions: sessionmaker[Session]) -> None:
         self._sessions = sessions
@@ -101,7 +102,7 @@ class ClusterCollector(Collector):
             with self._sessions() as session:
                 return read_cluster_state(session)
         except SQLAlchemyError as error:
-            log.warning("database_unavailable", error=str(error).splitlines()[0])
+            log_unavailable(error)
             return None
 
     def _read_hints(self) -> tuple[int, int] | None:

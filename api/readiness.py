@@ -6,7 +6,7 @@ import time
 from anyio import CapacityLimiter, to_thread
 from sqlalchemy.orm import Session, sessionmaker
 
-from api.errors import DATABASE_AWAY
+from api.errors import DATABASE_UNAVAILABLE_MESSAGE
 from services.monitoring.health import check_database
 from shared.db.availability import DATABASE_UNAVAILABLE, log_unavailable
 from shared.domain.errors import UnavailableError
@@ -36,7 +36,7 @@ class Readiness:
         asking = self._asking
         await asyncio.wait({asking}, timeout=PATIENCE_S)
         if not asking.done() or not asking.result():
-            raise UnavailableError(DATABASE_AWAY)
+            raise UnavailableError(DATABASE_UNAVAILABLE_MESSAGE)
 
     def _is_old(self, asking: asyncio.Task[bool]) -> bool:
         return asking.done() and time.monotonic() - self._asked_at > FRESH_S

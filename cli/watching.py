@@ -72,8 +72,8 @@ def follow(connect: Callable[[], Client], sweep_id: int) -> Iterator[Event]:
                     if isinstance(streamed.event, EndEvent):
                         return
         except (ApiUnreachableError, ApiError) as error:
-            away = isinstance(error, ApiUnreachableError) or error.status == UNAVAILABLE
-            if not heard or not away:
+            unavailable = isinstance(error, ApiUnreachableError) or error.status == UNAVAILABLE
+            if not heard or not unavailable:
                 raise
             yield UnavailableEvent(detail="the API cannot be reached; waiting for it")
             time.sleep(AGAIN_S)

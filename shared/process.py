@@ -5,13 +5,8 @@ from collections.abc import Callable
 
 from sqlalchemy.exc import OperationalError
 
+from shared.db.availability import explain_unreachable
 from shared.domain.errors import ConvsweepError
-
-
-def database_away(error: OperationalError) -> str:
-    """Returns the message for users when the database cannot be reached."""
-    cause = str(error.orig).strip().splitlines()[0]
-    return f"The database cannot be reached: {cause} (see CONVSWEEP_DATABASE_URL)"
 
 
 def run_main(main: Callable[[], int | None]) -> None:
@@ -21,6 +16,6 @@ def run_main(main: Callable[[], int | None]) -> None:
     except ConvsweepError as error:
         message = error.message
     except OperationalError as error:
-        message = database_away(error)
+        message = explain_unreachable(error)
     print(f"error: {message}", file=sys.stderr)
     sys.exit(1)

@@ -1,4 +1,4 @@
-"""Keeps messages that are no hint away from Celery, whose consumer they would end."""
+"""Refuses messages that are no hints before they reach Celery, whose consumer they would end."""
 
 from collections.abc import Callable
 from typing import Any

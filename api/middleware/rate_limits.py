@@ -53,7 +53,7 @@ class Verdict:
 
 
 class RateLimits:
-    """Counts requests over a sliding minute, in Redis; in this process while Redis is away.
+    """Counts requests over a sliding minute, in Redis; in this process while Redis is unavailable.
 
     A Redis that does not answer refuses no request. It delays only the requests under way when it
     stops and then one request every ``AWAY_S`` seconds, each by ``BROKER_TIMEOUT_S``.
@@ -88,7 +88,7 @@ class RateLimits:
         return _take(self._own, item, budget, client, cost)
 
     def _may_ask(self) -> bool:
-        """Says whether to ask Redis; while it is away, one request at a time tries."""
+        """Says whether to ask Redis; while it is unavailable, one request at a time tries."""
         if self._away_until is None:
             return True
         with self._turn:

@@ -1,7 +1,7 @@
 """The API's own description: what FastAPI finds, made complete.
 
 Every error is there as problem details with an example, every status that comes from outside the
-routes (a foreign host, a body too large, a database that is away), summaries from the docstrings,
+routes (a foreign host, a body too large, an unavailable database), summaries from the docstrings,
 and recorded answers as examples. Everything is sorted, so that two versions can be compared.
 """
 
@@ -85,7 +85,7 @@ class Outside(NamedTuple):
 EVERYWHERE = (
     Outside(421, "foreign_host", "This API answers to 127.0.0.1, not to 'x'."),
     Outside(422, "invalid_input", "Unknown parameter 'limits'.", "limits"),
-    Outside(503, "unavailable", "The database is away or busy; try again."),
+    Outside(503, "unavailable", "The database is unavailable or busy; try again."),
 )
 WITH_A_BODY = (
     Outside(415, "unsupported_media_type", "Send the body with Content-Type: application/json."),

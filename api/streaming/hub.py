@@ -20,7 +20,7 @@ LOOK_S = 1.0
 LOOKS_AT_ONCE = 2  # each holds a database connection, however many sweeps are watched
 PATIENCE_S = 3.0  # a poll that takes longer is reported to the watchers
 STALLED_S = 60.0  # a client that reads nothing for longer gets no old events
-AWAY = "The database is away or busy; the stream goes on when it answers."
+UNAVAILABLE = "The database is unavailable or busy; the stream goes on when it answers."
 
 
 class Hub:
@@ -41,7 +41,7 @@ class Hub:
         Raises:
             SweepNotFoundError: there is no such sweep.
             UnavailableError: this process serves as many streams as it may, or it stops.
-            sqlalchemy.exc.OperationalError: the database is away.
+            sqlalchemy.exc.OperationalError: the database is unavailable.
         """
         if self._closed or self._streams >= self._max_streams:
             raise UnavailableError(
@@ -169,7 +169,7 @@ class Stream:
             changed, latest = self._sweep.changed, self._sweep.seen
             if self._sweep.away:
                 if not knows_away:
-                    yield Unavailable(detail=AWAY), None
+                    yield Unavailable(detail=UNAVAILABLE), None
                 knows_away = True
             elif latest is not None and latest is not seen and latest.serves(self.watcher.cursor):
                 seen, knows_away = latest, False

@@ -10,6 +10,7 @@ from typing import Annotated, BinaryIO
 import typer
 
 from cli import output
+from cli.database import command_session
 from convsweep.output_files import open_output
 from shared.domain.errors import ConflictError, UnavailableError
 from shared.settings import Settings, child_environment, get_settings
@@ -45,20 +46,10 @@ def restore(
 
 
 def _tables(settings: Settings) -> list[str]:
-    from sqlalchemy.exc import OperationalError
-
     from shared.db.queries.monitoring.database import select_tables
-    from shared.db.session import make_engine, make_session_factory
-    from shared.process import database_away
 
-    engine = make_engine(settings, pool_size=1)
-    try:
-        with make_session_factory(engine)() as session:
-            return select_tables(session)
-    except OperationalError as error:
-        raise UnavailableError(database_away(error)) from error
-    finally:
-        engine.dispose()
+    with command_session(settings) as session:
+        return select_tables(session)
 
 
 def _run(tool: str, settings: Settings, *arguments: str, sink: BinaryIO | None = None) -> None:

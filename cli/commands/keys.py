@@ -4,8 +4,6 @@ The first key cannot be created with a key; a user who has ``CONVSWEEP_DATABASE_
 everything anyway. All other commands use HTTP.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,14 +11,11 @@ import typer
 
 from cli import output
 from cli.context import JsonOption
+from cli.database import command_session
 from shared.domain.access import KeyScope
-from shared.domain.errors import UnavailableError
-from shared.process import database_away
 from shared.settings import get_settings
 
 if TYPE_CHECKING:
-    from sqlalchemy.orm import Session
-
     from shared.db.queries.access.keys import KeyRow
 
 app = typer.Typer(
@@ -29,30 +24,6 @@ app = typer.Typer(
 )
 
 SHOWN = ("prefix", "name", "scope", "created_at", "expires_at", "revoked_at", "last_used_at")
-
-
-@contextmanager
-def _database() -> Iterator["Session"]:
-    """Yields a session on the settings' database; commits at the end.
-
-    Raises:
-        UnavailableError: it cannot be reached, or has no table of keys yet.
-    """
-    from sqlalchemy.exc import OperationalError, ProgrammingError
-
-    from shared.db.session import make_engine, make_session_factory
-
-    engine = make_engine(get_settings(), pool_size=1)
-    try:
-        with make_session_factory(engine).begin() as session:
-            yield session
-    except OperationalError as error:
-        raise UnavailableError(database_away(error)) from error
-    except ProgrammingError as error:
-        cause = str(error.orig).strip().splitlines()[0]
-        raise UnavailableError(f"{cause}. Run `convsweep migrate` first.") from error
-    finally:
-        engine.dispose()
 
 
 @app.command("create")
@@ -69,7 +40,7 @@ def create_key(
     """Makes a key and prints it this one time; only a hash of it is kept."""
     from services.access import keys
 
-    with _database() as session:
+    with command_session(get_settings()) as session:
         key, kept = keys.create_key(session, name, scope, lifetime_days=days)
         row = _row(kept)
     if as_json:
@@ -83,7 +54,7 @@ def list_keys(as_json: JsonOption = False) -> None:
     """Lists keys, without their secrets."""
     from services.access import keys
 
-    with _database() as session:
+    with command_session(get_settings()) as session:
         rows = [_row(key) for key in keys.list_keys(session)]
     if as_json:
         return output.print_json(rows)
@@ -98,7 +69,7 @@ def revoke_key(
     """Revokes a key for good; the next request with it is refused."""
     from services.access import keys
 
-    with _database() as session:
+    with command_session(get_settings()) as session:
         row = _row(keys.revoke_key(session, prefix))
     if as_json:
         return output.print_json(row)

@@ -1,9 +1,9 @@
-"""Which errors mean that the database is unavailable, and trying again while it is."""
+"""Which errors mean that the database is unavailable, what users read, and trying again."""
 
 from collections.abc import Callable
 
 import structlog
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from tenacity import (
     RetryCallState,
@@ -20,8 +20,18 @@ DATABASE_UNAVAILABLE = (OperationalError, InterfaceError, PoolTimeoutError)
 
 
 def log_unavailable(error: BaseException) -> None:
-    """Logs the first line of an error of ``DATABASE_UNAVAILABLE``."""
+    """Logs the first line of an error that means that the database is unavailable."""
     log.warning("database_unavailable", error=str(error).splitlines()[0])
+
+
+def explain_unreachable(error: OperationalError) -> str:
+    """Returns the message for users when the database cannot be reached."""
+    return f"The database cannot be reached: {cause_of(error)} (see CONVSWEEP_DATABASE_URL)"
+
+
+def cause_of(error: DBAPIError) -> str:
+    """Returns the first line of what Postgres or its driver reported."""
+    return str(error.orig).strip().splitlines()[0]
 
 
 def retry_while_unavailable(

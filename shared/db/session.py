@@ -31,7 +31,7 @@ def make_engine(
         ping_after_s: a connection that lay unused for longer is tried before it is handed out,
             and replaced where it is dead. More than 0 only for callers that try again themselves.
         autocommit: every statement is committed by itself, except those ``in_transactions``:
-            beginning and ending one are two round trips that who only reads does not need.
+            beginning and ending one are two round trips that reads do not need.
     """
     engine = create_engine(
         settings.full_database_url,

@@ -66,7 +66,7 @@ class End(Progress):
 
 
 class Unavailable(_Event):
-    """The database is away; the stream goes on by itself when it is back."""
+    """The database is unavailable; the stream goes on by itself when it answers again."""
 
     detail: str
 

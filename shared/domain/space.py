@@ -72,7 +72,7 @@ class LayerSpace(BaseModel):
         if self.size > MAX_LAYER_CHOICES:
             raise ValueError(
                 f"{self.size:,} combinations are more than the {MAX_LAYER_CHOICES:,} that one "
-                "layer may have; take choices away"
+                "layer may have; remove choices"
             )
         return self
 
@@ -157,12 +157,12 @@ class SearchSpace(BaseModel):
         if size > MAX_ARCHITECTURES:
             raise ValueError(
                 f"layers: {size:,} architectures are more than the {MAX_ARCHITECTURES:,} "
-                "that one sweep may hold; take choices away"
+                "that one sweep may hold; remove choices"
             )
         if declared > MAX_DECLARED:
             raise ValueError(
                 f"layers: {declared:,} combinations in all layers together are more than the "
-                f"{MAX_DECLARED:,} that a space may name; take choices or unused layers away"
+                f"{MAX_DECLARED:,} that a space may name; remove choices or unused layers"
             )
         return self
 

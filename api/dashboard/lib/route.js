@@ -6,7 +6,7 @@ export function here() {
   return { path: path.split("/").filter(Boolean).map(decodeURIComponent), params: new URLSearchParams(query) }
 }
 
-/** Writes parameters into the URL without leaving the view; null takes one away. */
+/** Writes parameters into the URL without leaving the view; null removes one. */
 export function setParams(changes) {
   const { path, params } = here()
   for (const [name, value] of Object.entries(changes)) {

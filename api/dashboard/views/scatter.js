@@ -263,7 +263,7 @@ export class Scatter {
       !this.works
         ? emptyState("No picture here", "This browser has no WebGL. The table below has every network.")
         : filtered
-          ? emptyState("Nothing passes these filters", "Take one away, or widen a range.")
+          ? emptyState("Nothing passes these filters", "Remove one, or widen a range.")
           : waiting
             ? emptyState(
                 "No results yet",

@@ -168,7 +168,7 @@ class Trainings {
     const chosen = box.checked ? [...before, id] : before.filter((one) => one !== id)
     if (chosen.length > CURVES) {
       box.checked = false
-      announce(`${CURVES} curves at most; take one away first.`)
+      announce(`${CURVES} curves at most; remove one first.`)
       return
     }
     this.shown = chosen

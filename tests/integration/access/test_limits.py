@@ -1,4 +1,4 @@
-"""Rate limits over HTTP: separate budgets, shared by all API processes, and Redis that is away."""
+"""Rate limits over HTTP: separate budgets, shared by all API processes, and without Redis."""
 
 import contextlib
 import socket
