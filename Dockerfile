@@ -1,5 +1,5 @@
 # Images from one file: `api` (API, dispatcher, migrations; no torch) and `worker` (torch).
-# Libraries and code are layers of their own: a release that changes code alone is a small download.
+# Libraries and code are layers of their own: a release that changes only code is a small download.
 # A base by digest: --build-arg PYTHON_IMAGE=python:3.13-slim@sha256:...
 ARG PYTHON_IMAGE=python:3.13-slim
 

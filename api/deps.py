@@ -122,18 +122,18 @@ def _dependants(dependant: Dependant) -> Iterator[Dependant]:
         yield from _dependants(inner)
 
 
-# function scope: the commit comes before the answer leaves, so a 201 is never sent in vain
+# function scope: the commit comes before the answer leaves, so a 201 always means a committed sweep
 DbSession = Annotated[Session, Depends(get_session, scope="function")]
 ReadingSession = Annotated[Session, Depends(get_reading_session, scope="function")]
 SweepId = Annotated[int, Path(ge=1, le=MAX_ID, description="The number of a sweep.")]
 RowFilters = Annotated[Filters, Depends(read_filters)]
 SelectedResults = Annotated[ResultSelection, Depends(read_selection)]
-PageSize = Annotated[int, Query(ge=1, le=MAX_PAGE_SIZE, description="Most rows of a page.")]
+PageSize = Annotated[int, Query(ge=1, le=MAX_PAGE_SIZE, description="The largest number of rows of a page.")]
 PageToken = Annotated[
     str | None,
     Query(
         max_length=MAX_TOKEN_CHARACTERS,
-        description="`next_page_token` of the page before, as it came; nothing for the first page.",
+        description="The `next_page_token` of the previous page, unchanged; omit it for the first page.",
     ),
 ]
 ActionName = Annotated[

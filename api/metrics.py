@@ -46,7 +46,7 @@ class RequestTimes:
 
 
 class CachedValue(Generic[T]):
-    """A value that is asked for in a thread, kept a little, and never waited for long."""
+    """A value that a thread computes: kept for a short time, and waited for only briefly."""
 
     def __init__(self, ask: Callable[[], T | None]) -> None:
         self._ask = ask

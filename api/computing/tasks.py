@@ -54,8 +54,8 @@ def interactions(
     sweep_id: int, selection: ResultSelection, target: Target, parameters: Sequence[str]
 ) -> bytes:
     with open_session() as session:
-        found = estimate_interactions(session, sweep_id, selection, target, parameters)
-        return _json(InteractionsOut.of(found))
+        interactions = estimate_interactions(session, sweep_id, selection, target, parameters)
+        return _json(InteractionsOut.of(interactions))
 
 
 def importance(sweep_id: int, selection: ResultSelection, target: Target) -> bytes:

@@ -61,13 +61,13 @@ PROBLEM_SCHEMA: Json = {
     },
 }
 HEADERS: dict[str, tuple[str, str]] = {
-    "Location": ("Where it is from now on.", "string"),
-    "RateLimit-Limit": ("Most requests of this kind in a minute.", "integer"),
-    "RateLimit-Remaining": ("What is left of them.", "integer"),
-    "RateLimit-Reset": ("Seconds until all of them are there again.", "integer"),
-    "Retry-After": ("Seconds after which asking again makes sense.", "integer"),
-    "WWW-Authenticate": ("How to show a key.", "string"),
-    "X-Request-ID": ("The logs know the request by it; a request may bring its own.", "string"),
+    "Location": ("The path of what was created.", "string"),
+    "RateLimit-Limit": ("The number of requests of this kind that a minute permits.", "integer"),
+    "RateLimit-Remaining": ("The number of requests that are left.", "integer"),
+    "RateLimit-Reset": ("Seconds until all requests are available again.", "integer"),
+    "Retry-After": ("Seconds to wait before the next request.", "integer"),
+    "WWW-Authenticate": ("How to send an API key.", "string"),
+    "X-Request-ID": ("The id of the request in the logs; a request may bring its own.", "string"),
 }
 HEADERS_BY_STATUS = {"201": "Location", "401": "WWW-Authenticate", "429": "Retry-After",
                      "503": "Retry-After"}  # fmt: skip

@@ -25,10 +25,10 @@ MEDIA_TYPES = {
 
 
 async def take_place(request: Request) -> AsyncIterator[None]:
-    """Takes one of the places for exports until the answer has been sent.
+    """Reserves one of the places for exports until the answer has been sent.
 
     Raises:
-        BusyError: there are too many exports, of this client or of all.
+        BusyError: this client, or all clients together, have too many exports.
     """
     exports: Places = request.app.state.exports
     with exports.take(request.scope["convsweep.client"]):

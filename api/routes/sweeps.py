@@ -31,9 +31,9 @@ router = APIRouter(prefix="/v1/sweeps", tags=["sweeps"], route_class=JsonRoute)
 log = structlog.get_logger(__name__)
 
 
-def _protocol(wanted: SweepIn) -> Protocol:
+def _protocol(body: SweepIn) -> Protocol:
     try:
-        return wanted.resolved_protocol()
+        return body.resolved_protocol()
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(["protocol", *map(str, first["loc"])])
@@ -42,14 +42,14 @@ def _protocol(wanted: SweepIn) -> Protocol:
 
 
 @router.post("/preview", response_model=PreviewOut, responses=raises(*HEAVY))
-async def preview(wanted: SweepIn, computing: Computations) -> Response:
+async def preview(body: SweepIn, computing: Computations) -> Response:
     """Shows what a sweep would contain; creates nothing."""
-    return await computing.json(tasks.preview, wanted.resolved_space(), _protocol(wanted))
+    return await computing.json(tasks.preview, body.resolved_space(), _protocol(body))
 
 
 @router.post("", status_code=status.HTTP_201_CREATED, responses=raises(IdempotencyKeyReusedError))
 def create(
-    wanted: SweepIn, session: DbSession, response: Response, key: IdempotencyKey = None
+    body: SweepIn, session: DbSession, response: Response, key: IdempotencyKey = None
 ) -> SweepOut:
     """Creates a sweep with one job per architecture, all of them or none.
 
@@ -57,7 +57,7 @@ def create(
     body is a conflict.
     """
     sweep = creation.create_sweep(
-        session, wanted.resolved_space(), _protocol(wanted), wanted.name, idempotency_key=key
+        session, body.resolved_space(), _protocol(body), body.name, idempotency_key=key
     )
     log.info("sweep_created", sweep_id=sweep.id, jobs=sweep.total)
     response.headers["Location"] = f"/v1/sweeps/{sweep.id}"
@@ -81,9 +81,9 @@ def show(sweep_id: SweepId, session: ReadingSession) -> SweepOut:
 
 
 @router.post("/{sweep_id}/extend", responses=raises(IllegalTransitionError, ConflictError))
-def extend(sweep_id: SweepId, wanted: ExtensionIn, session: DbSession) -> SweepOut:
+def extend(sweep_id: SweepId, body: ExtensionIn, session: DbSession) -> SweepOut:
     """Measures more trials of every completed or pending job, or only of the leaders."""
-    control.extend_sweep(session, sweep_id, trials=wanted.trials, top=wanted.top)
+    control.extend_sweep(session, sweep_id, trials=body.trials, top=body.top)
     return show(sweep_id, session)
 
 

@@ -42,7 +42,12 @@ SAFETENSORS = "application/octet-stream"
 
 TrainingId = Annotated[int, Path(ge=1, le=MAX_ID, description="The number of a training.")]
 BestOf = Annotated[
-    int | None, Query(ge=1, le=10_000, description="Of precision at k; a quarter if left out.")
+    int | None,
+    Query(
+        ge=1,
+        le=10_000,
+        description="The k of precision at k; a quarter of the networks if left out.",
+    ),
 ]
 StatusFilter = Annotated[TrainingStatus | None, Query(description="Only trainings in this state.")]
 
@@ -85,11 +90,11 @@ def list_trainings(
 @router.get(
     "/sweeps/{sweep_id}/trainings.{table_format}",
     response_class=Response,
-    responses=sends(*(one.media_type for one in TableFormat)),
+    responses=sends(*(member.media_type for member in TableFormat)),
 )
 def show_training_table(
     sweep_id: SweepId,
-    table_format: Annotated[TableFormat, Path(description="What the table is written in.")],
+    table_format: Annotated[TableFormat, Path(description="The format of the table.")],
     session: ReadingSession,
     status: StatusFilter = None,
 ) -> Response:
@@ -113,7 +118,12 @@ async def compare_probe_with_training(
     sweep_id: SweepId,
     computing: Computations,
     k: Annotated[
-        int | None, Query(ge=1, le=10_000, description="Of precision at k; a quarter if left out.")
+        int | None,
+        Query(
+            ge=1,
+            le=10_000,
+            description="The k of precision at k; a quarter of the networks if left out.",
+        ),
     ] = None,
 ) -> Response:
     """Does the probe predict training? Rank correlations and precision at k, beside baselines."""
@@ -123,11 +133,11 @@ async def compare_probe_with_training(
 @router.get(
     "/sweeps/{sweep_id}/probe-vs-trained.{file_format}",
     response_class=Response,
-    responses=sends(*(one.media_type for one in PlotFormat)) | raises(NoResultsError, *HEAVY),
+    responses=sends(*(member.media_type for member in PlotFormat)) | raises(NoResultsError, *HEAVY),
 )
 async def plot_probe_with_training(
     sweep_id: SweepId,
-    file_format: Annotated[PlotFormat, Path(description="What the file is.")],
+    file_format: Annotated[PlotFormat, Path(description="The format of the file.")],
     computing: Computations,
 ) -> Response:
     """Draws trained against probe accuracy, one colour per recipe, as PNG or SVG."""

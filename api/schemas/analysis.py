@@ -127,7 +127,7 @@ def _effects(effects: Effects) -> list[dict[str, float | int | None]]:
 class EffectsOut(BaseModel):
     coverage: CoverageOut
     target: Target
-    mean: float = Field(description="Of all networks used.")
+    mean: float = Field(description="The mean over all networks used.")
     parameters: list[ParameterEffectsOut]
 
     @classmethod
@@ -143,7 +143,7 @@ class EffectsOut(BaseModel):
 class InteractionsOut(BaseModel):
     coverage: CoverageOut
     target: Target
-    mean: float = Field(description="Of all networks used.")
+    mean: float = Field(description="The mean over all networks used.")
     pairs: list[PairEffectsOut]
 
     @classmethod

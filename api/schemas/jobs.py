@@ -96,7 +96,7 @@ class JobDetailOut(JobOut):
         description="By layer, ending before the first that does not fit its input."
     )
     trials: list[TrialOut]
-    attempts: list[AttemptOut] = Field(description="Every hand-out to a worker, in order.")
+    attempts: list[AttemptOut] = Field(description="Every attempt of a worker, in order.")
     protocol: Protocol
 
     @classmethod

@@ -78,9 +78,11 @@ class TrainingOut(BaseModel):
     last_accuracy: float | None
     last_loss: float | None
     probe_accuracy: float | None
-    minutes: float | None = Field(description="Of all epochs, on the device that each ran on.")
+    minutes: float | None = Field(
+        description="The time of all epochs, each on the device that it ran on."
+    )
     images_per_s: float | None = Field(
-        description="Of training; null on a shared device, or where epochs ran on different ones."
+        description="The speed of training; null on a shared device or after a change of device."
     )
     device: str | None
     dataset_hash: str | None
@@ -178,7 +180,7 @@ class TrainedNetworkOut(BaseModel):
 
 
 class ProbeVsTrainedOut(BaseModel):
-    recipe: dict[str, Any] = Field(description="Of the trainings, without the seed.")
+    recipe: dict[str, Any] = Field(description="The recipe of the trainings, without the seed.")
     networks: int
     k: int
     predictions: dict[str, PredictionOut]

@@ -36,11 +36,11 @@ class Hub:
 
     @asynccontextmanager
     async def watch(self, sweep_id: int, cursor: Cursor) -> "AsyncIterator[Stream]":
-        """Yields a stream of what is new in a sweep for one who stands at ``cursor``.
+        """Yields a stream of what is new in a sweep after ``cursor``.
 
         Raises:
             SweepNotFoundError: there is no such sweep.
-            UnavailableError: this process serves as many streams as it may, or it stops.
+            UnavailableError: this process serves its maximum of streams, or it stops.
             sqlalchemy.exc.OperationalError: the database is unavailable.
         """
         if self._closed or self._streams >= self._max_streams:
@@ -85,7 +85,7 @@ class _WatchedSweep:
     ) -> None:
         self.streams: set[Stream] = set()
         self.seen: Observation | None = None
-        self.away = False
+        self.unavailable = False
         self.stopped = False
         self.changed = asyncio.Event()
         self._sweep_id = sweep_id
@@ -94,15 +94,15 @@ class _WatchedSweep:
         self._looking: asyncio.Task[None] | None = None
 
     async def look_for(self, stream: "Stream") -> None:
-        """Returns when there is a look that serves ``stream``; those who come together share it."""
+        """Returns when there is a look that serves ``stream``; streams that begin together share it."""
         async with self._turn:
-            if self.away or self.seen is None or not self.seen.serves(stream.watcher.cursor):
+            if self.unavailable or self.seen is None or not self.seen.serves(stream.watcher.cursor):
                 await self._look_once()
         if self._looking is None and not self.stopped:
             self._looking = asyncio.create_task(self._look_on())
 
     def stop(self) -> None:
-        """Ends the looking and every stream."""
+        """Stops the looks and every stream."""
         self.stopped = True
         self._tell()
         if self._looking is not None:
@@ -135,13 +135,13 @@ class _WatchedSweep:
             stream.watcher.cursor for stream in self.streams if now - stream.took_at < STALLED_S
         ]
         self.seen = await self._look(self._sweep_id, cursors)
-        self.away = False
+        self.unavailable = False
         self._tell()
 
     def _note_away(self, error: str) -> None:
-        if not self.away:
+        if not self.unavailable:
             log.warning("look_failed", sweep_id=self._sweep_id, error=error)
-        self.away = True
+        self.unavailable = True
         self._tell()
 
     def _tell(self) -> None:
@@ -167,7 +167,7 @@ class Stream:
         while not self._sweep.stopped:
             self.took_at = time.monotonic()
             changed, latest = self._sweep.changed, self._sweep.seen
-            if self._sweep.away:
+            if self._sweep.unavailable:
                 if not knows_away:
                     yield Unavailable(detail=UNAVAILABLE), None
                 knows_away = True

@@ -30,10 +30,10 @@ def restore(
 ) -> None:
     """Fills an empty database from a backup and brings it to the newest schema."""
     settings = get_settings()
-    found = _tables(settings)
-    if found:
+    tables = _tables(settings)
+    if tables:
         raise ConflictError(
-            f"The database is not empty (it has {', '.join(found[:3])}, ...). Make a new one with "
+            f"The database is not empty (it has {', '.join(tables[:3])}, ...). Make a new one with "
             "createdb, and let CONVSWEEP_DATABASE_URL name that."
         )
     # owners and rights are those of the new place: `convsweep migrate` grants them
@@ -42,7 +42,7 @@ def restore(
     from migrations.__main__ import main as migrate
 
     migrate()
-    output.say(f"{file} is restored. Jobs that ran at its time are handed out again.")
+    output.say(f"{file} is restored. Jobs that ran at the time of the backup run again.")
 
 
 def _tables(settings: Settings) -> list[str]:
@@ -84,10 +84,10 @@ def _find(tool: str) -> str:
     # the newest of the embedded servers' comes first: it reads every older server
     installs = [path for folder in folders or () for path in Path(folder).glob("pginstall*/bin")]
     embedded = os.pathsep.join(map(str, sorted(installs, reverse=True)))
-    found = shutil.which(tool, path=embedded) or shutil.which(tool)
-    if found is None:
+    path = shutil.which(tool, path=embedded) or shutil.which(tool)
+    if path is None:
         raise UnavailableError(
             f"{tool} is not installed. Install PostgreSQL's client programs, of the server's "
             "version or a newer one, or pip install 'convsweep[local]'."
         )
-    return found
+    return path

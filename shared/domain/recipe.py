@@ -109,4 +109,4 @@ class EpochResult:
 
 def best_epoch(results: Sequence[EpochResult]) -> EpochResult:
     """Returns the epoch of the greatest validation accuracy, the first of several."""
-    return max(results, key=lambda one: (one.validation_accuracy, -one.epoch))
+    return max(results, key=lambda epoch: (epoch.validation_accuracy, -epoch.epoch))

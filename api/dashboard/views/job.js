@@ -98,7 +98,7 @@ function summary(job) {
 
 function layers(job) {
   const input = job.protocol.input_shape
-  const most = Math.max(...job.shapes.map((one) => one.flops), 1)
+  const most = Math.max(...job.shapes.map((shape) => shape.flops), 1)
   const shape = (of) => of.join(" × ")
   const rows = job.layers.map((layer, number) => ({
     layer,
@@ -153,34 +153,38 @@ function trials(job) {
     ? table(
         "Trials",
         [
-          ["Trial", true, (one) => one.trial],
-          ["Accuracy", true, (one) => percent(one.accuracy)],
-          ["Training", true, (one) => percent(one.train_accuracy)],
-          ["Images/s", true, (one) => significant(one.throughput)],
-          ["Fit, s", true, (one) => significant(one.fit_seconds)],
-          ["Measured", true, (one) => moment(one.finished_at)],
-          ["Weights seed", true, (one) => h("code", {}, one.weights_seed)],
+          ["Trial", true, (trial) => trial.trial],
+          ["Accuracy", true, (trial) => percent(trial.accuracy)],
+          ["Training", true, (trial) => percent(trial.train_accuracy)],
+          ["Images/s", true, (trial) => significant(trial.throughput)],
+          ["Fit, s", true, (trial) => significant(trial.fit_seconds)],
+          ["Measured", true, (trial) => moment(trial.finished_at)],
+          ["Weights seed", true, (trial) => h("code", {}, trial.weights_seed)],
         ],
         job.trials,
       )
     : emptyState("No trials", "Nothing has been measured for this network.")
-  const places = [...new Map(job.trials.map((one) => [JSON.stringify(one.environment), one.environment])).values()]
+  const places = [
+    ...new Map(job.trials.map((trial) => [JSON.stringify(trial.environment), trial.environment])).values(),
+  ]
   return h(
     "section",
     { class: "card flush", "aria-label": "Trials" },
     h("div", { class: "row" }, h("h2", {}, "Trials")),
     body,
-    places.map((one) =>
+    places.map((environment) =>
       h(
         "div",
         { class: "row" },
         h(
           "p",
           { class: "muted small" },
-          `On ${one.device} (${one.device_class}) · code ${one.code_version} · ${Object.entries(one.versions)
+          `On ${environment.device} (${environment.device_class}) · code ${environment.code_version} · ${Object.entries(
+            environment.versions,
+          )
             .map(([name, version]) => `${name} ${version}`)
-            .join(", ")} · ${one.dataset} `,
-          h("code", { title: one.dataset_hash }, one.dataset_hash.slice(0, 12)),
+            .join(", ")} · ${environment.dataset} `,
+          h("code", { title: environment.dataset_hash }, environment.dataset_hash.slice(0, 12)),
         ),
       ),
     ),
@@ -295,17 +299,17 @@ function byClass(found) {
     ? table(
         "Accuracy by class",
         [
-          ["Class", true, (one) => one.label],
-          ["Images", true, (one) => one.images],
-          ["Accuracy", true, (one) => percent(one.accuracy)],
+          ["Class", true, (answer) => answer.label],
+          ["Images", true, (answer) => answer.images],
+          ["Accuracy", true, (trial) => percent(trial.accuracy)],
           [
             "",
             false,
-            (one) =>
+            (answer) =>
               h(
                 "span",
                 { class: "share", "aria-hidden": "true" },
-                h("i", { style: { width: `${100 * one.accuracy}%` } }),
+                h("i", { style: { width: `${100 * answer.accuracy}%` } }),
               ),
           ],
         ],
@@ -335,10 +339,10 @@ async function showNeighbours(place, job, signal) {
                   jobs: [
                     job.id,
                     ...found
-                      .filter((one) => one.job.trials_done)
+                      .filter((neighbour) => neighbour.job.trials_done)
                       .sort((a, b) => b.job.accuracy - a.job.accuracy)
                       .slice(0, 3)
-                      .map((one) => one.job.id),
+                      .map((neighbour) => neighbour.job.id),
                   ].join(","),
                 }),
               },
@@ -350,13 +354,13 @@ async function showNeighbours(place, job, signal) {
         ? table(
             "Neighbours",
             [
-              ["Setting", false, (one) => fieldName(one.parameter)],
-              ["Here → there", false, (one) => `${one.was} → ${one.now}`],
-              ["Job", true, (one) => h("a", { href: link(["jobs", one.job.id]) }, one.job.id)],
-              ["State", false, (one) => pill(one.job.status)],
-              ["Accuracy", true, (one) => percent(one.job.accuracy, 2)],
-              ["Difference", true, (one) => difference(one.job.accuracy, job.accuracy)],
-              ["Images/s", true, (one) => significant(one.job.throughput)],
+              ["Setting", false, (neighbour) => fieldName(neighbour.parameter)],
+              ["Here → there", false, (neighbour) => `${neighbour.was} → ${neighbour.now}`],
+              ["Job", true, (neighbour) => h("a", { href: link(["jobs", neighbour.job.id]) }, neighbour.job.id)],
+              ["State", false, (neighbour) => pill(neighbour.job.status)],
+              ["Accuracy", true, (neighbour) => percent(neighbour.job.accuracy, 2)],
+              ["Difference", true, (neighbour) => difference(neighbour.job.accuracy, job.accuracy)],
+              ["Images/s", true, (neighbour) => significant(neighbour.job.throughput)],
             ],
             found,
           )

@@ -114,11 +114,11 @@ async function showPreview({ editor, problem, preview, start, paces, signal }) {
   turn = mine
   try {
     const body = read(editor)
-    const found = await ask("/v1/sweeps/preview", { method: "POST", body, signal })
+    const totals = await ask("/v1/sweeps/preview", { method: "POST", body, signal })
     if (mine !== turn) return
     problem.hidden = true
     start.disabled = false
-    preview.replaceChildren(...described(found, body.protocol?.trials ?? 1, paces))
+    preview.replaceChildren(...described(totals, body.protocol?.trials ?? 1, paces))
   } catch (error) {
     if (error.name === "AbortError" || mine !== turn) return
     problem.hidden = false
@@ -127,17 +127,17 @@ async function showPreview({ editor, problem, preview, start, paces, signal }) {
   }
 }
 
-function described(found, trials, paces) {
-  const lost = Object.entries(found.invalid).filter(([, many]) => many)
-  const each = found.flops_per_trial / Math.max(found.valid, 1)
-  const pace = paces.find((one) => each < ALIKE * one.flopsEach && one.flopsEach < ALIKE * each)
-  const seconds = pace && (found.flops_per_trial * trials) / pace.flopsPerS
+function described(totals, trials, paces) {
+  const lost = Object.entries(totals.invalid).filter(([, many]) => many)
+  const each = totals.flops_per_trial / Math.max(totals.valid, 1)
+  const pace = paces.find(({ flopsEach }) => each < ALIKE * flopsEach && flopsEach < ALIKE * each)
+  const seconds = pace && (totals.flops_per_trial * trials) / pace.flopsPerS
   return [
     figures([
-      ["architectures", count(found.total)],
-      ["fit their input", count(found.valid)],
-      ["groups", count(found.groups)],
-      ["arithmetic", flop(found.flops_per_trial * trials)],
+      ["architectures", count(totals.total)],
+      ["fit their input", count(totals.valid)],
+      ["groups", count(totals.groups)],
+      ["arithmetic", flop(totals.flops_per_trial * trials)],
       ["estimated time", pace ? `about ${duration(seconds)}` : "unknown"],
     ]),
     h(
@@ -154,11 +154,11 @@ function described(found, trials, paces) {
           `Not measured: ${lost.map(([reason, many]) => `${count(many)} ${reason.replaceAll("_", " ")}`).join(", ")}.`,
         )
       : null,
-    found.equivalent
+    totals.equivalent
       ? h(
           "p",
           { class: "small" },
-          `${count(found.equivalent)} of those that fit compute the same as another one: a dilation has no effect on a kernel of size 1.`,
+          `${count(totals.equivalent)} of those that fit compute the same as another one: a dilation has no effect on a kernel of size 1.`,
         )
       : null,
   ].filter(Boolean)

@@ -60,16 +60,16 @@ class Trainings {
   }
 
   get drawn() {
-    if (this.shown) return this.trainings.filter((one) => this.shown.includes(one.id)).slice(0, CURVES)
-    const begun = this.trainings.filter((one) => one.epochs_done)
-    return begun.sort((one, other) => other.best_accuracy - one.best_accuracy).slice(0, CURVES)
+    if (this.shown) return this.trainings.filter((training) => this.shown.includes(training.id)).slice(0, CURVES)
+    const begun = this.trainings.filter((training) => training.epochs_done)
+    return begun.sort((a, b) => b.best_accuracy - a.best_accuracy).slice(0, CURVES)
   }
 
   async loadCurves() {
     await Promise.all(
-      this.drawn.map(async (one) => {
-        if (this.curves.get(one.id)?.length === one.epochs_done) return
-        this.curves.set(one.id, (await ask(`/v1/trainings/${one.id}`, { signal: this.signal })).curve)
+      this.drawn.map(async (training) => {
+        if (this.curves.get(training.id)?.length === training.epochs_done) return
+        this.curves.set(training.id, (await ask(`/v1/trainings/${training.id}`, { signal: this.signal })).curve)
       }),
     )
   }
@@ -87,7 +87,7 @@ class Trainings {
     }
     this.#drawChart()
     if (!this.rows.contains(document.activeElement))
-      this.rows.replaceChildren(this.#downloads(), this.#table(this.drawn.map((one) => one.id)))
+      this.rows.replaceChildren(this.#downloads(), this.#table(this.drawn.map((training) => training.id)))
   }
 
   #drawChart() {
@@ -132,40 +132,41 @@ class Trainings {
   }
 
   #table(drawn) {
-    const box = (one) =>
+    const box = (training) =>
       h("input", {
         type: "checkbox",
-        checked: drawn.includes(one.id),
-        disabled: !one.epochs_done,
-        "aria-label": `Curve of training ${one.id}`,
-        on: { change: (event) => this.#choose(one.id, event.target) },
+        checked: drawn.includes(training.id),
+        disabled: !training.epochs_done,
+        "aria-label": `Curve of training ${training.id}`,
+        on: { change: (event) => this.#choose(training.id, event.target) },
       })
     return table(
       "Trainings",
       [
         ["Curve", false, box],
-        ["Network", false, (one) => h("a", { href: `#/jobs/${one.job_id}` }, network(one.layers))],
+        ["Network", false, (training) => h("a", { href: `#/jobs/${training.job_id}` }, network(training.layers))],
         [
           "State",
           false,
-          (one) => h("span", { title: one.error ?? one.note }, pill(one.status, one.status === "running")),
+          (training) =>
+            h("span", { title: training.error ?? training.note }, pill(training.status, training.status === "running")),
         ],
-        ["Epoch", true, (one) => `${one.epochs_done} / ${one.epochs}`],
-        ["Best", true, (one) => percent(one.best_accuracy)],
-        ["Last", true, (one) => percent(one.last_accuracy)],
-        ["Probe", true, (one) => percent(one.probe_accuracy)],
-        ["Parameters", true, (one) => count(one.parameters)],
-        ["Minutes", true, (one) => significant(one.minutes)],
-        ["Images/s", true, (one) => significant(one.images_per_s)],
-        ["Device", false, (one) => one.device ?? "–"],
+        ["Epoch", true, (training) => `${training.epochs_done} / ${training.epochs}`],
+        ["Best", true, (training) => percent(training.best_accuracy)],
+        ["Last", true, (training) => percent(training.last_accuracy)],
+        ["Probe", true, (training) => percent(training.probe_accuracy)],
+        ["Parameters", true, (training) => count(training.parameters)],
+        ["Minutes", true, (training) => significant(training.minutes)],
+        ["Images/s", true, (training) => significant(training.images_per_s)],
+        ["Device", false, (training) => training.device ?? "–"],
       ],
       this.trainings,
     )
   }
 
   async #choose(id, box) {
-    const before = this.drawn.map((one) => one.id)
-    const chosen = box.checked ? [...before, id] : before.filter((one) => one !== id)
+    const before = this.drawn.map((training) => training.id)
+    const chosen = box.checked ? [...before, id] : before.filter((other) => other !== id)
     if (chosen.length > CURVES) {
       box.checked = false
       announce(`${CURVES} curves at most; remove one first.`)
@@ -182,20 +183,22 @@ const [HEIGHT, LEFT, TOP, BOTTOM] = [240, 48, 10, 24]
 
 /** Validation accuracy by epoch, full; training accuracy, faint. Drawn for a width, so that text keeps its size. */
 function curvesFigure(trainings, curves, width) {
-  const all = trainings.flatMap((one) => curves.get(one.id) ?? [])
+  const all = trainings.flatMap((training) => curves.get(training.id) ?? [])
   const most = Math.max(...all.map((epoch) => Math.max(epoch.validation_accuracy, epoch.train_accuracy)))
   const least = Math.min(...all.map((epoch) => Math.min(epoch.validation_accuracy, epoch.train_accuracy)))
-  const last = Math.max(2, ...all.map((epoch) => epoch.epoch), ...trainings.map((one) => one.epochs))
+  const last = Math.max(2, ...all.map((epoch) => epoch.epoch), ...trainings.map((training) => training.epochs))
   const x = (epoch) => LEFT + ((width - LEFT - 8) * (epoch - 1)) / (last - 1)
   const y = (value) => TOP + (HEIGHT - TOP - BOTTOM) * (most > least ? 1 - (value - least) / (most - least) : 0.5)
-  const line = (one, place, field, faint) =>
+  const line = (training, place, field, faint) =>
     s("polyline", {
-      points: (curves.get(one.id) ?? []).map((epoch) => `${x(epoch.epoch)},${y(epoch[field])}`).join(" "),
+      points: (curves.get(training.id) ?? []).map((epoch) => `${x(epoch.epoch)},${y(epoch[field])}`).join(" "),
       class: `curve curve-${place}`,
       opacity: faint ? 0.3 : 1,
     })
   const words = trainings
-    .map((one) => `training ${one.id}: best ${percent(one.best_accuracy)} at epoch ${one.best_epoch}`)
+    .map(
+      (training) => `training ${training.id}: best ${percent(training.best_accuracy)} at epoch ${training.best_epoch}`,
+    )
     .join("; ")
   return h(
     "figure",
@@ -214,20 +217,20 @@ function curvesFigure(trainings, curves, width) {
       [1, last].map((epoch) =>
         s("text", { x: x(epoch), y: HEIGHT - 4, "text-anchor": epoch === 1 ? "start" : "end" }, `epoch ${epoch}`),
       ),
-      trainings.map((one, place) =>
+      trainings.map((training, place) =>
         s(
           "g",
           {},
-          line(one, place, "train_accuracy", true),
-          line(one, place, "validation_accuracy", false),
-          (curves.get(one.id) ?? []).map((epoch) =>
+          line(training, place, "train_accuracy", true),
+          line(training, place, "validation_accuracy", false),
+          (curves.get(training.id) ?? []).map((epoch) =>
             s(
               "circle",
               { cx: x(epoch.epoch), cy: y(epoch.validation_accuracy), r: 2.5, class: `curve-dot curve-${place}` },
               s(
                 "title",
                 {},
-                `training ${one.id}, epoch ${epoch.epoch}: ${percent(epoch.validation_accuracy)} of validation, ${percent(epoch.train_accuracy)} of training images`,
+                `training ${training.id}, epoch ${epoch.epoch}: ${percent(epoch.validation_accuracy)} of validation, ${percent(epoch.train_accuracy)} of training images`,
               ),
             ),
           ),
@@ -240,8 +243,8 @@ function curvesFigure(trainings, curves, width) {
       h(
         "ul",
         { class: "keys" },
-        trainings.map((one, place) =>
-          h("li", { class: `key curve-${place}` }, `training ${one.id} · `, network(one.layers)),
+        trainings.map((training, place) =>
+          h("li", { class: `key curve-${place}` }, `training ${training.id} · `, network(training.layers)),
         ),
       ),
       h("p", { class: "muted small" }, "Validation accuracy in full colour, training accuracy faint."),

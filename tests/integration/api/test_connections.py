@@ -1,4 +1,4 @@
-"""Clients that send slowly or open many connections keep nobody else from being served."""
+"""Clients that send slowly or open many connections keep no other client from being served."""
 
 import asyncio
 import errno

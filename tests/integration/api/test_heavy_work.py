@@ -65,7 +65,7 @@ def test_health_is_answered_while_keys_wait_and_all_processes_compute(
     with serving(locked) as url, ThreadPoolExecutor(60) as pool:
         computing = [pool.submit(ask_preview, url, key) for _ in range(4)]
         time.sleep(1)
-        session.execute(text("LOCK TABLE api_keys"))  # whoever shows a key now waits
+        session.execute(text("LOCK TABLE api_keys"))  # every request with a key now waits
         waiting = [
             pool.submit(httpx.get, f"{url}/v1/sweeps", headers=key, timeout=60) for _ in range(50)
         ]

@@ -90,9 +90,7 @@ def test_every_format_has_the_same_rows(
 
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
-def test_texts_in_csv_are_never_formulas(
-    start: str, api: httpx.Client, session: Session
-) -> None:
+def test_texts_in_csv_are_never_formulas(start: str, api: httpx.Client, session: Session) -> None:
     sweep_id = add_results(session)
     error = f"{start}HYPERLINK(1)"
     session.execute(text("UPDATE jobs SET error = :error"), {"error": error})

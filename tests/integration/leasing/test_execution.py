@@ -279,7 +279,7 @@ def test_hint_of_a_paused_or_unknown_sweep_claims_nothing(
 def test_hint_of_a_cancelled_sweep_costs_no_look_at_its_images(
     site: Site, sessions: SessionFactory, tmp_path: Path
 ) -> None:
-    sweep_id = site.add_sweep(own_protocol())  # nobody has its images
+    sweep_id = site.add_sweep(own_protocol())  # no worker has its images
     cancel_sweep(site.session, sweep_id)
     site.session.commit()
     site.executor(sessions, tmp_path).execute_group(sweep_id, 0)
