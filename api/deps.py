@@ -128,12 +128,14 @@ ReadingSession = Annotated[Session, Depends(get_reading_session, scope="function
 SweepId = Annotated[int, Path(ge=1, le=MAX_ID, description="The number of a sweep.")]
 RowFilters = Annotated[Filters, Depends(read_filters)]
 SelectedResults = Annotated[ResultSelection, Depends(read_selection)]
-PageSize = Annotated[int, Query(ge=1, le=MAX_PAGE_SIZE, description="The largest number of rows of a page.")]
+PageSize = Annotated[
+    int, Query(ge=1, le=MAX_PAGE_SIZE, description="The largest number of rows of a page.")
+]
 PageToken = Annotated[
     str | None,
     Query(
         max_length=MAX_TOKEN_CHARACTERS,
-        description="The `next_page_token` of the previous page, unchanged; omit it for the first page.",
+        description="The `next_page_token` of the previous page; omit it for the first page.",
     ),
 ]
 ActionName = Annotated[

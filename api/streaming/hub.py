@@ -94,7 +94,7 @@ class _WatchedSweep:
         self._looking: asyncio.Task[None] | None = None
 
     async def look_for(self, stream: "Stream") -> None:
-        """Returns when there is a look that serves ``stream``; streams that begin together share it."""
+        """Returns when a look serves ``stream``; streams that begin together share it."""
         async with self._turn:
             if self.unavailable or self.seen is None or not self.seen.serves(stream.watcher.cursor):
                 await self._look_once()

@@ -25,9 +25,7 @@ class Progress(_Event):
     total: int
     finished: int
     counts: dict[JobStatus, int] = Field(description="Jobs by state; they add up to total.")
-    jobs_per_s: float | None = Field(
-        description="The present rate; null when nothing moves."
-    )
+    jobs_per_s: float | None = Field(description="The present rate; null when nothing moves.")
     eta_s: float | None
 
 

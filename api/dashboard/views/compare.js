@@ -207,11 +207,7 @@ async function compareSweeps(place, ids, signal) {
           ),
           stateBar(sweep.counts),
           stateKeys(sweep.counts),
-          h(
-            "p",
-            { class: "muted small" },
-            `${sweep.protocol.dataset}, ${sweep.protocol.train_images} + ${sweep.protocol.validation_images} images, ${sweep.protocol.trials} trials, weights shared by ${sweep.protocol.weights.scope}, seed ${sweep.protocol.seed}`,
-          ),
+          h("p", { class: "muted small" }, protocolWords(sweep.protocol)),
         ),
       ),
     ),
@@ -242,4 +238,9 @@ async function compareSweeps(place, ids, signal) {
     if (error.name === "AbortError") throw error
     place.append(h("div", { class: "card" }, emptyState("No figures yet", error.message)))
   }
+}
+
+function protocolWords({ dataset, train_images, validation_images, trials, weights, seed }) {
+  const images = `${train_images} + ${validation_images} images`
+  return `${dataset}, ${images}, ${trials} trials, weights shared by ${weights.scope}, seed ${seed}`
 }

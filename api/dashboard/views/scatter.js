@@ -242,14 +242,16 @@ export class Scatter {
   }
 
   #say(picked) {
-    const { length } = this.points.id
+    const { id, device } = this.points
+    const measured = device.length ? ` measured on ${device.join(", ")}` : ""
     this.clear.hidden = !picked
     this.words.textContent = picked
-      ? `${count(picked.length)} of ${count(length)} networks are selected; the table below shows them.`
-      : `${count(length)} networks${this.points.device.length ? ` measured on ${this.points.device.join(", ")}` : ""}. Drag over points to filter the table; click one to open it.`
+      ? `${count(picked.length)} of ${count(id.length)} networks are selected; the table below shows them.`
+      : `${count(id.length)} networks${measured}. Drag over points to filter the table; click one to open it.`
+    const [y, x, color] = ["y", "x", "color"].map((axis) => fieldName(this.axes[axis]))
     this.chart.element.setAttribute(
       "aria-label",
-      `Scatter plot of ${fieldName(this.axes.y)} against ${fieldName(this.axes.x)}, coloured by ${fieldName(this.axes.color)}. The table below has the same networks.`,
+      `Scatter plot of ${y} against ${x}, coloured by ${color}. The table below has the same networks.`,
     )
     if (picked) announce(this.words.textContent)
   }
@@ -267,11 +269,11 @@ export class Scatter {
           : waiting
             ? emptyState(
                 "No results yet",
-                "They appear here as workers finish groups. If nothing moves for a minute, look whether a worker runs: convsweep worker.",
+                "They appear here as workers finish groups. Without any for a minute, start a worker: convsweep worker.",
               )
             : emptyState(
                 "No completed network",
-                "Every network of this sweep was invalid, rejected by a gate, or failed. The filter status=rejected shows why; looser gates in a new sweep let more through.",
+                "Every network was invalid, rejected by a gate, or failed. The filter status=rejected shows why.",
               ),
     )
   }

@@ -227,11 +227,7 @@ function curvesFigure(trainings, curves, width) {
             s(
               "circle",
               { cx: x(epoch.epoch), cy: y(epoch.validation_accuracy), r: 2.5, class: `curve-dot curve-${place}` },
-              s(
-                "title",
-                {},
-                `training ${training.id}, epoch ${epoch.epoch}: ${percent(epoch.validation_accuracy)} of validation, ${percent(epoch.train_accuracy)} of training images`,
-              ),
+              s("title", {}, epochWords(training, epoch)),
             ),
           ),
         ),
@@ -250,4 +246,9 @@ function curvesFigure(trainings, curves, width) {
       h("p", { class: "muted small" }, "Validation accuracy in full colour, training accuracy faint."),
     ),
   )
+}
+
+function epochWords({ id }, { epoch, validation_accuracy, train_accuracy }) {
+  const [validation, training] = [validation_accuracy, train_accuracy].map((value) => percent(value))
+  return `training ${id}, epoch ${epoch}: ${validation} of validation, ${training} of training images`
 }
