@@ -147,7 +147,7 @@ def test_ctrl_c_stops_a_cluster_in_the_foreground(idle_cluster: Cluster) -> None
     assert not (idle_cluster.data_dir / "cluster" / "cluster.json").exists()
 
 
-def test_a_missing_dataset_is_named_with_what_to_do_and_its_jobs_stay_unharmed(
+def test_a_missing_dataset_is_named_with_what_to_do_and_its_jobs_stay_pending(
     cluster: Cluster,
 ) -> None:
     wanted = small_sweep(dataset="mine", input_shape=[3, 16, 16])

@@ -56,7 +56,7 @@ def test_a_dispatcher_takes_back_the_training_of_a_vanished_worker(site: Site) -
     assert lease.outcome == "expired"
 
 
-def test_a_worker_asked_to_stop_mid_group_hands_back_and_burns_no_attempt(
+def test_a_worker_asked_to_stop_mid_group_releases_its_jobs_and_consumes_no_attempt(
     site: Site, undisturbed: Answers
 ) -> None:
     sweep_id = site.add_sweep(small_sweep())

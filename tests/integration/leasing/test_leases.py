@@ -270,7 +270,7 @@ def test_completion_does_not_change_jobs_of_another_claim(session: Session) -> N
     assert all(trials_of(session, job.id) == [] for job in other.jobs)
 
 
-def test_release_burns_no_attempt(session: Session) -> None:
+def test_release_consumes_no_attempt(session: Session) -> None:
     sweep_id = add_sweep(session)
     for _ in range(5):
         held = claimed(session, sweep_id)
