@@ -59,12 +59,13 @@ UPDATED_COLUMNS: Columns = {
     | {
         "sweeps": (*_FINISHED_SWEEPS["sweeps"], "dataset_hash"),
         "jobs": (
-            *_LOST_JOBS, "attempt", "trials_done", "accuracy", "accuracy_sd", "accuracy_min", "accuracy_max",
-            "train_accuracy", "throughput", "throughput_min", "throughput_max",
+            *_LOST_JOBS, "attempt", "trials_done", "accuracy", "accuracy_sd", "accuracy_min",
+            "accuracy_max", "train_accuracy", "throughput", "throughput_min", "throughput_max",
             "throughput_measured", "fit_s", "environment_id",
         ),
         "trainings": (
-            *_LOST_TRAININGS, "attempt", "parameters", "epochs_done", "note", "weights", "environment_id",
+            *_LOST_TRAININGS, "attempt", "parameters", "epochs_done", "note", "weights",
+            "environment_id",
         ),
         "leases": ("expires_at", "ended_at", "outcome"),
         "environments": ("fingerprint",),  # to lock the row of a known one
