@@ -2,6 +2,7 @@
 
 import json
 import re
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -56,3 +57,13 @@ def test_no_image_is_pinned_to_latest_and_no_password_has_a_default() -> None:
         outside = re.findall(r"image: \$\{\w+_IMAGE:-([^}]+)\}(?!:)", text)
         assert all(":" in image and not image.endswith(":latest") for image in outside), file
         assert not re.search(r"PASSWORD: *[^\s$]", text), file
+
+
+def test_make_env_closes_a_folder_of_secrets_that_was_open(tmp_path: Path) -> None:
+    secrets = tmp_path / "secrets"
+    secrets.mkdir()
+    secrets.chmod(0o755)
+    (secrets / "redis").write_text("kept")
+    subprocess.run([ROOT / "deploy/make-env", tmp_path], check=True, capture_output=True)
+    assert stat.S_IMODE(secrets.stat().st_mode) == 0o700
+    assert (secrets / "redis").read_text() == "kept"
