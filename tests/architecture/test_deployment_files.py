@@ -51,6 +51,16 @@ def test_every_container_is_confined() -> None:
         assert services["worker"]["stop_grace_period"] == "45s"
 
 
+def test_every_container_has_a_memory_limit_that_a_setting_changes_and_the_docs_name() -> None:
+    documented = (ROOT / "docs/deployment.md").read_text()
+    for file in ("docker-compose.yml", "docker-compose.worker.yml"):
+        for name, service in yaml.safe_load((ROOT / file).read_text())["services"].items():
+            limit = service["deploy"]["resources"]["limits"]["memory"]
+            setting = re.fullmatch(r"\$\{(\w+_MEMORY_LIMIT):-(\d+[gm])\}", limit)
+            assert setting is not None, (file, name, limit)
+            assert f"| `{setting[1]}` | {setting[2]} |" in documented, setting[1]
+
+
 def test_no_image_is_pinned_to_latest_and_no_password_has_a_default() -> None:
     for file in ("docker-compose.yml", "docker-compose.worker.yml", "docker-compose.tls.yml"):
         text = (ROOT / file).read_text()
