@@ -75,21 +75,16 @@ def create_sweep(
     """Adds a sweep with one pending job per architecture, all of them or none.
 
     The jobs are the outbox: nothing is sent to a queue here. With an idempotency key the sweep is
-    created once: the same request with the same key returns the existing sweep.
-
-    Args:
-        idempotency_scope: whose idempotency key it is; the same key in two scopes is two keys.
-            Sweeps of the empty scope (keys off, older versions) count in every scope.
+    created once in its scope: the same request with the same key returns the existing sweep. Keys
+    of the empty scope (API keys off, older versions) count in every scope.
 
     Raises:
         IdempotencyKeyReusedError: the key was used with another request.
     """
     space_json, protocol_json = space.model_dump(mode="json"), protocol.model_dump(mode="json")
     request_hash = _fingerprint([name, space_json, protocol_json])
-    if idempotency_key and idempotency_scope:
-        unscoped = sweep_queries.find_sweep_by_key(session, idempotency_key, "")
-        if unscoped is not None:
-            return _repeated(unscoped, request_hash)
+    if idempotency_key and (older := sweep_queries.find_sweep_by_key(session, idempotency_key, "")):
+        return _repeated(older, request_hash)
     sweep = sweep_queries.insert_sweep(
         session,
         name or f"{protocol.dataset} {len(space):,}",
@@ -102,13 +97,17 @@ def create_sweep(
     )
     if sweep is None:
         assert idempotency_key is not None
-        existing = sweep_queries.find_sweep_by_key(session, idempotency_key, idempotency_scope)
-        assert existing is not None, "sweeps are never deleted"
-        return _repeated(existing, request_hash)
-    seeding_queries.insert_groups(session, sweep.id, _positions(space.groups, protocol))
-    for table in space.tables(protocol.input_shape):
-        seeding_queries.insert_jobs(session, sweep.id, protocol.trials, table)
+        sweep = sweep_queries.find_sweep_by_key(session, idempotency_key, idempotency_scope)
+        assert sweep is not None, "sweeps are never deleted"
+        return _repeated(sweep, request_hash)
+    _add_jobs(session, sweep.id, space, protocol)
     return sweep
+
+
+def _add_jobs(session: Session, sweep_id: int, space: SearchSpace, protocol: Protocol) -> None:
+    seeding_queries.insert_groups(session, sweep_id, _positions(space.groups, protocol))
+    for table in space.tables(protocol.input_shape):
+        seeding_queries.insert_jobs(session, sweep_id, protocol.trials, table)
 
 
 def _fingerprint(request: object) -> str:
