@@ -58,7 +58,8 @@ KEEP_SWEEP = """
 CREATE FUNCTION keep_sweep() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF (OLD.dataset_hash IS NULL OR NEW.dataset_hash IS NOT DISTINCT FROM OLD.dataset_hash)
-        AND (NEW.status = OLD.status OR (
+        AND ((NEW.status, NEW.updated_at, NEW.completed_at)
+            IS NOT DISTINCT FROM (OLD.status, OLD.updated_at, OLD.completed_at) OR (
             OLD.status IN ('running', 'paused') AND NEW.status = 'completed' AND EXISTS (
                 SELECT FROM sweep_progress p
                 WHERE p.sweep_id = OLD.id AND p.pending = 0 AND p.running = 0

@@ -236,6 +236,7 @@ REFUSED = [
     "UPDATE sweeps SET status = 'completed' WHERE id = {half}",
     "UPDATE sweeps SET status = 'running' WHERE id = {finished}",
     "UPDATE sweeps SET dataset_hash = 'mine' WHERE id = {finished}",
+    "UPDATE sweeps SET completed_at = now() WHERE id = {finished}",
     "UPDATE trainings SET weights = 'mine' WHERE id = {training}",
     "UPDATE trainings SET status = 'pending', epochs_done = 0 WHERE id = {training}",
     "INSERT INTO training_epochs SELECT training_id, 2, 0, 1, 0, 1, 0, 1, 1, 'mine' "
