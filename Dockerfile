@@ -16,26 +16,24 @@ RUN groupadd --gid 10001 convsweep; \
     install --directory --owner=10001 --group=10001 /var/lib/convsweep; \
     install --directory --owner=10001 --group=10001 --mode=700 /run/convsweep
 
-# pip stays outside of the environment that it fills, so that the images have none in it
+# pip stays outside of the environment that it fills, so that the images have none in it.
+# Every package is checked against its hash in deploy/requirements (written by `make lock`).
 FROM base AS build
 WORKDIR /src
 ENV PIP_PYTHON=/opt/libraries/bin/python PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 RUN python -m venv --without-pip /opt/libraries
 
 FROM build AS code
-COPY . .
 RUN --mount=type=cache,target=/root/.cache/pip \
-    pip install --no-deps --target /opt/convsweep ./client .
+    --mount=type=bind,source=deploy/requirements,target=requirements \
+    pip install --require-hashes --only-binary=:all: -r requirements/build.txt
+COPY . .
+RUN pip install --no-cache-dir --no-deps --no-index --no-build-isolation --target /opt/convsweep ./client .
 
 FROM build AS api-libraries
 RUN --mount=type=cache,target=/root/.cache/pip \
-    --mount=type=bind,source=pyproject.toml,target=pyproject.toml \
-    --mount=type=bind,source=client/pyproject.toml,target=client/pyproject.toml \
-    --mount=type=bind,source=constraints.txt,target=constraints.txt \
-    mkdir --parents client/src; \
-    touch README.md client/README.md; \
-    pip install --no-compile -c constraints.txt ./client '.[api]'; \
-    pip uninstall --yes convsweep convsweep-client
+    --mount=type=bind,source=deploy/requirements,target=requirements \
+    pip install --require-hashes --only-binary=:all: --no-compile -r requirements/api.txt
 COPY deploy/slim-environment /usr/local/bin/
 # hadolint ignore=DL3008
 RUN apt-get update; \
@@ -45,20 +43,21 @@ RUN apt-get update; \
 
 FROM build AS worker-libraries
 # Default: PyPI's build for CUDA. https://download.pytorch.org/whl/cpu: a tenth of its size, no GPU.
-# The other packages come from PyPI, since PyTorch's index has few versions of them.
+# The builds of another index have hashes of their own, which are not listed: there only the version
+# is fixed. All other packages come from PyPI.
 ARG TORCH_INDEX_URL=
 RUN --mount=type=cache,target=/root/.cache/pip \
     --mount=type=bind,source=constraints.txt,target=constraints.txt \
-    pip install ${TORCH_INDEX_URL:+--no-deps --index-url "$TORCH_INDEX_URL"} -c constraints.txt \
-        torch torchvision
+    --mount=type=bind,source=deploy/requirements,target=requirements \
+    if [ -n "$TORCH_INDEX_URL" ]; then \
+        pip install --no-deps --index-url "$TORCH_INDEX_URL" -c constraints.txt torch torchvision; \
+    else \
+        pip install --no-deps --require-hashes --only-binary=:all: -r requirements/torch.txt; \
+    fi
 RUN --mount=type=cache,target=/root/.cache/pip \
-    --mount=type=bind,source=pyproject.toml,target=pyproject.toml \
-    --mount=type=bind,source=client/pyproject.toml,target=client/pyproject.toml \
-    --mount=type=bind,source=constraints.txt,target=constraints.txt \
-    mkdir --parents client/src; \
-    touch README.md client/README.md; \
-    pip install -c constraints.txt ./client '.[worker]'; \
-    pip uninstall --yes convsweep convsweep-client
+    --mount=type=bind,source=deploy/requirements,target=requirements \
+    pip install --require-hashes --only-binary=:all: -r requirements/worker.txt; \
+    pip check
 
 FROM base AS api
 COPY --from=api-libraries /opt/libraries /opt/libraries

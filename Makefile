@@ -8,7 +8,7 @@ TORCH_INDEX_URL ?=
 INSTALL_TORCH := $(if $(TORCH_INDEX_URL),$(INSTALL) --no-deps --index-url "$(TORCH_INDEX_URL)" torch torchvision)
 PACKAGES := pyproject.toml client/pyproject.toml constraints.txt
 
-.PHONY: demo test test-engine test-faults test-compose fuzz examples screenshots env certificates check format bench clean
+.PHONY: demo test test-engine test-faults test-compose fuzz examples screenshots env certificates lock check format bench clean
 
 demo: .venv/installed-demo
 	$(BIN)/convsweep demo
@@ -39,6 +39,12 @@ env:
 # make certificates HOST=db.example.org: for a second host; see docs/deployment.md
 certificates:
 	deploy/make-certificates $(HOST)
+
+# Writes deploy/requirements/, the hashes of what the images install; after a change of constraints.txt
+# or of what pyproject.toml requires.
+lock: .venv/installed-dev
+	$(INSTALL) --no-deps uv
+	$(BIN)/python deploy/lock-requirements
 
 # Fuzzes the API for MINUTES with random requests.
 MINUTES ?= 10

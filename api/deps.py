@@ -87,6 +87,11 @@ async def refuse_unknown_parameters(request: Request) -> None:
             raise InvalidInputError(f"Unknown parameter {name!r}{hint}.", field=name)
 
 
+async def read_key_prefix(request: Request) -> str:
+    """Returns the prefix of the request's API key; empty where keys are off."""
+    return request.scope["convsweep.key"] or ""
+
+
 async def read_selection(
     filters: Annotated[Filters, Depends(read_filters)],
     fitness_weight: FitnessWeight = FITNESS_WEIGHT,
@@ -142,6 +147,7 @@ ActionName = Annotated[
     Action, Path(description="`retry` repeats what has failed; `cancel` is permanent.")
 ]
 JobId = Annotated[int, Path(ge=1, le=MAX_ID, description="The number of a job.")]
+KeyPrefix = Annotated[str, Depends(read_key_prefix)]
 IdempotencyKey = Annotated[
     str | None,
     Header(
@@ -149,6 +155,7 @@ IdempotencyKey = Annotated[
         min_length=1,
         max_length=255,
         pattern=r"^[\x20-\x7e]+$",  # what can be printed
-        description="Any text of your own; asking again with the same one creates nothing twice.",
+        description="Any text of your own; repeating the request with it creates nothing twice. "
+        "Keys of other API keys are not affected.",
     ),
 ]

@@ -1,7 +1,8 @@
 """What each kind of process may do in the database, where it has a role of its own.
 
 ``deploy/postgres/roles.sql`` makes the roles. Where they are not there nothing is granted: the
-embedded cluster has one owner of everything.
+embedded cluster has one owner of everything. Which rows a role may change is a matter of triggers
+and row security (migrations/versions/0015_what_workers_may_change.py).
 """
 
 from sqlalchemy import Connection, text
@@ -11,10 +12,11 @@ from shared.db.session import make_engine
 from shared.settings import get_settings
 
 Grants = dict[str, dict[str, frozenset[str]]]
+Columns = dict[str, dict[str, tuple[str, ...]]]
 
 EVERY_TABLE = frozenset(Base.metadata.tables)
-# a role that changes jobs also changes the counts that a trigger keeps, with its own rights
-COUNTED = frozenset({"sweeps", "sweep_progress", "sweep_environments", "groups", "jobs", "leases"})
+COUNTED_BY_TRIGGER = frozenset({"sweep_environments"})  # changed with the owner's rights
+SWEEPS = frozenset({"sweeps", "sweep_progress", "groups", "jobs"})
 RESULTS = frozenset({"trials", "environments", "workers", "dataset_labels"})
 TRAININGS = frozenset({"trainings", "training_epochs"})
 PROBLEMS = frozenset({"worker_problems"})
@@ -22,37 +24,75 @@ PROBLEMS = frozenset({"worker_problems"})
 GRANTS: Grants = {
     "convsweep_api": {
         "SELECT": EVERY_TABLE,
-        "INSERT": COUNTED - {"leases"} | {"attempts", "api_keys", "trainings"},
-        "UPDATE": COUNTED | {"api_keys", "trainings"},
+        "INSERT": SWEEPS | {"attempts", "api_keys", "trainings"},
+        "UPDATE": SWEEPS | {"leases", "api_keys", "trainings"},
     },
     "convsweep_dispatcher": {
-        "SELECT": COUNTED | TRAININGS | PROBLEMS | {"attempts", "workers"},
-        "INSERT": frozenset({"attempts", "sweep_environments"}),
-        "UPDATE": COUNTED | PROBLEMS | {"trainings"},
+        "SELECT": SWEEPS | TRAININGS | PROBLEMS | {"leases", "attempts", "workers"},
+        "INSERT": frozenset({"attempts"}),
     },
     "convsweep_worker": {
-        "SELECT": COUNTED | RESULTS | TRAININGS | PROBLEMS | {"attempts", "device_leases"},
-        "INSERT": RESULTS
-        | PROBLEMS
-        | {"attempts", "leases", "sweep_environments", "device_leases", "training_epochs"},
-        "UPDATE": COUNTED | TRAININGS | PROBLEMS | {"environments", "workers", "device_leases"},
+        "SELECT": SWEEPS | RESULTS | TRAININGS | PROBLEMS
+        | {"leases", "attempts", "device_leases", "sweep_environments"},
+        "INSERT": RESULTS | PROBLEMS | {"attempts", "leases", "device_leases", "training_epochs"},
         "DELETE": PROBLEMS | {"device_leases", "training_epochs"},
     },
+}  # fmt: skip
+
+_FINISHED_SWEEPS = {
+    "sweeps": ("status", "updated_at", "completed_at"),
+    # A lock needs a column that may change. This one cannot: every sweep has its row already.
+    "sweep_progress": ("sweep_id",),
+    "groups": ("hinted_at",),
 }
+_LOST_JOBS = ("status", "reason", "error", "lease_token", "finished_at")
+_LOST_TRAININGS = ("status", "error", "lease_token", "hinted_at", "finished_at")
+UPDATED_COLUMNS: Columns = {
+    "convsweep_dispatcher": _FINISHED_SWEEPS
+    | {
+        "jobs": _LOST_JOBS,
+        "trainings": _LOST_TRAININGS,
+        "leases": ("ended_at", "outcome"),
+        "worker_problems": ("hinted_at",),
+    },
+    "convsweep_worker": _FINISHED_SWEEPS
+    | {
+        "sweeps": (*_FINISHED_SWEEPS["sweeps"], "dataset_hash"),
+        "jobs": (
+            *_LOST_JOBS, "attempt", "trials_done", "accuracy", "accuracy_sd", "accuracy_min",
+            "accuracy_max", "train_accuracy", "throughput", "throughput_min", "throughput_max",
+            "throughput_measured", "fit_s", "environment_id",
+        ),
+        "trainings": (
+            *_LOST_TRAININGS, "attempt", "parameters", "epochs_done", "note", "weights",
+            "environment_id",
+        ),
+        "leases": ("expires_at", "ended_at", "outcome"),
+        "environments": ("fingerprint",),  # to lock the row of a known one
+        "workers": (
+            "device", "datasets", "problem", "problem_sweep_id", "problem_at", "last_seen_at",
+            "stopped_at",
+        ),
+        "worker_problems": ("problem", "since"),
+        "device_leases": ("worker_id", "expires_at"),
+    },
+}  # fmt: skip
 
 
 def grant_roles(connection: Connection) -> list[str]:
     """Gives the roles that are there exactly what they need; returns their names."""
-    found = connection.execute(
+    known = connection.execute(
         text("SELECT rolname FROM pg_roles WHERE rolname = ANY(:names)"), {"names": list(GRANTS)}
     )
-    roles = sorted(found.scalars())
+    roles = sorted(known.scalars())
     for role in roles:
-        # names are our own, from this file
+        # names are our own, from this file; rights on columns end with those on their table
         connection.execute(text(f"REVOKE ALL ON ALL TABLES IN SCHEMA public FROM {role}"))
         for privilege, tables in GRANTS[role].items():
             names = ", ".join(sorted(tables))
             connection.execute(text(f"GRANT {privilege} ON {names} TO {role}"))
+        for table, columns in UPDATED_COLUMNS.get(role, {}).items():
+            connection.execute(text(f"GRANT UPDATE ({', '.join(columns)}) ON {table} TO {role}"))
     return roles
 
 

@@ -10,6 +10,7 @@ from api.deps import (
     ActionName,
     DbSession,
     IdempotencyKey,
+    KeyPrefix,
     PageSize,
     PageToken,
     ReadingSession,
@@ -49,15 +50,24 @@ async def preview(body: SweepIn, computing: Computations) -> Response:
 
 @router.post("", status_code=status.HTTP_201_CREATED, responses=raises(IdempotencyKeyReusedError))
 def create(
-    body: SweepIn, session: DbSession, response: Response, key: IdempotencyKey = None
+    body: SweepIn,
+    session: DbSession,
+    response: Response,
+    caller: KeyPrefix,
+    key: IdempotencyKey = None,
 ) -> SweepOut:
     """Creates a sweep with one job per architecture, all of them or none.
 
     With an `Idempotency-Key` a repeated request is safe: the same body gets the same sweep, another
-    body is a conflict.
+    body is a conflict. Two API keys may use the same one; each creates a sweep of its own.
     """
     sweep = creation.create_sweep(
-        session, body.resolved_space(), _protocol(body), body.name, idempotency_key=key
+        session,
+        body.resolved_space(),
+        _protocol(body),
+        body.name,
+        idempotency_key=key,
+        idempotency_scope=caller,
     )
     log.info("sweep_created", sweep_id=sweep.id, jobs=sweep.total)
     response.headers["Location"] = f"/v1/sweeps/{sweep.id}"

@@ -14,6 +14,7 @@ from typing import BinaryIO
 
 import psutil
 
+from cli.embedded.log_files import make_logs_dir, open_log
 from shared.domain.errors import ConflictError, InvalidInputError, UnavailableError
 from shared.files import replace_file
 from shared.settings import LOOPBACK_NAMES, Settings, child_environment
@@ -84,10 +85,8 @@ def start_cluster(settings: Settings, *, workers: int) -> ClusterInfo:
             f"A cluster runs on {settings.data_dir} already: {running.url}. "
             "Stop it with `convsweep down`, or name another --data-dir."
         )
-    folder = cluster_dir(settings.data_dir)
-    (folder / "logs").mkdir(parents=True, exist_ok=True)
-    log_path = folder / "logs" / "supervisor.log"
-    with log_path.open("ab") as log:
+    log_path = make_logs_dir(cluster_dir(settings.data_dir)) / "supervisor.log"
+    with open_log(log_path) as log:
         log_start = log.tell()
         supervisor = _start_supervisor(settings, workers, log)
     try:

@@ -19,6 +19,7 @@ import psutil
 import structlog
 
 from cli.embedded.local import ClusterInfo, FolderLock, cluster_dir, end_leftovers, write_info
+from cli.embedded.log_files import find_logs, limit_logs, open_log
 from cli.embedded.servers import Servers, valkey_process
 from shared.domain.errors import UnavailableError
 from shared.logs import configure_logging
@@ -63,7 +64,7 @@ class Child:
 
     def start(self, settings: Settings) -> None:
         self.started = time.monotonic()
-        with self.log_path(settings).open("ab") as sink:
+        with open_log(self.log_path(settings)) as sink:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", *self.command],
                 env=child_environment(settings),
@@ -134,6 +135,7 @@ class Supervisor:
                 revived = [child.revive(self._settings) for child in self._children]
                 if self._servers.revive() or any(revived):
                     self._write_info()
+                limit_logs(find_logs(self._folder))
         finally:
             self._stop()
 

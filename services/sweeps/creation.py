@@ -70,17 +70,21 @@ def create_sweep(
     name: str | None = None,
     *,
     idempotency_key: str | None = None,
+    idempotency_scope: str = "",
 ) -> Sweep:
     """Adds a sweep with one pending job per architecture, all of them or none.
 
     The jobs are the outbox: nothing is sent to a queue here. With an idempotency key the sweep is
-    created once: the same request with the same key returns the existing sweep.
+    created once in its scope: the same request with the same key returns the existing sweep. Keys
+    of the empty scope (API keys off, older versions) count in every scope.
 
     Raises:
         IdempotencyKeyReusedError: the key was used with another request.
     """
     space_json, protocol_json = space.model_dump(mode="json"), protocol.model_dump(mode="json")
     request_hash = _fingerprint([name, space_json, protocol_json])
+    if idempotency_key and (older := sweep_queries.find_sweep_by_key(session, idempotency_key, "")):
+        return _repeated(older, request_hash)
     sweep = sweep_queries.insert_sweep(
         session,
         name or f"{protocol.dataset} {len(space):,}",
@@ -88,24 +92,30 @@ def create_sweep(
         protocol_json,
         len(space),
         idempotency_key=idempotency_key,
+        idempotency_scope=idempotency_scope if idempotency_key else "",
         request_hash=request_hash if idempotency_key else None,
     )
     if sweep is None:
         assert idempotency_key is not None
-        return _existing_sweep(session, idempotency_key, request_hash)
-    seeding_queries.insert_groups(session, sweep.id, _positions(space.groups, protocol))
-    for table in space.tables(protocol.input_shape):
-        seeding_queries.insert_jobs(session, sweep.id, protocol.trials, table)
+        sweep = sweep_queries.find_sweep_by_key(session, idempotency_key, idempotency_scope)
+        assert sweep is not None, "sweeps are never deleted"
+        return _repeated(sweep, request_hash)
+    _add_jobs(session, sweep.id, space, protocol)
     return sweep
+
+
+def _add_jobs(session: Session, sweep_id: int, space: SearchSpace, protocol: Protocol) -> None:
+    seeding_queries.insert_groups(session, sweep_id, _positions(space.groups, protocol))
+    for table in space.tables(protocol.input_shape):
+        seeding_queries.insert_jobs(session, sweep_id, protocol.trials, table)
 
 
 def _fingerprint(request: object) -> str:
     return hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
 
 
-def _existing_sweep(session: Session, idempotency_key: str, request_hash: str) -> Sweep:
-    sweep = sweep_queries.find_sweep_by_key(session, idempotency_key)
-    assert sweep is not None, "sweeps are never deleted"
+def _repeated(sweep: Sweep, request_hash: str) -> Sweep:
+    """Returns the sweep of an idempotency key if it came from the same request."""
     if sweep.request_hash != request_hash:
         raise IdempotencyKeyReusedError(
             f"This Idempotency-Key created sweep {sweep.id} from another body. "

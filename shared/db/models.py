@@ -34,7 +34,7 @@ class Sweep(Base):
     __tablename__ = "sweeps"
     __table_args__ = (
         CheckConstraint(one_of("status", SweepStatus), name="sweeps_status"),
-        UniqueConstraint("idempotency_key", name="sweeps_idempotency_key"),
+        UniqueConstraint("idempotency_key", "idempotency_scope", name="sweeps_idempotency_key"),
     )
 
     id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
@@ -48,6 +48,8 @@ class Sweep(Base):
     completed_at: Mapped[dt.datetime | None]
     dataset_hash: Mapped[str | None]  # content of the images that its trials use, once known
     idempotency_key: Mapped[str | None]
+    # prefix of the API key that used it; empty where keys are off and for sweeps of older versions
+    idempotency_scope: Mapped[str] = mapped_column(server_default=text("''"))
     request_hash: Mapped[str | None]  # what was asked for under that key
 
 

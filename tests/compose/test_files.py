@@ -69,3 +69,15 @@ def test_workers_reserve_every_gpu_unless_the_cpu_file_is_added(file: str) -> No
 def test_workers_have_more_time_to_end_than_they_take() -> None:
     """They hand back within 30 s: tests/acceptance/faults/test_workers.py."""
     assert config("docker-compose.yml")["services"]["worker"]["stop_grace_period"] == "45s"
+
+
+def test_memory_limits_hold_with_every_set_of_files() -> None:
+    services = config("docker-compose.yml", "docker-compose.cpu.yml", "docker-compose.tls.yml")
+    limits = {
+        name: int(service["deploy"]["resources"]["limits"]["memory"]) // 2**20
+        for name, service in services["services"].items()
+    }
+    assert limits == {
+        "postgres": 4096, "redis": 1024, "migrate": 1024, "api": 6144, "dispatcher": 512,
+        "worker": 16384,
+    }  # fmt: skip

@@ -151,17 +151,22 @@ def test_a_long_wait_for_a_device_is_reported_until_it_is_over(
 ) -> None:
     monkeypatch.setattr(device_lock, "REPORT_AFTER_S", 0.1)
     spawn = multiprocessing.get_context("spawn")
-    holding, path = spawn.Event(), tmp_path / "device.lock"
-    other = spawn.Process(target=hold, args=(path, "exclusive", holding, 1.0))
+    holding, release, path = spawn.Event(), spawn.Event(), tmp_path / "device.lock"
+    other = spawn.Process(target=hold, args=(path, "exclusive", holding, release))
     other.start()
     assert holding.wait(60)
     reports: list[str | None] = []
-    with DeviceLock(path, reports.append).shared(nothing):
+
+    def report(problem: str | None) -> None:
+        reports.append(problem)
+        release.set()
+
+    with DeviceLock(path, report).shared(nothing):
         [waiting, over] = reports
     assert waiting is not None
     assert str(path) in waiting
     assert over is None
-    with DeviceLock(path, reports.append).shared(nothing):
+    with DeviceLock(path, report).shared(nothing):
         assert len(reports) == 2  # no wait, no report
     other.join()
 

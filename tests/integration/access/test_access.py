@@ -283,3 +283,19 @@ def test_no_route_is_left_out_of_the_description(api: httpx.Client) -> None:
         for method in route.methods
     }
     assert written == {(method, path) for method, path, _ in operations(api)}
+
+
+def test_two_keys_with_the_same_idempotency_key_create_two_sweeps(
+    api: httpx.Client, session: Session
+) -> None:
+    ada, bob = (bearer(make_key(session, KeyScope.WRITE)) for _ in range(2))
+
+    def create(key: dict[str, str], name: str) -> httpx.Response:
+        body = SMALL | {"name": name}
+        return api.post("/v1/sweeps", json=body, headers=key | {"Idempotency-Key": "monday"})
+
+    first, second = create(ada, "ada"), create(bob, "bob")
+    assert (first.status_code, second.status_code) == (201, 201)
+    assert first.json()["id"] != second.json()["id"]
+    assert create(ada, "ada").json()["id"] == first.json()["id"]
+    assert_problem(create(ada, "bob"), 409, "idempotency_key_reused")

@@ -270,6 +270,44 @@ def test_same_key_and_another_request_is_a_conflict(session: Session) -> None:
         session.rollback()
 
 
+def test_the_same_key_in_two_scopes_creates_two_sweeps(session: Session) -> None:
+    def create(scope: str, trials: int = 2) -> int:
+        protocol = small_protocol(trials)
+        return create_sweep(
+            session, small_space(), protocol, idempotency_key="k", idempotency_scope=scope
+        ).id
+
+    ada, bob = create("ada"), create("bob", trials=3)
+    session.commit()
+    assert ada != bob
+    assert (create("ada"), create("bob", trials=3)) == (ada, bob)
+    with pytest.raises(IdempotencyKeyReusedError):
+        create("ada", trials=3)
+
+
+def test_a_key_that_an_older_version_used_counts_in_every_scope(session: Session) -> None:
+    old = create_sweep(session, small_space(), small_protocol(), idempotency_key="k").id
+    again = create_sweep(
+        session, small_space(), small_protocol(), idempotency_key="k", idempotency_scope="ada"
+    )
+    assert again.id == old
+    with pytest.raises(IdempotencyKeyReusedError):
+        create_sweep(
+            session, small_space(2), small_protocol(), idempotency_key="k", idempotency_scope="ada"
+        )
+
+
+def test_the_release_before_still_creates_one_sweep_under_a_key(session: Session) -> None:
+    """Its statement names the constraint and knows no scope."""
+    statement = text(
+        "INSERT INTO sweeps (name, space, protocol, total, idempotency_key) "
+        "VALUES ('n', '{}', '{}', 1, 'k') ON CONFLICT ON CONSTRAINT sweeps_idempotency_key "
+        "DO NOTHING RETURNING id"
+    )
+    created = [session.execute(statement).all() for _ in range(2)]
+    assert [len(rows) for rows in created] == [1, 0]
+
+
 def test_key_of_a_creation_that_failed_is_free_again(
     sessions: SessionFactory, session: Session
 ) -> None:

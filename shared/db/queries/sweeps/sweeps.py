@@ -21,11 +21,12 @@ def insert_sweep(
     total: int,
     *,
     idempotency_key: str | None = None,
+    idempotency_scope: str = "",
     request_hash: str | None = None,
 ) -> Sweep | None:
     """Adds a running sweep without jobs and returns it; None if its idempotency key is taken.
 
-    Waits for other transactions that insert the same key.
+    A key is taken within its scope. Waits for other transactions that insert the same key.
     """
     values = {
         "name": name,
@@ -33,6 +34,7 @@ def insert_sweep(
         "protocol": protocol,
         "total": total,
         "idempotency_key": idempotency_key,
+        "idempotency_scope": idempotency_scope,
         "request_hash": request_hash,
     }
     statement = insert(Sweep).values(values)
@@ -43,9 +45,11 @@ def insert_sweep(
     return sweep
 
 
-def find_sweep_by_key(session: Session, idempotency_key: str) -> Sweep | None:
+def find_sweep_by_key(session: Session, idempotency_key: str, scope: str) -> Sweep | None:
     """Returns the sweep that was created under an idempotency key; None where there is none."""
-    statement = select(Sweep).where(Sweep.idempotency_key == idempotency_key)
+    statement = select(Sweep).where(
+        Sweep.idempotency_key == idempotency_key, Sweep.idempotency_scope == scope
+    )
     return session.execute(statement).scalar_one_or_none()
 
 
