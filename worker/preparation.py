@@ -1,9 +1,10 @@
 """Preparing this worker for sweeps and trainings: its device, its datasets, its problems."""
 
 import uuid
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -21,6 +22,8 @@ from worker.engine.data.datasets import (
     load_training_images,
 )
 from worker.problems import Problems, Work
+
+Key = TypeVar("Key", bound=Hashable)
 
 KEPT_DATASETS = 2
 KEPT_REQUIREMENTS = 64
@@ -81,29 +84,37 @@ class Preparation:
         return requirements
 
     def prepare(self, sweep_id: int, requirements: Requirements) -> PreparedSweep | None:
-        """Returns what the sweep's groups need; None where this worker cannot serve the sweep.
-
-        The reason is recorded with the worker and cleared once the worker can serve it.
-        """
+        """Returns what the sweep's groups need; None where this worker cannot serve the sweep."""
         work = Work(sweep_id)
+        dataset = self._examine(
+            work, work, requirements.protocol, lambda: self._load_pinned(sweep_id, requirements)
+        )
+        if dataset is None:
+            return None
+        return PreparedSweep(self._measurable(requirements.protocol), dataset)
+
+    def _examine(
+        self, work: Work, cause: Hashable, protocol: Protocol, load: Callable[[], Dataset]
+    ) -> Dataset | None:
+        """Returns the images of some work; None where they, or the device, do not fit it.
+
+        The reason is recorded with the worker and cleared once the worker can do the work.
+        """
         try:
-            self._check_device(requirements.protocol)
-            dataset = self._load(requirements.protocol)
-            if requirements.dataset_hash is not None:
-                self._check_content(
-                    sweep_id, requirements.dataset_hash, dataset, requirements.protocol
-                )
+            self._check_device(protocol)
+            images = load()
         except (DatasetError, DeviceUnavailableError) as error:
-            self.note_problem(sweep_id, error.message)
+            self._problems.note(work, error.message, cause)
             return None
         except (RuntimeError, MemoryError, OSError) as error:
             # PyTorch raises RuntimeError where the images do not fit into memory
-            self.note_problem(
-                sweep_id, f"Dataset {requirements.protocol.dataset!r} cannot be loaded: {error}"
+            whole = "" if work.training_id is None else " whole"
+            self._problems.note(
+                work, f"Dataset {protocol.dataset!r} cannot be loaded{whole}: {error}", cause
             )
             return None
-        self._problems.clear(work, work)
-        return PreparedSweep(self._measurable(requirements.protocol), dataset)
+        self._problems.clear(work, cause)
+        return images
 
     def _measurable(self, protocol: Protocol) -> Protocol:
         """Returns the protocol, without timing where other workers compute on this device."""
@@ -112,8 +123,7 @@ class Preparation:
     def prepare_training(self, requirements: TrainingRequirements) -> Dataset | None:
         """Returns the images that a training needs; None where this worker cannot serve it.
 
-        The reason is recorded with the worker and cleared once the worker can serve it. Trainings
-        that need the same are examined together.
+        Trainings that need the same are examined together.
         """
         work = Work(requirements.sweep_id, requirements.training_id)
         cause = (
@@ -125,21 +135,12 @@ class Preparation:
         if (problem := self._problems.recent(cause)) is not None:
             self._problems.note(work, problem)
             return None
-        try:
-            images = self._load_training_images(requirements)
-        except (DatasetError, DeviceUnavailableError) as error:
-            self._problems.note(work, error.message, cause)
-            return None
-        except (RuntimeError, MemoryError, OSError) as error:
-            name = requirements.protocol.dataset
-            self._problems.note(work, f"Dataset {name!r} cannot be loaded whole: {error}", cause)
-            return None
-        self._problems.clear(work, cause)
-        return images
+        return self._examine(
+            work, cause, requirements.protocol, lambda: self._load_training_images(requirements)
+        )
 
     def _load_training_images(self, requirements: TrainingRequirements) -> Dataset:
         protocol, recipe = requirements.protocol, requirements.recipe
-        self._check_device(protocol)
         numbers = recipe.train_images, recipe.validation_images
         key = protocol.dataset, protocol.input_shape, *numbers
         if key not in self._training_images:
@@ -147,19 +148,9 @@ class Preparation:
             self._training_images[key] = load_training_images(
                 self._data_dir, protocol, *numbers, self._max_bytes
             )
-        images = self._training_images[key]
-        if requirements.dataset_hash is not None:
-            try:
-                datasets.check_dataset_hash(
-                    requirements.sweep_id,
-                    images.name,
-                    images.content_hash,
-                    requirements.dataset_hash,
-                )
-            except DatasetMismatchError:
-                del self._training_images[key]  # the file may be replaced by the right one
-                raise
-        return images
+        return _check_content(
+            self._training_images, key, requirements.sweep_id, requirements.dataset_hash
+        )
 
     def note_problem(self, sweep_id: int, problem: str) -> None:
         """Records why this worker cannot serve a sweep's networks."""
@@ -179,12 +170,13 @@ class Preparation:
                 "Start a worker with CONVSWEEP_WORKERS_PER_DEVICE=1."
             )
 
-    def _load(self, protocol: Protocol) -> Dataset:
+    def _load_pinned(self, sweep_id: int, requirements: Requirements) -> Dataset:
+        protocol = requirements.protocol
         if protocol not in self._loaded:
             self._loaded[protocol] = load_dataset(self._data_dir, protocol, self._max_bytes)
             _forget_oldest(self._loaded, KEPT_DATASETS)
             self._advertise(self._loaded[protocol])
-        return self._loaded[protocol]
+        return _check_content(self._loaded, protocol, sweep_id, requirements.dataset_hash)
 
     def _advertise(self, dataset: Dataset) -> None:
         known = self._advertised.get(dataset.name, [])
@@ -195,14 +187,23 @@ class Preparation:
             workers.note_worker_datasets(session, self._worker_id, self._advertised)
             datasets.note_labels(session, dataset.content_hash, dataset.validation_labels.tolist())
 
-    def _check_content(
-        self, sweep_id: int, pinned: str, dataset: Dataset, protocol: Protocol
-    ) -> None:
+
+def _check_content(
+    loaded: dict[Key, Dataset], key: Key, sweep_id: int, pinned: str | None
+) -> Dataset:
+    """Returns loaded images whose content is the pinned one, if there is one; else drops them.
+
+    Raises:
+        DatasetMismatchError: they have other content. The file may be replaced by the right one.
+    """
+    images = loaded[key]
+    if pinned is not None:
         try:
-            datasets.check_dataset_hash(sweep_id, dataset.name, dataset.content_hash, pinned)
+            datasets.check_dataset_hash(sweep_id, images.name, images.content_hash, pinned)
         except DatasetMismatchError:
-            del self._loaded[protocol]  # the file may be replaced by the right one
+            del loaded[key]
             raise
+    return images
 
 
 def available_datasets(data_dir: Path, max_bytes: int) -> dict[str, list[str]]:
