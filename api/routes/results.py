@@ -19,7 +19,7 @@ from api.schemas.jobs import JobDetailOut, JobOut, JobPageOut
 from api.schemas.leaderboard import LeaderboardOut, leaderboard_fields
 from services.leaderboard import leaders
 from services.leaderboard.filters import DEFAULT_SORT
-from services.sweeps.reading import get_sweep
+from services.sweeps.reading import load_sweep
 from shared.domain.results.columns import SORTABLE
 from shared.domain.results.ranking import FITNESS_WEIGHT
 from shared.domain.status import JobStatus
@@ -84,4 +84,4 @@ def list_jobs(
 def show_job(job_id: JobId, session: ReadingSession) -> JobDetailOut:
     """Shows one job with its trials, where each was measured, and every attempt at it."""
     detail = leaders.get_job_detail(session, job_id)
-    return JobDetailOut.detailed(detail, get_sweep(session, detail.job.sweep_id).sweep.protocol)
+    return JobDetailOut.detailed(detail, load_sweep(session, detail.job.sweep_id).protocol)

@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from services.analysis.statistics.paired import unpack_bits
 from services.leaderboard.leaders import get_job
-from services.sweeps.reading import get_sweep
+from services.sweeps.reading import load_sweep
 from shared.db.queries.analysis import arrays as array_queries
 from shared.domain.errors import NoResultsError
 
@@ -42,7 +42,7 @@ def tally_answers(session: Session, job_id: int) -> JobAnswers:
         NotComparableError: its trials do not have an answer per image.
     """
     job = get_job(session, job_id)
-    sweep = get_sweep(session, job.sweep_id).sweep
+    sweep = load_sweep(session, job.sweep_id)
     images = int(sweep.protocol["validation_images"])
     answers = array_queries.select_answers(session, job_id)
     if not answers:

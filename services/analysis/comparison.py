@@ -17,7 +17,7 @@ from services.analysis.statistics.paired import (
     unpack_bits,
 )
 from services.leaderboard.leaders import get_job
-from services.sweeps.reading import get_sweep
+from services.sweeps.reading import get_sweep, load_sweep
 from shared.db.models import Job, Sweep
 from shared.db.queries.analysis import arrays as array_queries
 from shared.domain.arrays import BoolArray
@@ -49,7 +49,7 @@ def compare_jobs(session: Session, first_id: int, second_id: int) -> JobComparis
         NoResultsError: they have no trial of the same number.
     """
     jobs = tuple(get_job(session, job_id) for job_id in (first_id, second_id))
-    sweeps = [get_sweep(session, job.sweep_id).sweep for job in jobs]
+    sweeps = [load_sweep(session, job.sweep_id) for job in jobs]
     _check_same_images(sweeps[0], sweeps[1])
     images = int(sweeps[0].protocol["validation_images"])
     trials, first, second = _paired_answers(session, first_id, second_id, images)

@@ -7,7 +7,7 @@ from itertools import islice
 from sqlalchemy.orm import Session
 
 from services.leaderboard.leaders import get_job
-from services.sweeps.reading import get_sweep
+from services.sweeps.reading import load_sweep
 from shared.db.models import Job
 from shared.db.queries.analysis import arrays as array_queries
 from shared.domain.architecture import Architecture, LayerConfig
@@ -35,7 +35,7 @@ def find_neighbours(session: Session, job_id: int) -> list[Neighbour]:
         JobNotFoundError: there is no such job.
     """
     job = get_job(session, job_id)
-    space = SearchSpace.model_validate(get_sweep(session, job.sweep_id).sweep.space)
+    space = SearchSpace.model_validate(load_sweep(session, job.sweep_id).space)
     steps = list(islice(_steps(job.architecture, space), MAX_NEIGHBOURS))
     jobs = array_queries.select_jobs_by_hash(
         session, job.sweep_id, [architecture.hash for architecture, *_ in steps]

@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 from services.analysis.statistics.intervals import t_quantile
 from services.leaderboard.device_choice import choose_devices
 from services.leaderboard.filters import Filters
-from services.sweeps.reading import get_sweep
+from services.sweeps.reading import load_sweep
 from shared.db.queries.exports import rows as export_queries
 from shared.db.queries.leaderboard.leaders import select_fitness_scale
 from shared.domain.protocol import MAX_TRIALS
@@ -90,7 +90,7 @@ def export_rows(
 def _statement(
     session: Session, sweep_id: int, filters: Filters, rows: ExportRows, weight: float
 ) -> Select[Any]:
-    depth = len(get_sweep(session, sweep_id).sweep.space["layers"])
+    depth = len(load_sweep(session, sweep_id).space["layers"])
     choice = choose_devices(session, sweep_id, filters.device)
     scale = select_fitness_scale(session, sweep_id, choice.environment_ids, weight)
     only = bool(filters.device)

@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from services.leaderboard.device_choice import DeviceChoice, choose_devices
 from services.leaderboard.filters import DEFAULT_SORT, Filters, parse_sort
-from services.sweeps.reading import get_sweep
+from services.sweeps.reading import load_sweep
 from shared.db.models import Environment, Job, Trial
 from shared.db.queries.leaderboard import leaders as leaderboard_queries
 from shared.db.queries.leaderboard.leaders import LeaderRow, Listing
@@ -141,7 +141,7 @@ def list_jobs(
         SweepNotFoundError: there is no such sweep.
         InvalidPageTokenError: the token is damaged or comes from another listing.
     """
-    get_sweep(session, sweep_id)
+    load_sweep(session, sweep_id)
     return read_page_by_id(
         ["jobs", sweep_id, status],
         page_token,

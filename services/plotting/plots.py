@@ -21,7 +21,7 @@ from services.plotting.figures import (
     draw_scatter,
 )
 from services.plotting.trained_figures import draw_prediction
-from services.sweeps.reading import get_sweep
+from services.sweeps.reading import load_sweep
 from services.trainings.probe_vs_trained import compare_probe_with_training
 from shared.domain.errors import NoResultsError
 from shared.domain.results.choices import CorrelationMethod, PlotFormat, PlotKind, Target
@@ -124,4 +124,4 @@ def _parallel(session: Session, sweep_id: int, selection: ResultSelection) -> Dr
 
 
 def _name(session: Session, sweep_id: int) -> str:
-    return get_sweep(session, sweep_id).sweep.name
+    return load_sweep(session, sweep_id).name

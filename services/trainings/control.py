@@ -2,7 +2,7 @@
 
 from sqlalchemy.orm import Session
 
-from services.sweeps.reading import get_sweep
+from services.sweeps.reading import load_sweep
 from services.trainings.reading import get_training
 from shared.db.queries.trainings import trainings as training_queries
 from shared.domain.actions import Action
@@ -16,7 +16,7 @@ def control_trainings(session: Session, sweep_id: int, action: Action) -> int:
     Raises:
         SweepNotFoundError: there is no such sweep.
     """
-    get_sweep(session, sweep_id)
+    load_sweep(session, sweep_id)
     sources, target = TRAINING_ACTIONS[action]
     return training_queries.move_trainings(session, sweep_id, None, sources=sources, target=target)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
-from services.sweeps.reading import get_sweep
+from services.sweeps.reading import load_sweep
 from services.trainings.selection import choose_jobs
 from shared.db.queries.trainings import trainings as training_queries
 from shared.db.queries.trainings.trainings import TrainingRow
@@ -66,7 +66,7 @@ def create_trainings(
 
 
 def _check_augmentation(session: Session, sweep_id: int, recipes: Sequence[Recipe]) -> None:
-    channels = get_sweep(session, sweep_id).sweep.protocol["input_shape"][0]
+    channels = load_sweep(session, sweep_id).protocol["input_shape"][0]
     augmented = any(recipe.augment is not Augment.NONE for recipe in recipes)
     if augmented and channels not in AUGMENTABLE_CHANNELS:
         raise InvalidInputError(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
-from services.sweeps.reading import get_sweep
+from services.sweeps.reading import load_sweep
 from shared.db.queries.trainings import trainings as training_queries
 from shared.db.queries.trainings.trainings import EpochRow, TrainingRow
 from shared.domain.errors import TrainingNotFoundError
@@ -38,7 +38,7 @@ def list_trainings(
         SweepNotFoundError: there is no such sweep.
         InvalidPageTokenError: the token is damaged or comes from another listing.
     """
-    get_sweep(session, sweep_id)
+    load_sweep(session, sweep_id)
     page = read_page_by_id(
         ["trainings", sweep_id, status],
         page_token,
@@ -63,7 +63,7 @@ def every_training(
     Raises:
         SweepNotFoundError: there is no such sweep.
     """
-    get_sweep(session, sweep_id)
+    load_sweep(session, sweep_id)
     after_id = 0
     while rows := training_queries.select_trainings(
         session, sweep_id, status=status, after_id=after_id, limit=PAGE

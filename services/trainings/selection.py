@@ -7,7 +7,7 @@ from services.analysis.correlations import find_pareto_front
 from services.analysis.result_table import ResultSelection, load_results
 from services.leaderboard.filters import parse_filters
 from services.leaderboard.leaders import rank_jobs
-from services.sweeps.reading import get_sweep
+from services.sweeps.reading import load_sweep
 from shared.db.queries.analysis import arrays as array_queries
 from shared.domain.arrays import FloatArray
 from shared.domain.errors import InvalidInputError, NoResultsError
@@ -48,7 +48,7 @@ def choose_jobs(session: Session, sweep_id: int, selection: Selection) -> list[i
 
 
 def _named(session: Session, sweep_id: int, selection: ByIds) -> list[int]:
-    get_sweep(session, sweep_id)
+    load_sweep(session, sweep_id)
     job_ids = list(dict.fromkeys(selection.job_ids))
     jobs = array_queries.select_jobs_by_id(session, job_ids)
     for job_id in job_ids:
