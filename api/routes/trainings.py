@@ -21,7 +21,7 @@ from api.schemas.trainings import (
     TrainingsIn,
     TrainingsOut,
 )
-from services.sweeps.reading import get_sweep
+from services.sweeps.reading import load_sweep
 from services.trainings import control, creation, reading
 from services.trainings.tables import TableFormat, draw_table
 from shared.domain.errors import (
@@ -117,14 +117,7 @@ def control_trainings(sweep_id: SweepId, action: ActionName, session: DbSession)
 async def compare_probe_with_training(
     sweep_id: SweepId,
     computing: Computations,
-    k: Annotated[
-        int | None,
-        Query(
-            ge=1,
-            le=10_000,
-            description="The k of precision at k; a quarter of the networks if left out.",
-        ),
-    ] = None,
+    k: BestOf = None,
 ) -> Response:
     """Does the probe predict training? Rank correlations and precision at k, beside baselines."""
     return await computing.json(tasks.probe_vs_trained, sweep_id, k)
@@ -150,7 +143,7 @@ async def plot_probe_with_training(
 def show_training(training_id: TrainingId, session: ReadingSession) -> TrainingDetailOut:
     """Shows one training with its curve, and code that loads its weights."""
     found, epochs = reading.get_training(session, training_id)
-    protocol = get_sweep(session, found.sweep_id).sweep.protocol
+    protocol = load_sweep(session, found.sweep_id).protocol
     return TrainingDetailOut.detailed(found, epochs, protocol["input_shape"][0])
 
 

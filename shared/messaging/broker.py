@@ -46,9 +46,7 @@ def count_hints(broker: "Redis") -> int:
     Raises:
         redis.RedisError: the broker does not answer.
     """
-    length = broker.llen(QUEUE_NAME)
-    assert isinstance(length, int)
-    return length
+    return _length(broker, QUEUE_NAME)
 
 
 def keep_refused(broker: "Redis", message: bytes) -> None:
@@ -69,6 +67,10 @@ def count_refused(broker: "Redis") -> int:
     Raises:
         redis.RedisError: the broker does not answer.
     """
-    length = broker.llen(REFUSED_NAME)
+    return _length(broker, REFUSED_NAME)
+
+
+def _length(broker: "Redis", name: str) -> int:
+    length = broker.llen(name)
     assert isinstance(length, int)
     return length
