@@ -151,7 +151,7 @@ def measure_abuse(seconds: float) -> dict[str, float]:
         keyed = {"api_keys": "required", "reads_per_minute": 0}
         filler = stack.enter_context(running_api(servers))
         engine = make_engine(servers, pool_size=1)
-        sweep = add_published_sweep(filler, engine)
+        sweep, _ = add_published_sweep(filler, engine)
         settle(servers)
         with make_session_factory(engine).begin() as session:
             abuser, reader = (create_key(session, name, KeyScope.READ)[0] for name in "ab")

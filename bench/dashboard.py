@@ -22,54 +22,22 @@ from sqlalchemy import text
 
 from bench.api import settle
 from bench.queue import machine
+from bench.result_rows import add_published_sweep
 from bench.servers import running_api, running_servers
 from shared.db.session import make_engine
 from shared.settings import Settings
 from tests.browser.chromium import ARGUMENTS, find_chromium
 
 GOALS = {"first_scatter_s": 2.0, "page_change_ms": 200.0, "tab_mb": 500.0, "effects_task_ms": 200.0}
-_ENVIRONMENT = """
-    INSERT INTO environments
-        (code_version, device_class, device, dataset, dataset_hash, versions, fingerprint)
-    VALUES ('bench', 'cuda', 'a device', 'stl10', 'x', '{}', 'bench') RETURNING id
-"""
-_FINISH = """
-    UPDATE jobs SET status = 'completed', attempt = 1, trials_done = trials_target,
-        accuracy = figures.accuracy, accuracy_sd = 0.01, accuracy_min = figures.accuracy - 0.02,
-        accuracy_max = figures.accuracy + 0.02, train_accuracy = 0.9,
-        throughput = figures.throughput, throughput_min = figures.throughput * 0.98,
-        throughput_max = figures.throughput * 1.02, throughput_measured = true, fit_s = 0.01,
-        ratio = coalesce(ratio, 0), environment_id = :environment, finished_at = clock_timestamp()
-    FROM (
-        SELECT id, round(CAST(least(0.6, greatest(0.1, random_normal(0.3, 0.03))) AS numeric), 4)
-                    AS accuracy, exp(random_normal(7, 0.8)) AS throughput
-        FROM jobs WHERE sweep_id = :sweep
-    ) figures
-    WHERE jobs.id = figures.id
-"""
-_ENVIRONMENT_COUNT = """
-    INSERT INTO sweep_environments (sweep_id, environment_id, completed)
-    SELECT sweep_id, environment_id, count(*) FROM jobs WHERE sweep_id = :sweep GROUP BY 1, 2
-    ON CONFLICT (sweep_id, environment_id) DO UPDATE SET completed = excluded.completed
-"""
+_END = "UPDATE sweeps SET status = 'completed', completed_at = now() WHERE id = :sweep"
 
 
 def add_finished_sweep(client: httpx.Client, settings: Settings) -> tuple[int, int]:
     """Creates a sweep of the published space with a result for each network; id and total."""
-    created = client.post("/v1/sweeps", json={"preset": "random-cnn-2025"})
-    created.raise_for_status()
-    sweep, total = int(created.json()["id"]), int(created.json()["total"])
     engine = make_engine(settings, pool_size=1)
+    sweep, total = add_published_sweep(client, engine)
     with engine.begin() as connection:
-        connection.execute(text("SET LOCAL statement_timeout = 0"))
-        connection.execute(text("SELECT setseed(0.5)"))
-        environment = connection.execute(text(_ENVIRONMENT)).scalar_one()
-        connection.execute(text(_FINISH), {"sweep": sweep, "environment": environment})
-        connection.execute(text(_ENVIRONMENT_COUNT), {"sweep": sweep})
-        connection.execute(
-            text("UPDATE sweeps SET status = 'completed', completed_at = now() WHERE id = :sweep"),
-            {"sweep": sweep},
-        )
+        connection.execute(text(_END), {"sweep": sweep})
     engine.dispose()
     settle(settings)
     return sweep, total

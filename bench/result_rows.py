@@ -39,7 +39,9 @@ _GROUPS = """
     INSERT INTO groups (sweep_id, index, position)
     SELECT :sweep, :first_group + n, :first_group + n FROM generate_series(0, :groups - 1) n
 """
-_JOBS = """
+_FIGURES = """round(CAST(least(0.6, greatest(0.1, random_normal(0.3, 0.03))) AS numeric), 4)
+    AS accuracy, exp(random_normal(7, 0.8)) AS throughput"""
+_JOBS = f"""
     INSERT INTO jobs (sweep_id, space_index, group_index, architecture_hash, channels, kernel_size,
         stride, dilation, padding, activation, ratio, parameters, flops, status, attempt,
         trials_done, trials_target, accuracy, accuracy_sd, accuracy_min, accuracy_max,
@@ -56,21 +58,19 @@ _JOBS = """
         CASE WHEN random() < 0.9 THEN CAST(:most AS bigint) ELSE CAST(:few AS bigint) END,
         clock_timestamp()
     FROM (
-        SELECT n, round(CAST(least(0.6, greatest(0.1, random_normal(0.3, 0.03))) AS numeric), 4)
-                    AS accuracy, exp(random_normal(7, 0.8)) AS throughput
+        SELECT n, {_FIGURES}
         FROM generate_series(0, :rows - 1) n
     ) figures
 """
-_COMPLETE = """
+_COMPLETE = f"""
     UPDATE jobs SET status = 'completed', attempt = 1, trials_done = trials_target,
         accuracy = figures.accuracy, accuracy_sd = 0.01, accuracy_min = figures.accuracy - 0.02,
         accuracy_max = figures.accuracy + 0.02, train_accuracy = 0.9,
         throughput = figures.throughput, throughput_min = figures.throughput * 0.98,
         throughput_max = figures.throughput * 1.02, throughput_measured = true, fit_s = 0.01,
-        environment_id = :most, finished_at = clock_timestamp()
+        ratio = coalesce(ratio, 0), environment_id = :most, finished_at = clock_timestamp()
     FROM (
-        SELECT id, round(CAST(least(0.6, greatest(0.1, random_normal(0.3, 0.03))) AS numeric), 4)
-                    AS accuracy, exp(random_normal(7, 0.8)) AS throughput
+        SELECT id, {_FIGURES}
         FROM jobs WHERE sweep_id = :sweep
     ) figures
     WHERE jobs.id = figures.id
@@ -100,22 +100,21 @@ def add_sweep(client: httpx.Client, engine: Engine, rows: int, pending: int) -> 
         connection.execute(text(_GROUPS), values | {"groups": rows // GROUP_JOBS + 1})
         connection.execute(text(_JOBS), values | {"most": most, "few": few})
         connection.execute(text(_COUNTS), values)
-        connection.execute(
-            text("UPDATE sweeps SET total = total + :rows WHERE id = :sweep"), values
-        )
+        connection.execute(text(_TOTAL), values)
     return sweep, groups
 
 
-def add_published_sweep(client: httpx.Client, engine: Engine) -> int:
-    """Creates the published sweep with a result for each of its 46,656 jobs; returns its id."""
+def add_published_sweep(client: httpx.Client, engine: Engine) -> tuple[int, int]:
+    """Creates the published sweep with a result for each of its jobs; returns its id and size."""
     answer = client.post("/v1/sweeps", json={"preset": "random-cnn-2025"})
-    sweep = int(answer.raise_for_status().json()["id"])
+    created = answer.raise_for_status().json()
+    sweep, total = int(created["id"]), int(created["total"])
     with engine.begin() as connection:
         connection.execute(text("SET LOCAL statement_timeout = 0"))
         connection.execute(text("SELECT setseed(0.5)"))
         most, _ = connection.execute(text(_ENVIRONMENTS)).scalars()
         connection.execute(text(_COMPLETE), {"sweep": sweep, "most": most})
-    return sweep
+    return sweep, total
 
 
 def write_results(sweep: int, first: int, groups: int, rate: float) -> float:
