@@ -124,7 +124,7 @@ def test_processes_that_compute_give_way_to_others(migrated: Settings) -> None:
 
 def test_an_error_of_the_database_crosses_the_process(migrated: Settings, session: Session) -> None:
     nowhere = migrated.model_copy(
-        update={"database_url": "postgresql+psycopg2://nobody@127.0.0.1:1/none"}
+        update={"database_url": "postgresql+psycopg2://unknown@127.0.0.1:1/none"}
     )
     with serving(nowhere) as url:
         answer = httpx.get(f"{url}/v1/sweeps/1/analysis/pareto", timeout=30)

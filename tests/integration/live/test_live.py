@@ -286,10 +286,10 @@ def test_a_problem_is_shown_with_its_own_sweep_only(session: Session) -> None:
     session.commit()
     assert [row.worker_id for row in get_sweep(session, sick).problems] == [first, second]
     assert get_sweep(session, healthy).problems == []
-    told = look(session, Watcher(Cursor(sweep_id=sick)))
-    assert [one.problem for one in only(Worker, told)] == ["its images are missing"] * 2
-    told = look(session, Watcher(Cursor(sweep_id=healthy)))
-    assert [one.problem for one in only(Worker, told)] == [None, None]
+    events = look(session, Watcher(Cursor(sweep_id=sick)))
+    assert [event.problem for event in only(Worker, events)] == ["its images are missing"] * 2
+    events = look(session, Watcher(Cursor(sweep_id=healthy)))
+    assert [event.problem for event in only(Worker, events)] == [None, None]
 
 
 @pytest.mark.parametrize("end", ["can work again", "stopped", "silent"])
