@@ -14,7 +14,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from rich.table import Table
 from rich.text import Text
 
-from convsweep import RankedNetwork
+from convsweep import ProgressEvent, RankedNetwork, Sweep
 from convsweep.answers import SweepProblem
 from shared.domain.names import escape_unsafe
 from shared.domain.results.columns import COLUMN, IMAGES_PER_S, Column, Kind
@@ -217,8 +217,16 @@ def problem_lines(problems: Sequence[SweepProblem]) -> list[str]:
     return list(dict.fromkeys(lines))
 
 
-def rate_text(status: str, jobs_per_s: float | None, eta_s: float | None) -> str:
-    """Returns a sweep's rate and time left in words."""
-    if jobs_per_s is None:
-        return "waiting for results" if status == "running" else status
-    return f"{jobs_per_s:.1f} jobs/s, {duration(eta_s)} left"
+def rate_text(sweep: Sweep | ProgressEvent) -> str:
+    """Returns a sweep's rate and time left in words, or what it waits for."""
+    facts = sweep if isinstance(sweep, dict) else vars(sweep)
+    if facts["status"] != "running":
+        return str(facts["status"])
+    parts = []
+    if facts["jobs_per_s"] is not None:
+        low, high = duration(facts["eta_low_s"]), duration(facts["eta_high_s"])
+        left = low if low == high else f"{low} to {high}"
+        parts += [f"{facts['jobs_per_s']:.1f} jobs/s", f"{left} left"]
+    if facts["waiting_for"] is not None:
+        parts.append(f"waiting for {facts['waiting_for']}")
+    return ", ".join(parts)

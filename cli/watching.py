@@ -127,15 +127,13 @@ class _Display:
         raise NotImplementedError
 
     def _note(self, progress: ProgressEvent) -> str:
-        """Returns the reason why nothing moves, or an empty text."""
+        """Returns what keeps workers from the sweep while nothing moves, or an empty text."""
         if (
             self._away
             or progress.status != SweepStatus.RUNNING
             or progress.counts[JobStatus.RUNNING]
         ):
             return self._away
-        if not self._workers:
-            return "no worker is alive; see the workers' logs"
         return "; ".join(
             sorted({worker.problem for worker in self._workers.values() if worker.problem})
         )
@@ -154,12 +152,12 @@ class _Bar(_Display):
     def update(self, progress: ProgressEvent, note: str) -> None:
         self._bar.update(
             self._task, total=progress.total, completed=progress.finished,
-            rate=_rate_text(progress), note=escape_unsafe(note),
+            rate=output.rate_text(progress), note=escape_unsafe(note),
         )  # fmt: skip
 
 
 class _Lines(_Display):
-    """Prints a line per tenth of the jobs, and whenever state or note changes."""
+    """Prints a line per tenth of the jobs, and whenever it stops, goes on or changes state."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -169,11 +167,13 @@ class _Lines(_Display):
         output.say(line)
 
     def update(self, progress: ProgressEvent, note: str) -> None:
-        state = (progress.finished * 10 // progress.total, progress.status, note)
+        waits = progress.waiting_for is not None
+        state = (progress.finished * 10 // progress.total, progress.status, note, waits)
         if state == self._said:
             return
         self._said = state
-        parts = [f"{progress.finished:,} of {progress.total:,}", _rate_text(progress), note]
+        finished = f"{progress.finished:,} of {progress.total:,}"
+        parts = [finished, output.rate_text(progress), note]
         output.say(f"sweep {progress.sweep_id}: " + ", ".join(filter(None, parts)))
 
 
@@ -190,10 +190,6 @@ def _progress_bar() -> Progress:
         console=output.console,
         refresh_per_second=4,
     )
-
-
-def _rate_text(progress: ProgressEvent) -> str:
-    return output.rate_text(progress.status, progress.jobs_per_s, progress.eta_s)
 
 
 def _leader_line(leader: LeaderEvent) -> str:

@@ -1,6 +1,7 @@
 """Bodies of requests and answers about sweeps."""
 
 import datetime as dt
+from dataclasses import asdict
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
@@ -138,7 +139,15 @@ class SweepOut(BaseModel):
     counts: dict[JobStatus, int] = Field(description="Jobs by state; they add up to total.")
     finished: int
     jobs_per_s: float | None = Field(description="Over the latest leases; null when unknown.")
-    eta_s: float | None
+    eta_s: float | None = Field(description="The likely time left; null without a rate.")
+    eta_low_s: float | None = Field(
+        description="Lower end of the range that nine of ten sweeps keep."
+    )
+    eta_high_s: float | None = Field(description="Upper end of that range.")
+    waiting_for: str | None = Field(
+        description="What a running sweep that does not move waits for; null while it moves, and "
+        "in lists."
+    )
     problems: list[SweepProblemOut] = Field(
         description="What keeps living workers from this sweep; empty in lists."
     )
@@ -160,8 +169,7 @@ class SweepOut(BaseModel):
             total=sweep.total,
             counts=state.counts,
             finished=state.finished,
-            jobs_per_s=state.jobs_per_s,
-            eta_s=state.eta_s,
+            **asdict(state.forecast),
             problems=[SweepProblemOut.model_validate(row) for row in state.problems],
             created_at=sweep.created_at,
             completed_at=sweep.completed_at,

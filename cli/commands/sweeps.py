@@ -184,8 +184,7 @@ def print_sweep(sweep: Sweep, as_json: bool) -> None:
     if sweep["completed_at"] is not None:
         rows += [("completed", output.local_time(sweep["completed_at"]))]
     if sweep["status"] == "running":
-        rate = output.rate_text(sweep["status"], sweep["jobs_per_s"], sweep["eta_s"])
-        rows.append(("rate", rate))
+        rows.append(("rate", output.rate_text(sweep)))
     rows += [("cannot work", line) for line in output.problem_lines(sweep["problems"])]
     output.print_table(None, [f"sweep {sweep['id']}", ""], rows)
     return None

@@ -144,8 +144,7 @@ def _progress(state: SweepState) -> Progress:
         total=sweep.total,
         finished=state.finished,
         counts=state.counts,
-        jobs_per_s=state.jobs_per_s,
-        eta_s=state.eta_s,
+        **asdict(state.forecast),
     )
 
 

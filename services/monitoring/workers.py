@@ -71,6 +71,11 @@ def clear_worker_problem(
     problem_queries.delete_problem(session, worker_id, sweep_id, training_id)
 
 
+def count_living_workers(session: Session) -> int:
+    """Returns the number of workers that are alive."""
+    return worker_queries.count_living_workers(session, seen_within_s=SEEN_WITHIN_S)
+
+
 def list_problems(session: Session, sweep_id: int | None = None) -> list[ProblemRow]:
     """Returns what keeps living workers from one sweep, or from any, the oldest first."""
     return problem_queries.select_problems(session, seen_within_s=SEEN_WITHIN_S, sweep_id=sweep_id)

@@ -1,12 +1,13 @@
-"""Reading sweeps: their jobs by state, rate and remaining time."""
+"""Reading sweeps: their jobs by state, rate, remaining time and problems."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from sqlalchemy.orm import Session
 
-from services.monitoring.workers import list_problems
-from services.sweeps.rate import SAMPLE, Span, estimate_rate
+from services.monitoring.workers import count_living_workers, list_problems
+from services.sweeps.rate import SAMPLE, Span
+from services.sweeps.time_left import NO_FORECAST, Forecast, Held, forecast
 from shared.db.models import Sweep
 from shared.db.queries.live import changes as live_queries
 from shared.db.queries.monitoring.worker_problems import ProblemRow
@@ -18,12 +19,11 @@ from shared.domain.status import UNFINISHED_JOB_STATUSES, JobStatus, SweepStatus
 
 @dataclass(frozen=True, slots=True)
 class SweepState:
-    """A sweep with its jobs by state, its rate and its remaining time."""
+    """A sweep with its jobs by state and its forecast."""
 
     sweep: Sweep
     counts: dict[JobStatus, int]  # they add up to the sweep's total
-    jobs_per_s: float | None  # None when unknown, and in lists
-    eta_s: float | None
+    forecast: Forecast = NO_FORECAST  # empty unless it runs, and in lists
     problems: Sequence[ProblemRow] = ()  # what keeps workers from it; empty in lists
 
     @property
@@ -46,17 +46,15 @@ def load_sweep(session: Session, sweep_id: int) -> Sweep:
 
 
 def get_sweep(session: Session, sweep_id: int) -> SweepState:
-    """Returns a sweep with its jobs by state, its rate, its remaining time and its problems.
+    """Returns a sweep with its jobs by state, its forecast and its problems.
 
     Raises:
         SweepNotFoundError: there is no such sweep.
     """
-    state = SweepState(*_find(session, sweep_id), None, None, list_problems(session, sweep_id))
+    state = SweepState(*_find(session, sweep_id), problems=list_problems(session, sweep_id))
     if state.sweep.status != SweepStatus.RUNNING:
         return state
-    rate = _rate(session, sweep_id)
-    eta_s = state.unfinished / rate if rate else None
-    return replace(state, jobs_per_s=rate, eta_s=eta_s)
+    return replace(state, forecast=_forecast(session, state))
 
 
 def _find(session: Session, sweep_id: int) -> tuple[Sweep, dict[JobStatus, int]]:
@@ -66,13 +64,32 @@ def _find(session: Session, sweep_id: int) -> tuple[Sweep, dict[JobStatus, int]]
     return row
 
 
-def _rate(session: Session, sweep_id: int) -> float | None:
-    now, rows = live_queries.select_recent_leases(session, sweep_id, SAMPLE)
-    spans = [
-        Span(row.jobs, row.claimed_at, row.ended_at, completed=row.outcome == "completed")
+def _forecast(session: Session, state: SweepState) -> Forecast:
+    now, rows = live_queries.select_recent_leases(session, state.sweep.id, SAMPLE)
+    leases = [
+        Held(
+            Span(row.jobs, row.claimed_at, row.ended_at, completed=row.outcome == "completed"),
+            row.lost_until,
+        )
         for row in rows
     ]
-    return estimate_rate(spans, now)
+    return forecast(
+        leases,
+        now,
+        pending=state.counts[JobStatus.PENDING],
+        unfinished=state.unfinished,
+        workers=_missing_worker(session, state),
+    )
+
+
+def _missing_worker(session: Session, state: SweepState) -> str:
+    """Returns what a sweep that no worker works on waits for."""
+    living = count_living_workers(session)
+    if not living:
+        return "a worker: none is running"
+    if len({row.worker_id for row in state.problems if row.training_id is None}) >= living:
+        return "a worker that can serve it: see its problems"
+    return "a free worker"
 
 
 def list_sweeps(
@@ -86,6 +103,6 @@ def list_sweeps(
 
     def select(before_id: int | None, limit: int) -> list[SweepState]:
         rows = sweep_queries.select_sweeps(session, before_id=before_id, limit=limit)
-        return [SweepState(sweep, counts, None, None) for sweep, counts in rows]
+        return [SweepState(sweep, counts) for sweep, counts in rows]
 
     return read_page_by_id(["sweeps"], page_token, page_size, select, lambda state: state.sweep.id)

@@ -26,7 +26,12 @@ class Progress(_Event):
     finished: int
     counts: dict[JobStatus, int] = Field(description="Jobs by state; they add up to total.")
     jobs_per_s: float | None = Field(description="The present rate; null when nothing moves.")
-    eta_s: float | None
+    eta_s: float | None = Field(description="The likely time left; null without a rate.")
+    eta_low_s: float | None = Field(
+        description="Lower end of the range that nine of ten sweeps keep."
+    )
+    eta_high_s: float | None = Field(description="Upper end of that range.")
+    waiting_for: str | None = Field(description="What a sweep that does not move waits for.")
 
 
 class Leader(_Event):

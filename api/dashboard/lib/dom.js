@@ -100,6 +100,12 @@ export function duration(seconds) {
   return found.filter(Boolean).join(" ")
 }
 
+/** Says how long a sweep still takes: a range, for nobody knows it exactly. */
+export function timeLeft({ eta_low_s: low, eta_high_s: high }) {
+  const [least, most] = [duration(low), duration(high)]
+  return least === most ? most : `${least} to ${most}`
+}
+
 export const ago = (time) => `${duration(Math.max(0, (Date.now() - Date.parse(time)) / 1000))} ago`
 export const moment = (time) =>
   time ? new Date(time).toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "short" }) : "–"

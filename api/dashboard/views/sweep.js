@@ -14,6 +14,7 @@ import {
   significant,
   stateBar,
   stateKeys,
+  timeLeft,
 } from "../lib/dom.js"
 import { Filters } from "../lib/filters.js"
 import { setParams } from "../lib/route.js"
@@ -208,10 +209,11 @@ class Header {
         [
           running ? "time left" : "took",
           running
-            ? duration(sweep.eta_s)
+            ? timeLeft(sweep)
             : duration(sweep.completed_at && (Date.parse(sweep.completed_at) - Date.parse(sweep.created_at)) / 1000),
         ],
       ]),
+      running && sweep.waiting_for ? h("p", { class: "muted" }, `Waiting for ${sweep.waiting_for}.`) : "",
       stateBar(sweep.counts),
       stateKeys(sweep.counts),
     )

@@ -1,7 +1,7 @@
 // All sweeps, newest first, with where each stands.
 
 import { ask } from "../lib/api.js"
-import { count, duration, emptyState, h, moment, percent, pill, significant, stateBar } from "../lib/dom.js"
+import { count, emptyState, h, moment, percent, pill, significant, stateBar, timeLeft } from "../lib/dom.js"
 
 const EVERY_MS = 3000
 
@@ -22,6 +22,7 @@ export async function show(view, { params, signal }) {
     const page = await ask(`/v1/sweeps?page_size=20${token ? `&page_token=${encodeURIComponent(token)}` : ""}`, {
       signal,
     })
+    page.sweeps = await Promise.all(page.sweeps.map((sweep) => withForecast(sweep, signal)))
     await Promise.all(page.sweeps.map((sweep) => noteBest(best, sweep, signal)))
     list.replaceChildren(...content(page, best))
     return page.sweeps.some((sweep) => sweep.status === "running")
@@ -40,6 +41,11 @@ async function poll(refresh, signal) {
       /* the next turn asks again */
     }
   }
+}
+
+/** A list has no forecasts; only running sweeps have one. */
+function withForecast(sweep, signal) {
+  return sweep.status === "running" ? ask(`/v1/sweeps/${sweep.id}`, { signal }) : sweep
 }
 
 async function noteBest(best, sweep, signal) {
@@ -76,7 +82,7 @@ function card(sweep, best) {
     ["best accuracy", percent(best)],
     ["finished", `${count(sweep.finished)}`, `of ${count(sweep.total)}`],
     running ? ["jobs a second", significant(sweep.jobs_per_s)] : ["dataset", sweep.protocol.dataset],
-    running ? ["time left", duration(sweep.eta_s)] : ["started", moment(sweep.created_at)],
+    running ? ["time left", timeLeft(sweep)] : ["started", moment(sweep.created_at)],
   ]
   return h(
     "article",

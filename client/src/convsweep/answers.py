@@ -88,7 +88,11 @@ class SweepProblem(WorkerProblem):
 
 
 class Sweep(TypedDict):
-    """A sweep with its jobs by state; ``jobs_per_s`` and ``eta_s`` are None while unknown."""
+    """A sweep with its jobs by state.
+
+    ``jobs_per_s``, ``eta_s`` and its range from ``eta_low_s`` to ``eta_high_s`` (seconds) are None
+    while unknown; ``waiting_for`` says what a running sweep that does not move waits for.
+    """
 
     id: int
     name: str
@@ -98,6 +102,9 @@ class Sweep(TypedDict):
     finished: int
     jobs_per_s: float | None
     eta_s: float | None
+    eta_low_s: float | None
+    eta_high_s: float | None
+    waiting_for: str | None
     problems: list[SweepProblem]
     created_at: str
     completed_at: str | None

@@ -12,7 +12,8 @@ class ProgressEvent:
     """The sweep's state and counts; only the latest one matters.
 
     ``counts`` has the number of jobs in each state, which add up to ``total``. ``jobs_per_s`` is
-    the recent rate and ``eta_s`` the time left in seconds; both are None while nothing moves.
+    the recent rate, ``eta_s`` the likely time left in seconds, within a range from ``eta_low_s``
+    to ``eta_high_s``; all are None while nothing moves, and ``waiting_for`` says what is missing.
     """
 
     sweep_id: int
@@ -23,6 +24,9 @@ class ProgressEvent:
     counts: dict[str, int]
     jobs_per_s: float | None
     eta_s: float | None
+    eta_low_s: float | None
+    eta_high_s: float | None
+    waiting_for: str | None
 
 
 @dataclass(frozen=True)

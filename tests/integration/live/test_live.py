@@ -338,7 +338,7 @@ def test_a_rate_is_not_diluted_by_a_pause(session: Session) -> None:
                                                 ELSE interval '0 seconds' END
     """)
     )
-    rate = get_sweep(session, sweep_id).jobs_per_s
+    rate = get_sweep(session, sweep_id).forecast.jobs_per_s
     assert rate == pytest.approx(GROUP_SIZE / 2, rel=0.05)
 
 

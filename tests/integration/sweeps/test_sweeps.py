@@ -10,9 +10,11 @@ from sqlalchemy.orm import Session
 
 from services.dispatching.dispatch import reap_expired_leases
 from services.leasing.group_leases import Claim, fail_claim, release_claim
+from services.monitoring.workers import note_worker_problem
 from services.sweeps.control import cancel_sweep, pause_sweep, resume_sweep
 from services.sweeps.creation import create_sweep, preview_sweep
 from services.sweeps.reading import get_sweep, list_sweeps
+from services.sweeps.time_left import NO_FORECAST
 from shared.db.models import Group, Job, Sweep, SweepProgress
 from shared.domain.architecture import Architecture, LayerConfig
 from shared.domain.errors import IllegalTransitionError, SweepNotFoundError
@@ -26,6 +28,7 @@ from tests.integration.scenario import (
     GROUP_SIZE,
     GROUPS,
     add_sweep,
+    add_worker,
     assert_counts_add_up,
     claim,
     claimed,
@@ -270,16 +273,51 @@ def test_rate_and_eta_are_known_while_running_and_unknown_before_and_after(
     session: Session,
 ) -> None:
     sweep_id = add_sweep(session)
-    assert get_sweep(session, sweep_id).jobs_per_s is None
+    assert get_sweep(session, sweep_id).forecast.jobs_per_s is None
     complete(session, claimed(session, sweep_id, 0))
-    state = get_sweep(session, sweep_id)
-    assert state.jobs_per_s is not None
-    assert state.eta_s == pytest.approx(2 * GROUP_SIZE / state.jobs_per_s)
+    known = get_sweep(session, sweep_id).forecast
+    assert known.jobs_per_s is not None
+    assert known.eta_s == pytest.approx(2 * GROUP_SIZE / known.jobs_per_s)
     session.commit()
     for group in (1, 2):
         complete(session, claimed(session, sweep_id, group))
+    assert get_sweep(session, sweep_id).forecast == NO_FORECAST
+
+
+def test_a_sweep_says_that_it_waits_for_a_worker(session: Session) -> None:
+    sweep_id = add_sweep(session)
+    session.execute(text("UPDATE workers SET stopped_at = now()"))
+    assert get_sweep(session, sweep_id).forecast.waiting_for == "a worker: none is running"
+    worker_id = add_worker(session)
+    assert get_sweep(session, sweep_id).forecast.waiting_for == "a free worker"
+    note_worker_problem(session, worker_id, sweep_id, "its images are missing")
     state = get_sweep(session, sweep_id)
-    assert (state.jobs_per_s, state.eta_s) == (None, None)
+    assert state.forecast.waiting_for == "a worker that can serve it: see its problems"
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        "UPDATE workers SET stopped_at = now()",
+        """UPDATE workers SET last_seen_at = now() - interval '40 seconds';
+           UPDATE leases SET expires_at = now() + interval '20 seconds' WHERE ended_at IS NULL""",
+    ],
+    ids=["stopped", "silent"],
+)
+def test_a_sweep_says_that_it_waits_for_the_lease_of_a_lost_worker(
+    session: Session, end: str
+) -> None:
+    sweep_id = add_sweep(session)
+    for group in (0, 1):
+        complete(session, claimed(session, sweep_id, group))
+    claimed(session, sweep_id, 2)
+    assert get_sweep(session, sweep_id).forecast.waiting_for is None
+    session.execute(text(end))
+    found = get_sweep(session, sweep_id).forecast
+    assert found.waiting_for is not None
+    assert found.waiting_for.startswith("the lease of a lost worker to expire, within ")
+    assert found.eta_low_s is not None
+    assert found.eta_low_s > 10.0  # the lease lasts longer
 
 
 def random_outcomes(chance: random.Random, held: Claim) -> list[JobOutcome]:

@@ -34,6 +34,7 @@ class LeaseRow:
     claimed_at: dt.datetime
     ended_at: dt.datetime | None  # None while it is open
     outcome: str | None
+    lost_until: dt.datetime | None  # when it expires, if its worker is lost; None otherwise
 
 
 def select_now(session: Session) -> dt.datetime:
@@ -66,19 +67,26 @@ def select_best(
 def select_recent_leases(
     session: Session, sweep_id: int, limit: int
 ) -> tuple[dt.datetime, list[LeaseRow]]:
-    """Returns the time, a sweep's open leases and the latest ``limit`` that ended within a day."""
+    """Returns the time, a sweep's open leases and the latest ``limit`` that ended within a day.
+
+    A worker is lost if it has stopped, or was not seen for half of the time that its lease was
+    valid for when it was; it shows itself four times in that time.
+    """
     statement = sql("""
         WITH recent AS (
-            (SELECT jobs, claimed_at, ended_at, outcome FROM leases
-             WHERE sweep_id = :sweep_id AND group_index IS NOT NULL
-                AND ended_at IS NULL AND expires_at > clock_timestamp())
+            (SELECT l.jobs, l.claimed_at, l.ended_at, l.outcome,
+                CASE WHEN w.stopped_at IS NOT NULL
+                    OR clock_timestamp() - w.last_seen_at > (l.expires_at - w.last_seen_at) / 2
+                    THEN l.expires_at END AS lost_until
+             FROM leases l JOIN workers w ON w.id = l.worker_id
+             WHERE l.sweep_id = :sweep_id AND l.group_index IS NOT NULL AND l.ended_at IS NULL)
             UNION ALL
-            (SELECT jobs, claimed_at, ended_at, outcome FROM leases
+            (SELECT jobs, claimed_at, ended_at, outcome, NULL FROM leases
              WHERE sweep_id = :sweep_id AND group_index IS NOT NULL
                 AND ended_at > clock_timestamp() - interval '1 day'
              ORDER BY ended_at DESC LIMIT :limit)
         )
-        SELECT clock_timestamp() AS now, jobs, claimed_at, ended_at, outcome
+        SELECT clock_timestamp() AS now, recent.*
         FROM (SELECT) AS once LEFT JOIN recent ON true
     """)
     rows = list(session.execute(statement, {"sweep_id": sweep_id, "limit": limit}))

@@ -84,6 +84,16 @@ def update_worker_stopped(session: Session, worker_id: uuid.UUID) -> None:
     session.execute(statement, {"id": worker_id})
 
 
+def count_living_workers(session: Session, *, seen_within_s: float) -> int:
+    """Returns the number of workers seen within ``seen_within_s`` seconds that have not stopped."""
+    statement = sql("""
+        SELECT count(*) FROM workers WHERE stopped_at IS NULL
+            AND last_seen_at > clock_timestamp() - make_interval(secs => :seen_within_s)
+    """)
+    count: int = session.execute(statement, {"seen_within_s": seen_within_s}).scalar_one()
+    return count
+
+
 def select_workers(
     session: Session, *, seen_within_s: float, gone_since: dt.datetime | None = None
 ) -> list[WorkerRow]:
