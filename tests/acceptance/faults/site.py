@@ -157,17 +157,18 @@ class Proxy:
         self._flows = threading.Event()
         self._flows.set()
         self._ends: list[socket.socket] = []
+        self._accepting = threading.Thread(target=self._accept, daemon=True)
         self.port = int(self._listener.getsockname()[1])
 
     def __enter__(self) -> "Proxy":
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._accepting.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        for end in (self._listener, *self._ends):
-            with suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
-            end.close()
+        _end(self._listener)
+        self._accepting.join()  # it may be adding the ends of one more connection
+        for end in self._ends:
+            _end(end)
         self._flows.set()
 
     def silence(self) -> None:
@@ -205,6 +206,12 @@ class Proxy:
                 sink.sendall(data)
         with suppress(OSError):
             sink.shutdown(socket.SHUT_RDWR)
+
+
+def _end(opened: socket.socket) -> None:
+    with suppress(OSError):
+        opened.shutdown(socket.SHUT_RDWR)  # wakes a thread that waits for it
+    opened.close()
 
 
 class Child:
