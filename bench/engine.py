@@ -10,6 +10,7 @@ import os
 import random
 import resource
 import statistics
+import sys
 import time
 from collections import Counter
 from functools import partial
@@ -40,6 +41,7 @@ from worker.engine.evaluate import evaluate_group
 
 PRECISION = Precision.FLOAT32
 OTHER_GROUPS = 3  # before memory is measured
+REPORT_GROUPS = 50
 
 
 def main() -> None:
@@ -121,7 +123,10 @@ def run_experiment(arguments: argparse.Namespace) -> dict[str, Any]:
     size = space.blocks[0].group_size
     states: Counter[str] = Counter()
     started = time.perf_counter()
-    for number in chosen:
+    for done, number in enumerate(chosen):
+        if done % REPORT_GROUPS == 0:
+            passed_s = time.perf_counter() - started
+            print(f"{done} of {wanted} groups after {passed_s:.1f} s", file=sys.stderr, flush=True)
         group = [space.architecture(number * size + member) for member in range(size)]
         trials = [range(protocol.trials)] * size
         outcomes = evaluate_group(

@@ -5,12 +5,13 @@ chooses, speed, or errors that a device reports after the call that caused them:
 ``tests/engine/test_cuda.py`` and ``docs/gpu.md``, on a GPU.
 """
 
+import gc
 import time
 from collections.abc import Iterator
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from shared.domain.architecture import Architecture
 from shared.domain.errors import DevicePoisonedError
@@ -25,6 +26,7 @@ from worker.engine.data.on_device import IMAGES
 from worker.engine.evaluate import MIN_MEMORY_BUDGET_BYTES, evaluate_group, predict_trial
 from worker.engine.layers import network_shapes
 from worker.engine.stopwatch import Stopwatch
+from worker.engine.timing import measure_throughput
 from worker.engine.training.loop import Training
 
 MIB = 2**20
@@ -106,6 +108,35 @@ def test_every_event_is_recorded_on_the_stream_of_the_measured_device() -> None:
         evaluate_on(CUDA_1, digits_protocol(timing=Timing(max_s=0.01), gates=Gates()))
         assert len(recorder.events) > 2
         assert set(recorder.events) == {CUDA_1}
+
+
+class Garbage:
+    """A cycle, which notes whether a graph is captured as Python collects it."""
+
+    def __init__(self, recorder: Recorder, collected: list[bool]) -> None:
+        self.itself = self
+        self.recorder, self.collected = recorder, collected
+
+    def __del__(self) -> None:
+        self.collected.append(self.recorder.graph is not None)
+
+
+def test_python_collects_no_garbage_while_a_graph_is_captured() -> None:
+    """It would free earlier graphs, for example, which ends the capture."""
+    collected: list[bool] = []
+    thresholds = gc.get_threshold()
+    gc.set_threshold(1)
+    try:
+        with simulated_cuda() as recorder:
+            network = nn.Sequential(nn.Conv2d(1, 2, 3, device=CUDA_0)).requires_grad_(False)
+            network.register_forward_pre_hook(lambda *_: Garbage(recorder, collected) and None)
+            images = torch.rand(4, 1, 8, 8, device=CUDA_0)
+            measure_throughput(network, images, Timing(max_s=0.01), lambda: None)
+    finally:
+        gc.set_threshold(*thresholds)
+    assert collected
+    assert not any(collected)
+    assert gc.isenabled()
 
 
 def test_a_stopwatch_measures_what_ran_between_its_marks() -> None:

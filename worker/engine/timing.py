@@ -5,6 +5,7 @@ longer to issue three layers than a large GPU to compute them, is not measured.
 """
 
 import contextlib
+import gc
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -222,7 +223,7 @@ def _capture(network: nn.Module, batch: Tensor, passes: int) -> torch.cuda.CUDAG
     graph, current = torch.cuda.CUDAGraph(), torch.cuda.current_stream(batch.device)
     side = torch.cuda.Stream(batch.device)  # type: ignore[no-untyped-call]
     side.wait_stream(current)
-    with torch.cuda.stream(side):
+    with torch.cuda.stream(side), _garbage_kept():
         graph.capture_begin(capture_error_mode="thread_local")
         try:
             for _ in range(passes):
@@ -232,6 +233,21 @@ def _capture(network: nn.Module, batch: Tensor, passes: int) -> torch.cuda.CUDAG
     current.wait_stream(side)
     graph.replay()  # the first one uploads it
     return graph
+
+
+@contextlib.contextmanager
+def _garbage_kept() -> Iterator[None]:
+    """Lets Python collect no garbage meanwhile: what it would free may end a capture.
+
+    Source: https://github.com/pytorch/pytorch/pull/161037.
+    """
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
 
 
 def _time_until_steady(
