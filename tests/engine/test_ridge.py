@@ -160,6 +160,21 @@ def test_blocks_of_rows_give_the_same_fit(columns: int, block: int) -> None:
     torch.testing.assert_close(parts.train_scores, whole.train_scores, atol=1e-4, rtol=1e-3)
 
 
+@pytest.mark.parametrize("block", [7, 90])
+@pytest.mark.parametrize("columns", [1, 33, IMAGES - 1])
+def test_fewer_features_than_images_are_fitted_without_rounding(columns: int, block: int) -> None:
+    """Their kernels are singular: float32's rounding would outweigh the penalty."""
+    matrix = 30 * features(columns)[:IMAGES].contiguous()
+    targets = encode_labels(labels(5)[:IMAGES])
+    reference = RidgeClassifier(alpha=1.0).fit(matrix.double().numpy(), labels(5)[:IMAGES].numpy())
+    expected = torch.from_numpy(reference.decision_function(matrix.double().numpy()))
+    (whole,) = fit_ridge([matrix], targets, 1.0)
+    parts = fit_ridge_in_blocks(lambda i, j: matrix[i:j], columns, block, targets, 1.0)
+    for fit in (whole, parts):
+        torch.testing.assert_close(fit.train_scores, expected, atol=1e-5, rtol=0)
+        torch.testing.assert_close(scores(fit, matrix), expected, atol=1e-4, rtol=0)
+
+
 @pytest.mark.parametrize("rows", [1, 2, 3, 5, 90, 101])
 def test_symmetric_products_are_whole_products(rows: int) -> None:
     matrix = features(70, rows)
