@@ -89,3 +89,14 @@ def test_a_gpu_that_is_given_back_is_free_at_once(session: Session) -> None:
     give_back_device(session, first)
     session.commit()
     assert take(session, second, GPUS[:1]) == "GPU-0"
+
+
+def test_giving_a_gpu_back_frees_no_other(session: Session) -> None:
+    first, second = add_worker(session), add_worker(session)
+    assert [take(session, worker, GPUS[:2]) for worker in (first, second)] == GPUS[:2]
+    give_back_device(session, first)
+    session.commit()
+    third = add_worker(session)
+    assert take(session, third, GPUS[:2]) == "GPU-0"
+    assert take(session, add_worker(session), GPUS[:2]) is None
+    renew_device(session, second, 60)

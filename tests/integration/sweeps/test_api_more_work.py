@@ -191,7 +191,7 @@ def test_request_that_finds_every_connection_busy_answers_503(
 def test_request_that_the_database_never_answers_is_answered_503(
     migrated: Settings, session: Session
 ) -> None:
-    impatient = migrated.model_copy(update={"api_answer_s": 0.3})
+    impatient = migrated.model_copy(update={"api_answer_s": 2.0})
     sweep_id = add_sweep(session)
     session.execute(text("LOCK TABLE sweeps"))
     with serving(impatient) as url, httpx.Client(base_url=url, timeout=30) as client:

@@ -11,7 +11,7 @@ from sqlalchemy.exc import OperationalError
 
 from convsweep import ApiError
 from services.dispatching.dispatch import send_hints
-from services.leasing.training_leases import claim_training, decline_training
+from services.leasing.training_leases import claim_training, decline_training, fail_training
 from shared.domain.status import TrainingStatus
 from tests.conftest import SessionFactory
 from tests.integration.database.cutting_proxy import Cut, CuttingProxy
@@ -96,6 +96,21 @@ def test_hint_of_a_cancelled_training_costs_no_look_at_its_images(site: Site) ->
     site.client.control_training(training_id, "cancel")
     site.worker().train(training_id)
     assert site.scalar("SELECT count(*) FROM worker_problems") == 0
+
+
+def test_failing_a_training_returns_it_once_and_not_after_its_lease(site: Site) -> None:
+    (training_id,) = create(site, 1)
+    token = uuid.uuid4()
+    with site.factory() as session:
+        worker = add_worker(session)
+    with site.factory.begin() as session:
+        assert claim_training(session, training_id, worker_id=worker, token=token, lease_s=60)
+        assert fail_training(session, token, error="broke", max_attempts=3) == 1
+    training = site.client.get_training(training_id)
+    assert (training["status"], training["attempt"]) == ("pending", 1)
+    with site.factory.begin() as session:
+        assert fail_training(session, token, error="again", max_attempts=1) == 0
+    assert site.client.get_training(training_id) == training
 
 
 def test_training_that_no_worker_can_serve_does_not_keep_others_waiting(site: Site) -> None:
