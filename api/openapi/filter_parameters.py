@@ -51,7 +51,7 @@ def _device() -> dict[str, Any]:
         "in": "query",
         "required": False,
         "description": "Device models, separated by |, or `any` to mix all; default: the model "
-        "with the most completed jobs.",
+        "with the most ranked jobs.",
         "schema": {"type": "string"},
         "example": _EXAMPLES[DEVICE],
     }

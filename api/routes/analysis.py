@@ -97,7 +97,7 @@ async def importance(
     responses=raises(NoResultsError, *HEAVY),
 )
 async def compare_sweeps(sweep_id: SweepId, other_id: OtherId, computing: Computations) -> Response:
-    """Compares two sweeps by the architectures that completed in both."""
+    """Compares two sweeps by the architectures with results in both."""
     return await computing.json(tasks.sweep_comparison, sweep_id, other_id)
 
 

@@ -92,7 +92,10 @@ def show(sweep_id: SweepId, session: ReadingSession) -> SweepOut:
 
 @router.post("/{sweep_id}/extend", responses=raises(IllegalTransitionError, ConflictError))
 def extend(sweep_id: SweepId, body: ExtensionIn, session: DbSession) -> SweepOut:
-    """Measures more trials of every completed or pending job, or only of the leaders."""
+    """Measures more trials of every completed or pending job, or only of the leaders.
+
+    Results stay and keep their rank meanwhile. A completed or cancelled sweep runs again.
+    """
     control.extend_sweep(session, sweep_id, trials=body.trials, top=body.top)
     return show(sweep_id, session)
 
@@ -102,8 +105,9 @@ def control_sweep(sweep_id: SweepId, action: ActionName, session: DbSession) -> 
     """Pauses, resumes, cancels or retries a sweep.
 
     `pause` stops new claims; groups that are running finish. `resume` lets a paused sweep continue.
-    `cancel` ends every unfinished job permanently. `retry` makes failed jobs pending, attempts
-    counted from zero; a completed sweep runs again.
+    `cancel` ends every unfinished job for good; those with results complete with the trials that
+    they have. `retry` makes failed jobs pending, attempts counted from zero; a completed sweep runs
+    again.
     """
     control.control_sweep(session, sweep_id, action)
     return show(sweep_id, session)

@@ -253,7 +253,7 @@ class ComparedSweepOut(_Out):
 class SweepComparisonOut(BaseModel):
     first: ComparedSweepOut
     second: ComparedSweepOut
-    shared: int = Field(description="Architectures that completed in both.")
+    shared: int = Field(description="Architectures with results in both.")
     only_first: int
     only_second: int
     spearman: float | None = Field(

@@ -13,7 +13,7 @@ class PointsOut(BaseModel):
 
     sweep_id: int
     device: list[str] = Field(description="The device models whose results these are.")
-    devices: dict[str, int] = Field(description="Completed jobs by device model, most first.")
+    devices: dict[str, int] = Field(description="Ranked jobs by device model, most first.")
     id: list[int] = Field(description="The numbers of the jobs.")
     space_index: list[int] = Field(
         description="Place in the sweep's space, from 0: which choices the network is made of."

@@ -35,7 +35,7 @@ def leader_fields(rank: int, row: LeaderRow) -> dict[str, Any]:
 class LeaderboardOut(BaseModel):
     sweep_id: int
     device: list[str] = Field(description="The device models whose results are shown.")
-    devices: dict[str, int] = Field(description="Completed jobs by device model, most first.")
+    devices: dict[str, int] = Field(description="Ranked jobs by device model, most first.")
     rows: list[LeaderOut]
     next_page_token: str | None = NEXT_PAGE
 

@@ -237,14 +237,14 @@ def _points(interval: Json) -> str:
 def compare_sweeps(
     first: SweepArgument, second: SweepArgument, url: UrlOption = None, as_json: JsonOption = False
 ) -> None:
-    """Compares two sweeps by the architectures that completed in both."""
+    """Compares two sweeps by the architectures with results in both."""
     with make_client(url) as client:
         answer = client.compare_sweeps(resolve_sweep(client, first), resolve_sweep(client, second))
     if as_json:
         return output.print_json(answer)
     output.print_table(
         None,
-        ["sweep", "name", "completed in both", "only in this one"],
+        ["sweep", "name", "in both", "only in this one"],
         [
             (sweep["id"], sweep["name"], answer["shared"], only)
             for sweep, only in (

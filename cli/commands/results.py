@@ -37,7 +37,7 @@ def top(
     if as_json:
         return output.print_json(rows)
     if not rows:
-        output.say("No architecture has completed that passes these filters.")
+        output.say("No architecture with results passes these filters.")
     else:
         output.print_leaderboard(rows)
     return output.print_devices(board.device, board.devices)

@@ -236,7 +236,7 @@ def cancel(
     url: UrlOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Cancels every unfinished job of a sweep for good."""
+    """Cancels every unfinished job of a sweep for good; those with results keep them."""
     if not yes:
         typer.confirm(f"Cancel sweep {sweep} for good?", abort=True)
     _control(sweep, "cancel", url, as_json)

@@ -20,9 +20,9 @@ from services.leaderboard.leaders import get_job
 from services.sweeps.reading import get_sweep, load_sweep
 from shared.db.models import Job, Sweep
 from shared.db.queries.analysis import arrays as array_queries
+from shared.db.queries.sweeps import sweeps as sweep_queries
 from shared.domain.arrays import BoolArray
 from shared.domain.errors import NoResultsError, NotComparableError
-from shared.domain.status import JobStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ def _paired_answers(
 
 @dataclass(frozen=True, slots=True)
 class SweepComparison:
-    """Completed architectures of two sweeps, and how the accuracies of the shared ones agree."""
+    """Architectures of two sweeps with results, and how the accuracies of the shared ones agree."""
 
     sweeps: tuple[Sweep, Sweep]
     shared: int
@@ -110,22 +110,23 @@ class SweepComparison:
 
 
 def compare_sweeps(session: Session, first_id: int, second_id: int) -> SweepComparison:
-    """Compares two sweeps by the architectures that completed in both, whatever their images.
+    """Compares two sweeps by the architectures that have results in both, whatever their images.
 
     Raises:
         SweepNotFoundError: there is no such sweep.
-        NoResultsError: one of them has no completed architecture.
+        NoResultsError: one of them has no results.
     """
     first, second = (get_sweep(session, sweep_id) for sweep_id in (first_id, second_id))
-    for state in (first, second):
-        if not state.counts[JobStatus.COMPLETED]:
-            raise NoResultsError(f"Sweep {state.sweep.id} has no completed architecture yet.")
+    ranked = [sweep_queries.count_ranked(session, sweep_id) for sweep_id in (first_id, second_id)]
+    for state, results in zip((first, second), ranked, strict=True):
+        if not results:
+            raise NoResultsError(f"Sweep {state.sweep.id} has no results yet.")
     accuracies = array_queries.select_shared_accuracies(session, first_id, second_id)
     shared = len(accuracies[0])
     return SweepComparison(
         sweeps=(first.sweep, second.sweep),
         shared=shared,
-        only_first=first.counts[JobStatus.COMPLETED] - shared,
-        only_second=second.counts[JobStatus.COMPLETED] - shared,
+        only_first=ranked[0] - shared,
+        only_second=ranked[1] - shared,
         agreement=compare_rankings(*accuracies),
     )

@@ -13,7 +13,6 @@ from shared.db.queries.leaderboard.leaders import select_fitness_scale
 from shared.domain.arrays import FloatArray
 from shared.domain.errors import InvalidInputError
 from shared.domain.results.columns import PLOTTABLE
-from shared.domain.status import JobStatus
 
 SIGNIFICANT_DIGITS = 7
 _PLACES = ("id", array_queries.SPACE_INDEX)
@@ -35,15 +34,15 @@ def load_points(
 ) -> Points:
     """Returns columns of all networks that pass the filters, to seven significant digits.
 
-    Without a filter on the status these are completed networks, and without a filter on the device
-    those of the device model with the most completed jobs.
+    Without a filter on the status these are ranked networks, and without a filter on the device
+    those of the device model with the most of them.
 
     Raises:
         SweepNotFoundError: there is no such sweep.
         InvalidInputError: a field is unknown, or nothing was measured on a device of the filters.
     """
     _check_fields(fields)
-    filters = selection.filters.or_status(JobStatus.COMPLETED)
+    filters = selection.filters.or_ranked()
     choice = choose_devices(session, sweep_id, filters.device)
     scale = select_fitness_scale(
         session, sweep_id, choice.environment_ids, selection.fitness_weight

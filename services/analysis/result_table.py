@@ -8,15 +8,16 @@ from sqlalchemy.orm import Session
 from services.analysis.statistics.factorial import Factor
 from services.leaderboard.device_choice import choose_devices
 from services.leaderboard.filters import Filters
-from services.sweeps.reading import get_sweep
+from services.sweeps.reading import SweepState, get_sweep
 from shared.db.models import Sweep
 from shared.db.queries.analysis import arrays as array_queries
 from shared.db.queries.leaderboard.leaders import select_fitness_scale
+from shared.db.queries.sweeps import sweeps as sweep_queries
 from shared.domain.architecture import ACTIVATIONS
 from shared.domain.arrays import FloatArray
 from shared.domain.errors import NoResultsError
 from shared.domain.results.choices import Target
-from shared.domain.results.ranking import FITNESS_WEIGHT
+from shared.domain.results.ranking import FITNESS_WEIGHT, RANKED
 from shared.domain.space import Parameter, SearchSpace
 from shared.domain.status import JobStatus
 
@@ -28,8 +29,8 @@ _MEASURES = ("id", "ratio", *Target)
 class ResultSelection:
     """The results that an analysis uses: those that pass the filters.
 
-    Without a filter on the status these are completed networks, and without a filter on the device
-    those of the device model with the most completed jobs.
+    Without a filter on the status these are ranked networks, and without a filter on the device
+    those of the device model with the most of them.
     """
 
     filters: Filters
@@ -59,8 +60,7 @@ class Results:
 
     sweep: Sweep
     space: SearchSpace
-    counts: dict[JobStatus, int]
-    statuses: tuple[str, ...]  # of the jobs that the filters let in
+    missing: dict[str, int]  # architectures by the state that keeps them out
     device: tuple[str, ...]
     measures: dict[str, FloatArray]
     parameters: dict[Parameter, FloatArray]
@@ -103,11 +103,7 @@ class Results:
     @property
     def coverage(self) -> Coverage:
         """The part of the space that these results cover."""
-        missing = {
-            status.value: count
-            for status, count in self.counts.items()
-            if count and status not in self.statuses
-        }
+        missing = dict(self.missing)
         without = self.sweep.total - len(self) - sum(missing.values())
         if without > 0:
             missing["left_out"] = without
@@ -127,7 +123,7 @@ def load_results(session: Session, sweep_id: int, selection: ResultSelection) ->
     """
     state = get_sweep(session, sweep_id)
     space = SearchSpace.model_validate(state.sweep.space)
-    filters = selection.filters.or_status(JobStatus.COMPLETED)
+    filters = selection.filters.or_ranked()
     choice = choose_devices(session, sweep_id, filters.device)
     scale = select_fitness_scale(
         session, sweep_id, choice.environment_ids, selection.fitness_weight
@@ -139,14 +135,19 @@ def load_results(session: Session, sweep_id: int, selection: ResultSelection) ->
     return Results(
         sweep=state.sweep,
         space=space,
-        counts=state.counts,
-        statuses=_statuses(filters),
+        missing=_missing(session, state, filters),
         device=choice.device,
         measures=dict(zip(_MEASURES, measures, strict=True)),
         parameters=dict(zip(parameters, levels, strict=True)),
     )
 
 
-def _statuses(filters: Filters) -> tuple[str, ...]:
+def _missing(session: Session, state: SweepState, filters: Filters) -> dict[str, int]:
+    """Returns how many architectures have no right state, by their states."""
     named = (c.values for c in filters.conditions if c.field == "status")
-    return tuple(str(value) for values in named for value in values)
+    statuses = {value for values in named for value in values} or {JobStatus.COMPLETED}
+    counts = {status: n for status, n in state.counts.items() if status not in statuses}
+    if RANKED in filters.conditions:
+        in_work = sweep_queries.count_ranked_in_work(session, state.sweep.id)
+        counts = {status: n - in_work.get(status, 0) for status, n in counts.items()}
+    return {status.value: n for status, n in counts.items() if n}

@@ -17,14 +17,14 @@ class DeviceChoice:
     """The device models whose results are shown, and all that measured the sweep."""
 
     device: tuple[str, ...]  # empty while nothing was measured
-    devices: dict[str, int]  # completed jobs by device model, most first
+    devices: dict[str, int]  # ranked jobs by device model, most first
     environment_ids: tuple[int, ...]  # of the chosen models
 
 
 def choose_devices(session: Session, sweep_id: int, names: Sequence[str] = ()) -> DeviceChoice:
     """Returns the device models whose results may be ranked or pooled together.
 
-    Without ``names`` this is the model with the most completed jobs of the sweep; of several with
+    Without ``names`` this is the model with the most ranked jobs of the sweep; of several with
     equally many, the first by name. ``any`` among the names mixes all models.
 
     Raises:
@@ -36,7 +36,7 @@ def choose_devices(session: Session, sweep_id: int, names: Sequence[str] = ()) -
         raise SweepNotFoundError(f"There is no sweep {sweep_id}.", field="sweep_id")
     counts: Counter[str] = Counter()
     for environment in environments:
-        counts[environment.device] += environment.completed
+        counts[environment.device] += environment.ranked
     devices = dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
     chosen = _chosen(list(devices), names)
     ids = tuple(place.id for place in environments if place.device in chosen)

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 from shared.domain.errors import InvalidFilterError, InvalidInputError, UnknownFilterError
 from shared.domain.results.columns import CHOICES, FILTERABLE, LAYER_COLUMNS, SORTABLE, Kind
-from shared.domain.results.ranking import Condition, Range, SortKey, Value
+from shared.domain.results.ranking import RANKED, Condition, Range, SortKey, Value
 from shared.domain.space import MAX_COUNT, MAX_LAYERS
-from shared.domain.status import JobStatus
 
 DEVICE = "device"
 KNOWN_FILTERS = (*FILTERABLE, DEVICE, *(f"{name}[LAYER]" for name in LAYER_COLUMNS))
@@ -32,11 +31,11 @@ class Filters:
         """Says whether there is a condition on a column."""
         return any(condition.field == field for condition in self.conditions)
 
-    def or_status(self, status: JobStatus) -> "Filters":
-        """Returns these filters, limited to one state unless they name a status themselves."""
+    def or_ranked(self) -> "Filters":
+        """Returns these filters, limited to ranked jobs unless they name a status themselves."""
         if self.uses("status"):
             return self
-        return Filters((*self.conditions, Condition("status", (status.value,))), self.device)
+        return Filters((*self.conditions, RANKED), self.device)
 
 
 def parse_filters(pairs: Iterable[tuple[str, str]], also_known: Sequence[str] = ()) -> Filters:

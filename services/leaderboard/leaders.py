@@ -58,16 +58,17 @@ def rank_jobs(
 ) -> LeaderPage:
     """Returns a page of the jobs that pass the filters, in order, ties by id.
 
-    Without a filter on the status these are completed jobs. The first page fixes the devices and
-    the scale of the fitness; its tokens carry both to the next pages. A job whose figures do not
-    change in between is on exactly one page, even while other results arrive.
+    Without a filter on the status these are all jobs with results that no gate rejected. The first
+    page fixes the devices and the scale of the fitness; its tokens carry both to the next pages. A
+    job whose figures do not change in between is on exactly one page, even while other results
+    arrive.
 
     Raises:
         SweepNotFoundError: there is no such sweep.
         InvalidInputError: the sort is unknown, or nothing was measured on a device of the filters.
         InvalidPageTokenError: the token is damaged or comes from another listing.
     """
-    keys, filters = parse_sort(sort), filters.or_status(JobStatus.COMPLETED)
+    keys, filters = parse_sort(sort), filters.or_ranked()
     identity = ["leaderboard", sweep_id, repr(filters), repr(keys), fitness_weight]
     place = None
     if page_token is not None:

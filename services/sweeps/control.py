@@ -52,19 +52,27 @@ def resume_sweep(session: Session, sweep_id: int) -> None:
             f"Sweep {sweep_id} has completed: there is nothing to resume. "
             "Retry its failed jobs, or extend it to more trials."
         )
+    _check_not_cancelled(sweep)
     _change_status(session, sweep, SweepStatus.RUNNING)
 
 
 def cancel_sweep(session: Session, sweep_id: int) -> int:
-    """Cancels every unfinished job permanently; returns their number. Late results are refused.
+    """Ends every unfinished job; returns their number. Late results are refused.
+
+    Jobs without results are cancelled permanently. Those with results are completed with the
+    trials that they have: cancelling an extension restores the state before it, also the sweep's.
 
     Raises:
         SweepNotFoundError: there is no such sweep.
         IllegalTransitionError: the sweep has completed.
     """
-    _change_status(session, _lock(session, sweep_id), SweepStatus.CANCELLED)
+    sweep = _lock(session, sweep_id)
+    _change_status(session, sweep, SweepStatus.CANCELLED)
     lease_queries.cancel_leases(session, sweep_id)
-    return control_queries.cancel_jobs(session, sweep_id)
+    ended = control_queries.cancel_jobs(session, sweep_id)
+    if ended and not sweep_queries.get_counts(session, sweep_id)[JobStatus.CANCELLED]:
+        sweep_queries.update_sweep_status(session, sweep_id, SweepStatus.COMPLETED)
+    return ended
 
 
 def retry_sweep(session: Session, sweep_id: int) -> int:
@@ -97,17 +105,17 @@ def extend_sweep(session: Session, sweep_id: int, *, trials: int, top: int | Non
     """Raises a sweep's trials per job to ``trials``; returns the number of jobs that it changed.
 
     Without ``top`` this concerns every completed or pending job, with it the ``top`` most accurate
-    completed jobs. Existing trials stay and count; a completed sweep runs again. Rejected jobs stay
-    rejected, and running jobs keep their target: a later extension reaches them.
+    ones with results. Results stay, keep their rank and count; a completed or cancelled sweep runs
+    again. Rejected and cancelled jobs stay so, and running jobs keep their target: a later
+    extension reaches them.
 
     Raises:
         SweepNotFoundError: there is no such sweep.
-        IllegalTransitionError: the sweep was cancelled.
+        IllegalTransitionError: the sweep was cancelled before it had results.
         InvalidInputError: no such job has fewer than ``trials`` trials.
-        ConflictError: ``top`` is given and no job has completed yet.
+        ConflictError: ``top`` is given and no job has results yet.
     """
     sweep = _lock(session, sweep_id)
-    _check_not_cancelled(sweep)
     if top is None:
         extended = control_queries.extend_jobs(session, sweep_id, trials)
     else:
@@ -121,8 +129,10 @@ def extend_sweep(session: Session, sweep_id: int, *, trials: int, top: int | Non
 def _nothing_to_extend(
     session: Session, sweep: Sweep, trials: int, top: int | None
 ) -> ConflictError | InvalidInputError:
-    if top is not None and not sweep_queries.get_counts(session, sweep.id)[JobStatus.COMPLETED]:
-        return ConflictError(f"Sweep {sweep.id} has no completed job yet, so there are no leaders.")
+    if not sweep_queries.count_ranked(session, sweep.id):
+        _check_not_cancelled(sweep)
+        if top is not None:
+            return ConflictError(f"Sweep {sweep.id} has no results yet, so there are no leaders.")
     return InvalidInputError(
         f"trials: no job of sweep {sweep.id} that could be extended has fewer than {trials} "
         f"trials; it began with {sweep.protocol['trials']}. Ask for more.",
@@ -132,13 +142,16 @@ def _nothing_to_extend(
 
 def _check_not_cancelled(sweep: Sweep) -> None:
     if sweep.status == SweepStatus.CANCELLED:
-        raise IllegalTransitionError(f"Sweep {sweep.id} was cancelled permanently.")
+        raise IllegalTransitionError(
+            f"Sweep {sweep.id} was cancelled permanently. Extend it to measure more trials of the "
+            "networks that have results, or start a new sweep for the others."
+        )
 
 
 def _run_again(session: Session, sweep: Sweep) -> None:
     """Makes a sweep with new pending jobs run unless it is paused, its groups hinted at once."""
     group_queries.clear_hints_of_sweep(session, sweep.id)
-    if sweep.status == SweepStatus.COMPLETED:
+    if sweep.status in (SweepStatus.COMPLETED, SweepStatus.CANCELLED):
         _change_status(session, sweep, SweepStatus.RUNNING)
 
 

@@ -1,4 +1,4 @@
-"""Choosing completed jobs of a sweep by ids, rank, Pareto front or sample."""
+"""Choosing jobs of a sweep with results by ids, rank, Pareto front or sample."""
 
 import numpy as np
 from sqlalchemy.orm import Session
@@ -13,17 +13,16 @@ from shared.domain.arrays import FloatArray
 from shared.domain.errors import InvalidInputError, NoResultsError
 from shared.domain.results.choices import Target
 from shared.domain.results.selection import ByIds, ByPareto, ByRank, BySample, Selection
-from shared.domain.status import JobStatus
 
 PAGE = 1000
 
 
 def choose_jobs(session: Session, sweep_id: int, selection: Selection) -> list[int]:
-    """Returns the ids of the completed jobs that a selection chooses.
+    """Returns the ids of the jobs with results that a selection chooses.
 
     Raises:
         SweepNotFoundError: there is no such sweep.
-        InvalidInputError: a given job is not of the sweep or did not complete, or a filter
+        InvalidInputError: a given job is not of the sweep or has no results, or a filter
             or sort does not fit.
         NoResultsError: no job matches.
     """
@@ -31,7 +30,7 @@ def choose_jobs(session: Session, sweep_id: int, selection: Selection) -> list[i
         return _named(session, sweep_id, selection)
     where = parse_filters(selection.where.items())
     if where.uses("status"):
-        raise InvalidInputError("status: only completed networks are trained.", field="where")
+        raise InvalidInputError("status: only networks with results are trained.", field="where")
     results = ResultSelection(where)
     if isinstance(selection, ByRank):
         chosen = _ranked(session, sweep_id, selection)
@@ -42,7 +41,7 @@ def choose_jobs(session: Session, sweep_id: int, selection: Selection) -> list[i
         chosen = stratified_sample(measures["id"], measures[Target.ACCURACY], selection)
     if not chosen:
         raise NoResultsError(
-            f"No completed job of sweep {sweep_id} matches. Wait for results, or widen the filters."
+            f"No job of sweep {sweep_id} with results matches. Wait for more, or widen the filters."
         )
     return chosen
 
@@ -57,10 +56,11 @@ def _named(session: Session, sweep_id: int, selection: ByIds) -> list[int]:
             raise InvalidInputError(
                 f"job_ids: sweep {sweep_id} has no job {job_id}.", field="job_ids"
             )
-        if job.status != JobStatus.COMPLETED:
+        if not job.is_ranked:
             why = f" ({job.reason})" if job.reason else ""
             raise InvalidInputError(
-                f"job_ids: job {job_id} is {job.status}{why}; only completed networks are trained.",
+                f"job_ids: job {job_id} is {job.status}{why}; only networks with results are "
+                "trained.",
                 field="job_ids",
             )
     return job_ids

@@ -142,7 +142,7 @@ class DatasetLabels(Base):
 
 
 class SweepEnvironment(Base):
-    """Completed jobs of a sweep by environment, kept by a trigger on jobs like its progress."""
+    """Ranked jobs of a sweep by environment, kept by a trigger on jobs like its progress."""
 
     __tablename__ = "sweep_environments"
 
@@ -151,6 +151,10 @@ class SweepEnvironment(Base):
     )
     environment_id: Mapped[int] = mapped_column(ForeignKey("environments.id"), primary_key=True)
     completed: Mapped[int] = mapped_column(Integer)
+
+
+# Jobs with a complete trial keep their rank while more are made, and whatever becomes of those.
+RANKED = "trials_done > 0 AND status <> 'rejected'"
 
 
 class Job(Base):
@@ -175,20 +179,26 @@ class Job(Base):
         Index("jobs_leased", "lease_token", postgresql_where=text("lease_token IS NOT NULL")),
         Index("jobs_by_status", "sweep_id", "status", "id"),
         Index(
-            "jobs_by_accuracy",
+            "jobs_ranked_by_accuracy",
             "sweep_id",
             text("accuracy DESC NULLS LAST"),
             "id",
             postgresql_include=["throughput", "environment_id"],
-            postgresql_where=text("status = 'completed'"),
+            postgresql_where=text(RANKED),
         ),
         Index(
-            "jobs_by_throughput",
+            "jobs_ranked_by_throughput",
             "sweep_id",
             text("throughput DESC NULLS LAST"),
             "id",
             postgresql_include=["accuracy", "environment_id"],
-            postgresql_where=text("status = 'completed'"),
+            postgresql_where=text(RANKED),
+        ),
+        Index(
+            "jobs_ranked_in_work",
+            "sweep_id",
+            "status",
+            postgresql_where=text(f"{RANKED} AND status <> 'completed'"),
         ),
     )
 
@@ -232,6 +242,11 @@ class Job(Base):
             self.channels, self.kernel_size, self.stride, self.dilation, self.padding,
             self.activation,
         )  # fmt: skip
+
+    @property
+    def is_ranked(self) -> bool:
+        """Whether its results count, as ``RANKED`` says in SQL."""
+        return self.trials_done > 0 and self.status != JobStatus.REJECTED
 
 
 class Attempt(Base):

@@ -52,7 +52,7 @@ SWEEP_TRANSITIONS: dict[SweepStatus, frozenset[SweepStatus]] = {
         {SweepStatus.RUNNING, SweepStatus.COMPLETED, SweepStatus.CANCELLED}
     ),
     SweepStatus.COMPLETED: frozenset({SweepStatus.RUNNING}),  # given more to do
-    SweepStatus.CANCELLED: frozenset(),
+    SweepStatus.CANCELLED: frozenset({SweepStatus.RUNNING}),  # extended
 }
 
 

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from services.access.keys import create_key
 from services.monitoring.workers import clear_worker_problem, note_worker_problem
+from services.sweeps.control import extend_sweep
 from shared.domain.access import KeyScope
 from shared.domain.measurements import JobOutcome, Reason
 from shared.domain.status import JobStatus
@@ -17,7 +18,14 @@ from shared.settings import Settings
 from tests.acceptance.conftest import Cluster
 from tests.browser.conftest import opened, sweep_body
 from tests.conftest import SessionFactory, serving
-from tests.integration.scenario import add_sweep, add_worker, claimed, complete, finish_sweep
+from tests.integration.scenario import (
+    add_sweep,
+    add_worker,
+    claimed,
+    complete,
+    finish_sweep,
+    successes,
+)
 
 PROGRESS = "section[aria-label=Progress]"
 
@@ -86,7 +94,7 @@ def test_a_sweep_is_paused_resumed_extended_and_cancelled(
     page.get_by_role("dialog").get_by_role("button", name="Extend").click()
     expect(page.get_by_role("dialog")).to_have_count(0)
     page.get_by_role("button", name="Cancel").click()
-    expect(page.get_by_role("dialog")).to_contain_text("12 unfinished jobs are given up")
+    expect(page.get_by_role("dialog")).to_contain_text("12 unfinished jobs end")
     page.get_by_role("button", name="Cancel this sweep").click()
     status(page, "cancelled")
     jobs = httpx.get(f"{url}/v1/sweeps/{sweep_id}/jobs").json()["jobs"]
@@ -122,6 +130,28 @@ def test_results_appear_while_they_arrive(page: Page, own_site: tuple[str, Sessi
     expect(page.locator(PROGRESS)).to_contain_text("12 completed")
     status(page, "completed")
     expect(page.locator("section[aria-label=Leaderboard] tbody tr")).to_have_count(12)
+
+
+def test_the_best_accuracy_follows_results_in_both_directions(
+    page: Page, own_site: tuple[str, SessionFactory]
+) -> None:
+    url, sessions = own_site
+    with sessions() as session:
+        sweep_id = add_sweep(session, groups=1)
+        complete(session, claimed(session, sweep_id))
+        page.goto(f"{url}/#/sweeps/{sweep_id}")
+        expect(page.locator(PROGRESS)).to_contain_text("50.0")
+        extend_sweep(session, sweep_id, trials=4)
+        session.commit()
+        page.reload()
+        expect(page.locator(PROGRESS)).to_contain_text("4 pending")
+        expect(page.locator(PROGRESS)).to_contain_text("50.0")
+        expect(page.locator("section[aria-label=Leaderboard] tbody tr")).to_have_count(4)
+        held = claimed(session, sweep_id)
+        complete(session, held, successes(held, accuracy=0.1))
+    expect(page.locator(PROGRESS)).to_contain_text("30.0")
+    page.goto(f"{url}/#/sweeps")
+    expect(page.get_by_text("30.0").first).to_be_visible()
 
 
 def test_an_empty_service_says_how_to_begin(

@@ -147,7 +147,8 @@ def test_the_first_trial_below_the_accuracy_gate_ends_the_job_and_is_kept() -> N
     group = mixed_group()
     free = evaluate(group, digits_protocol(), range(6))
     gate = float(np.median([result.accuracy for outcome in free for result in outcome.trials]))
-    gated = evaluate(group, digits_protocol(gates=Gates(min_accuracy=gate)), range(6))
+    protocol = digits_protocol(gates=Gates(min_accuracy=gate), trials=6)
+    gated = evaluate(group, protocol, range(6))
     for all_trials, outcome in zip(free, gated, strict=True):
         accuracies = [result.accuracy for result in all_trials.trials]
         missed = next((i for i, accuracy in enumerate(accuracies) if accuracy < gate), None)
@@ -155,6 +156,21 @@ def test_the_first_trial_below_the_accuracy_gate_ends_the_job_and_is_kept() -> N
         rejected = (JobStatus.REJECTED, Reason.ACCURACY_BELOW_MINIMUM)
         expected = rejected if missed is not None else (JobStatus.COMPLETED, None)
         assert (outcome.status, outcome.reason) == expected
+
+
+def test_trials_beyond_those_of_the_protocol_reject_no_network() -> None:
+    gates = Gates(min_accuracy=1, min_throughput=1e9)
+    timing = Timing(batch_size=4, max_s=0.02)
+    protocol = digits_protocol(gates=gates, timing=timing, trials=2)
+    for outcome in evaluate(mixed_group()[:2], protocol, range(2, 5)):
+        assert outcome.status is JobStatus.COMPLETED
+        assert len(outcome.trials) == 3
+        throughput = outcome.trials[0].throughput
+        assert throughput is not None
+        assert throughput.source is ThroughputSource.MEASURED
+    for outcome in evaluate(mixed_group()[:2], protocol, range(1, 5)):
+        assert outcome.status is JobStatus.REJECTED
+        assert len(outcome.trials) == 1
 
 
 @pytest.mark.parametrize("screening", [True, False])

@@ -17,7 +17,7 @@ LEGAL_SWEEP_CHANGES = {
     "running": "paused completed cancelled",
     "paused": "running completed cancelled",
     "completed": "running",
-    "cancelled": "",
+    "cancelled": "running",
 }
 
 

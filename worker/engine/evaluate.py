@@ -172,13 +172,17 @@ class _Group:
         for job, result in probed:
             job.results.append(replace(result, probe_s=probe_s))
             minimum = self.protocol.gates.min_accuracy
-            if minimum is not None and result.accuracy < minimum:
+            if self._screens(trial) and minimum is not None and result.accuracy < minimum:
                 job.end(JobStatus.REJECTED, Reason.ACCURACY_BELOW_MINIMUM)
         untimed = [job for job, _ in probed if job.open and self._needs_timing(job)]
         if untimed:
             with self.lock.exclusive(self.on_progress):
                 for job in untimed:
                     self._time(trial, job)
+
+    def _screens(self, trial: int) -> bool:
+        """Returns whether gates apply: to the trials of the protocol, not to those added later."""
+        return trial < self.protocol.trials
 
     def _needs_timing(self, job: _Job) -> bool:
         timing = self.protocol.timing
@@ -262,7 +266,7 @@ class _Group:
     def _time(self, trial: int, job: _Job) -> None:
         started = time.perf_counter()
         try:
-            throughput = self._throughput(job)
+            throughput = self._throughput(trial, job)
         except RuntimeError as error:
             fault = classify(error, self.device)
             if fault is None:
@@ -273,14 +277,14 @@ class _Group:
         timing_s = time.perf_counter() - started
         job.results[-1] = replace(job.results[-1], throughput=throughput, timing_s=timing_s)
         minimum = self.protocol.gates.min_throughput
-        if minimum is not None and throughput.images_per_s < minimum:
+        if self._screens(trial) and minimum is not None and throughput.images_per_s < minimum:
             job.end(JobStatus.REJECTED, Reason.THROUGHPUT_BELOW_MINIMUM)
         return None
 
-    def _throughput(self, job: _Job) -> Throughput:
+    def _throughput(self, trial: int, job: _Job) -> Throughput:
         timing = self.protocol.timing
         assert timing is not None
-        if screened := self._screened(job, timing):
+        if self._screens(trial) and (screened := self._screened(job, timing)):
             return screened
         architecture, shape = job.architecture, self.protocol.input_shape
         network = timed_network(architecture, shape[0], self.device)

@@ -90,7 +90,7 @@ export async function askExtension(trials) {
       h(
         "p",
         { class: "muted" },
-        "Trials that are there stay; the missing ones are measured. A completed sweep runs again.",
+        "Results stay and keep their rank; the missing trials are measured. A sweep that is over runs again.",
       ),
       h(
         "label",

@@ -147,10 +147,7 @@ export class Leaderboard {
     button.disabled = true
     try {
       await download(
-        this.#path(
-          `export.${form}`,
-          this.context.filters.texts.some((text) => text.startsWith("status=")) ? {} : { status: "completed" },
-        ),
+        this.#path(`export.${form}`, ranked(this.context.filters.texts)),
         `sweep-${this.context.sweep.id}.${form}`,
       )
     } catch (error) {
@@ -174,7 +171,7 @@ export class Leaderboard {
             "No network to rank",
             this.selected
               ? "Nothing lies within the selection."
-              : "Networks appear here when they have completed and pass the filters above.",
+              : "Networks appear here when they have results and pass the filters above.",
           ),
     )
     this.body.dataset.first = page.rows[0]?.id ?? ""
@@ -348,4 +345,12 @@ function whisker(row, [least, most]) {
     h("i", { style: { left: at(low), width: `calc(${at(high)} - ${at(low)})` } }),
     h("b", { style: { left: at(row.accuracy) } }),
   )
+}
+
+/** Filters that select what the table shows: networks with a trial that no gate rejected. */
+function ranked(texts) {
+  const named = (field) => texts.some((text) => text.startsWith(`${field}=`))
+  if (named("status")) return {}
+  const status = "completed|pending|running|failed|cancelled"
+  return named("trials_done") ? { status } : { status, trials_done: "1.." }
 }

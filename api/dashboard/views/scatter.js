@@ -272,7 +272,7 @@ export class Scatter {
                 "They appear here as workers finish groups. Without any for a minute, start a worker: convsweep worker.",
               )
             : emptyState(
-                "No completed network",
+                "No network with results",
                 "Every network was invalid, rejected by a gate, or failed. The filter status=rejected shows why.",
               ),
     )

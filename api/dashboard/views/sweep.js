@@ -113,14 +113,15 @@ async function follow(context, header) {
   let at = performance.now()
   for await (const { event, data } of watchSweep(context.sweep.id, context.signal)) {
     if (event === "worker") header.noteWorker(data)
-    if (event === "leader") header.noteBest(data.rank === 1 ? data.accuracy : null)
+    if (event === "leader" && data.rank === 1) header.showBest(data.accuracy)
     if (event !== "progress" && event !== "end") continue
     header.update(event === "end" ? await ended(context, data) : data)
     const due = event === "end" || (data.finished !== drawn && performance.now() - at > REFRESH_MS)
-    if (!due || !context.refresh) continue
+    if (!due) continue
     drawn = data.finished
     at = performance.now()
-    context.refresh()
+    header.askBest()
+    context.refresh?.()
   }
 }
 
@@ -219,16 +220,15 @@ class Header {
     )
   }
 
-  /** Asks for the best accuracy, which a filtered table or another tab does not show. */
+  /** Asks for the best accuracy, which a filtered table or another tab does not show; more trials may lower it. */
   async askBest() {
     const { sweep, signal } = this.context
-    if (!sweep.counts.completed) return
     const board = await ask(`/v1/sweeps/${sweep.id}/leaderboard?page_size=1`, { signal }).catch(() => null) // the table says what is wrong
-    this.noteBest(board?.rows[0]?.accuracy)
+    if (board) this.showBest(board.rows[0]?.accuracy ?? null)
   }
 
-  noteBest(accuracy) {
-    if (accuracy == null || accuracy <= (this.best ?? -1)) return
+  showBest(accuracy) {
+    if (accuracy === this.best) return
     this.best = accuracy
     this.update({})
   }
@@ -250,7 +250,7 @@ class Header {
         ),
       )
     if (status === "paused") found.push(button("Resume", () => this.#do("resume"), "primary"))
-    if (counts.failed)
+    if (counts.failed && status !== "cancelled")
       found.push(
         button(
           `Retry ${count(counts.failed)} failed`,
@@ -262,13 +262,12 @@ class Header {
             )) && this.#do("retry"),
         ),
       )
-    if (status !== "cancelled")
-      found.push(
-        button("Extend …", async () => {
-          const more = await askExtension(protocol.trials)
-          if (more) this.#do("extend", more)
-        }),
-      )
+    found.push(
+      button("Extend …", async () => {
+        const more = await askExtension(protocol.trials)
+        if (more) this.#do("extend", more)
+      }),
+    )
     if (status === "running" || status === "paused")
       found.push(
         button(
@@ -276,7 +275,7 @@ class Header {
           async () =>
             (await confirmed(
               `Cancel “${name}” for good?`,
-              `${count(counts.pending + counts.running)} unfinished jobs are given up. Results that are there stay.`,
+              `${count(counts.pending + counts.running)} unfinished jobs end. Those with results keep them; the others are given up.`,
               "Cancel this sweep",
               true,
             )) && this.#do("cancel"),
@@ -294,7 +293,7 @@ class Header {
       const sweep = await ask(`/v1/sweeps/${this.context.sweep.id}/${action}`, { method: "POST", body })
       this.update(sweep)
       announce(`The sweep is ${sweep.status}`)
-      if (was === "completed" && sweep.status === "running") follow(this.context, this)
+      if ((was === "completed" || was === "cancelled") && sweep.status === "running") follow(this.context, this)
     } catch (error) {
       this.problem.replaceChildren(h("p", { class: "notice" }, error.message))
     }

@@ -50,9 +50,10 @@ function withForecast(sweep, signal) {
 
 async function noteBest(best, sweep, signal) {
   const known = best.get(sweep.id)
-  if (!sweep.counts.completed || known?.completed === sweep.counts.completed) return
+  const counts = JSON.stringify(sweep.counts)
+  if (known?.counts === counts) return
   const board = await ask(`/v1/sweeps/${sweep.id}/leaderboard?page_size=1`, { signal })
-  best.set(sweep.id, { completed: sweep.counts.completed, accuracy: board.rows[0]?.accuracy })
+  best.set(sweep.id, { counts, accuracy: board.rows[0]?.accuracy })
 }
 
 function content(page, best) {

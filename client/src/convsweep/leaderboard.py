@@ -25,7 +25,7 @@ class Leaderboard:
 
     Attributes:
         device: the device models whose results are shown.
-        devices: number of completed networks per device model.
+        devices: number of ranked networks per device model.
     """
 
     device: list[str]

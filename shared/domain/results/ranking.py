@@ -27,6 +27,9 @@ class Condition:
     layer: int | None = None
 
 
+RANKED = Condition("ranked", ())  # every job that keeps at least one complete trial
+
+
 @dataclass(frozen=True, slots=True)
 class SortKey:
     """A sortable column; rows without a value come last in either direction."""

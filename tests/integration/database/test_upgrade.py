@@ -162,3 +162,45 @@ def test_sweeps_from_before_go_on_timing_each_trial(engine: Engine) -> None:
         timing = Protocol.model_validate(get_sweep(session, SWEEP).sweep.protocol).timing
     assert timing is not None
     assert timing.repeat is TimingRepeat.EACH_TRIAL
+
+
+def test_results_that_an_extension_hid_are_shown_again(engine: Engine) -> None:
+    command.upgrade(alembic_config(), "0016")
+    hidden = [
+        "status = 'rejected', reason = 'accuracy_below_minimum', trials_done = 4, "
+        "trials_target = 7",
+        "status = 'cancelled', trials_target = 7",
+        "status = 'pending', trials_target = 7, finished_at = NULL",
+    ]
+    with engine.begin() as connection:
+        jobs = connection.execute(text("SELECT id FROM jobs WHERE group_index = 0 ORDER BY id"))
+        for change, job in zip(hidden, jobs.scalars().all(), strict=False):
+            connection.execute(text(f"UPDATE jobs SET {change} WHERE id = :id"), {"id": job})
+        screened = "status = 'rejected', trials_done = 1, accuracy = 0.1 WHERE group_index = 2"
+        connection.execute(text(f"UPDATE jobs SET {screened}"))
+    command.upgrade(alembic_config(), "head")
+    with make_session_factory(engine)() as session:
+        ranked = rank_jobs(session, SWEEP)
+        assert [(row.status, row.trials_done, row.trials_target) for row in ranked.rows] == [
+            ("completed", 4, 4), ("completed", 2, 2), ("pending", 2, 7), ("completed", 2, 2),
+        ]  # fmt: skip
+        assert all(row.finished_at is not None for row in ranked.rows)
+        assert ranked.choice.devices == {"a processor": GROUP_SIZE}
+        assert assert_counts_add_up(session, SWEEP) == {
+            "completed": 3, "pending": 1, "running": GROUP_SIZE, "rejected": GROUP_SIZE,
+        }  # fmt: skip
+
+
+def test_a_sweep_whose_extension_was_cancelled_has_completed_after_the_upgrade(
+    engine: Engine,
+) -> None:
+    command.upgrade(alembic_config(), "0016")
+    with engine.begin() as connection:
+        connection.execute(text("DELETE FROM jobs WHERE group_index > 0"))
+        connection.execute(text("UPDATE sweep_progress SET pending = 0, running = 0"))
+        connection.execute(text("UPDATE jobs SET status = 'cancelled', trials_target = 7"))
+        connection.execute(text("UPDATE sweeps SET status = 'cancelled'"))
+    command.upgrade(alembic_config(), "head")
+    with make_session_factory(engine)() as session:
+        assert get_sweep(session, SWEEP).sweep.status == "completed"
+        assert len(rank_jobs(session, SWEEP).rows) == GROUP_SIZE

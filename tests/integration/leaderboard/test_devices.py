@@ -29,7 +29,8 @@ def measure(session: Session, sweep_id: int, group: int, device: str, rejected: 
 
 def recount(session: Session, sweep_id: int) -> dict[str, int]:
     rows = session.execute(
-        text("SELECT e.device, count(*) FILTER (WHERE j.status = 'completed') AS jobs "
+        text("SELECT e.device, "
+             "count(*) FILTER (WHERE j.status <> 'rejected' AND j.trials_done > 0) AS jobs "
              "FROM jobs j JOIN environments e ON e.id = j.environment_id "
              "WHERE j.sweep_id = :id GROUP BY 1"),
         {"id": sweep_id},
@@ -37,7 +38,7 @@ def recount(session: Session, sweep_id: int) -> dict[str, int]:
     return {row.device: row.jobs for row in rows}
 
 
-def test_the_device_with_the_most_completed_jobs_is_shown(session: Session) -> None:
+def test_the_device_with_the_most_ranked_jobs_is_shown(session: Session) -> None:
     sweep_id = add_sweep(session, groups=4)
     measure(session, sweep_id, 0, "H100", rejected=3)
     measure(session, sweep_id, 1, "A100")

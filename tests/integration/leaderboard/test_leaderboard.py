@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from services.leaderboard.filters import parse_filters
+from services.leaderboard.filters import Filters, parse_filters
 from services.leaderboard.leaders import LeaderPage, list_jobs, rank_jobs
 from services.sweeps.reading import list_sweeps
 from shared.domain.errors import InvalidFilterError, InvalidInputError, InvalidPageTokenError
@@ -190,7 +190,7 @@ def test_another_device_in_the_lead_does_not_change_a_listing_under_way(session:
     first = rank_jobs(session, sweep_id, page_size=10)
     assert first.choice.device == ("H100",)
     session.execute(
-        text("UPDATE jobs SET status = 'pending' WHERE environment_id = 1 AND id % 4 > 0")
+        text("UPDATE jobs SET status = 'rejected' WHERE environment_id = 1 AND id % 4 > 0")
     )
     session.commit()
     assert rank_jobs(session, sweep_id).choice.device == ("A100",)
@@ -300,7 +300,7 @@ def test_a_forged_token_is_refused_or_only_moves_the_place(
         scale: Any = (0.1, 0.2, 1.0, 2.0)
 
     sweep_id = add_results(session)
-    filters = parse_filters([("status", "completed")])
+    filters = Filters().or_ranked()
     identity = ["leaderboard", sweep_id, repr(filters), _sort_of("-accuracy"), 0.3]
     fine = rank_jobs(session, sweep_id, page_token=make_page_token(identity, Forged()))
     assert fine.first_rank == 4

@@ -377,5 +377,5 @@ def test_a_look_reads_the_best_by_their_index(session: Session, half_done: int) 
     event.remove(connection, "before_cursor_execute", explain)
     assert len(plans) == 2
     for plan, scans in zip(plans, (1, 2), strict=True):  # a first look goes no further back
-        assert plan.count("jobs_by_accuracy") == scans, plan
+        assert plan.count("jobs_ranked_by_accuracy") == scans, plan
         assert "Seq Scan" not in plan, plan

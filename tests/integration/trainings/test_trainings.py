@@ -420,7 +420,7 @@ def test_networks_are_chosen_by_rank_front_and_stratified_sample(site: Site) -> 
         ({"select": {"by": "ids", "job_ids": [99]}}, "invalid_input", "no job 99"),
         ({"select": {"by": "ids", "job_ids": [2]}}, "invalid_input", "job 2 is rejected"),
         ({"select": {"by": "rank", "count": 1, "where": {"accuracy": "0.99.."}}}, "no_results",
-         "No completed job"),
+         "No job of sweep"),
         ({"select": {"by": "rank", "count": 1, "where": {"colour": "red"}}}, "unknown_filter",
          "Unknown filter"),
         ({"select": {"by": "luck"}}, "invalid_input", "by"),

@@ -25,6 +25,7 @@ from shared.db.queries.leaderboard.conditions import (
     conditions_sql,
     measured_on,
     name_values,
+    ranked_sql,
     scale_values,
 )
 from shared.db.queries.result_columns import layer_sql
@@ -34,11 +35,9 @@ from shared.domain.architecture import ACTIVATIONS
 from shared.domain.arrays import FloatArray
 from shared.domain.results.ranking import Condition, FitnessScale
 from shared.domain.space import Parameter
-from shared.domain.status import JobStatus
 
 SPACE_INDEX = "space_index"  # place in the sweep's space, from 0
 _HEADER_BYTES, _TRAILER_BYTES = 19, 2  # of the binary format
-_COMPLETED = JobStatus.COMPLETED.value
 
 
 def select_columns(
@@ -64,7 +63,7 @@ def select_columns(
     forms, bound = name_values(conditions)
     values = [_measure(name) for name in measures] + [_layer_value(p) for p in parameters]
     statement = _select_numbers(Job.space_index, values).where(
-        Job.sweep_id == sweep_id, measured_on(completed_only=True), *conditions_sql(forms)
+        Job.sweep_id == sweep_id, measured_on(ranked_only=True), *conditions_sql(forms)
     )
     columns = _read(session, statement.params(bound | scale_values(scale)))
     return columns[: len(measures)], columns[len(measures) :]
@@ -107,7 +106,7 @@ def _read(session: Session, statement: Select[*tuple[Any, ...]]) -> FloatArray:
 def select_shared_accuracies(
     session: Session, first_id: int, second_id: int
 ) -> tuple[FloatArray, FloatArray]:
-    """Returns the accuracies of the architectures that completed in both sweeps, side by side."""
+    """Returns the accuracies of architectures that have results in both sweeps, side by side."""
     first, second = aliased(Job), aliased(Job)
     statement = (
         _select_numbers(first.space_index, [first.accuracy, second.accuracy])
@@ -115,8 +114,8 @@ def select_shared_accuracies(
         .where(
             first.sweep_id == first_id,
             second.sweep_id == second_id,
-            first.status == _COMPLETED,
-            second.status == _COMPLETED,
+            ranked_sql(first),
+            ranked_sql(second),
         )
     )
     accuracies = _read(session, statement)

@@ -11,7 +11,7 @@ from shared.db.queries.leaderboard.conditions import (
     among_environments,
     conditions_sql,
     fitness_sql,
-    is_completed_only,
+    is_ranked_only,
     measured_on,
     name_values,
     scale_values,
@@ -61,7 +61,7 @@ def architecture_rows(
     computed = {"fitness": fitness_sql(), **_interval_columns(t_quantiles)}
     columns = written_columns(EXPORTABLE.values(), computed, depth)
     statement = select(*columns).outerjoin(Environment, Environment.id == Job.environment_id)
-    only = [measured_on(completed_only=is_completed_only(conditions))] if chosen_only else []
+    only = [measured_on(ranked_only=is_ranked_only(conditions))] if chosen_only else []
     return _meeting(statement, sweep_id, conditions, scale, only).order_by(Job.id)
 
 

@@ -14,11 +14,14 @@ from sqlalchemy import (
     BigInteger,
     ColumnElement,
     Float,
+    Integer,
+    Text,
     and_,
     any_,
     bindparam,
     case,
     cast,
+    literal_column,
     or_,
 )
 from sqlalchemy.orm import InstrumentedAttribute
@@ -26,7 +29,7 @@ from sqlalchemy.orm import InstrumentedAttribute
 from shared.db.models import Job
 from shared.db.queries.result_columns import layer_sql, stored_sql
 from shared.domain.results.columns import COLUMN
-from shared.domain.results.ranking import Condition, FitnessScale, Range
+from shared.domain.results.ranking import RANKED, Condition, FitnessScale, Range
 from shared.domain.status import JobStatus
 
 
@@ -67,13 +70,19 @@ def conditions_sql(
     return [_meets(form, ranked_only) for form in forms]
 
 
-def measured_on(*, completed_only: bool) -> ColumnElement[bool]:
+def ranked_sql(jobs: type[Job] = Job) -> ColumnElement[bool]:
+    """Returns ``shared.db.models.RANKED``, with its literals, so that the partial indexes serve."""
+    literals = literal_column("0", Integer), literal_column("'rejected'", Text)
+    return and_(jobs.trials_done > literals[0], jobs.status != literals[1])
+
+
+def measured_on(*, ranked_only: bool) -> ColumnElement[bool]:
     """Returns the condition that a job was measured in one of ``environment_ids``.
 
-    Jobs that were not measured anywhere meet it too, unless only completed jobs are selected.
+    Jobs that were not measured anywhere meet it too, unless only ranked jobs are selected.
     """
     measured = among_environments(Job.environment_id)
-    return measured if completed_only else or_(measured, Job.environment_id.is_(None))
+    return measured if ranked_only else or_(measured, Job.environment_id.is_(None))
 
 
 def among_environments(column: InstrumentedAttribute[Any]) -> ColumnElement[bool]:
@@ -81,13 +90,10 @@ def among_environments(column: InstrumentedAttribute[Any]) -> ColumnElement[bool
     return column == any_(bindparam("environment_ids", type_=ARRAY(BigInteger)))
 
 
-def is_completed_only(conditions: Sequence[Condition]) -> bool:
-    """Says whether the conditions select only completed jobs."""
-    completed = {JobStatus.COMPLETED.value}
-    return any(
-        condition.field == "status" and set(condition.values) == completed
-        for condition in conditions
-    )
+def is_ranked_only(conditions: Sequence[Condition]) -> bool:
+    """Says whether the conditions select only ranked jobs; all completed ones are."""
+    completed = Condition("status", (JobStatus.COMPLETED.value,))
+    return any(condition in (RANKED, completed) for condition in conditions)
 
 
 def column_sql(
@@ -104,16 +110,16 @@ def column_sql(
 
 
 def fitness_sql(*, ranked_only: bool = False) -> ColumnElement[Any]:
-    """Returns the fitness of a completed job on the scale; null for every other job.
+    """Returns the fitness of a ranked job on the scale; null for every other job.
 
     Args:
-        ranked_only: the statement selects only completed jobs, so an index has all it reads.
+        ranked_only: the statement selects only ranked jobs, so an index has all it reads.
     """
     accuracy, throughput = normalized_sql("accuracy"), normalized_sql("throughput")
     fitness = accuracy + parameter("fitness_weight") * throughput
     if ranked_only:
         return fitness
-    ranked = and_(Job.status == JobStatus.COMPLETED.value, measured_on(completed_only=True))
+    ranked = and_(ranked_sql(), measured_on(ranked_only=True))
     return case((ranked, fitness), else_=None)
 
 
@@ -146,6 +152,8 @@ def _span(least: float | None, greatest: float | None) -> float | None:
 
 
 def _meets(form: Form, ranked_only: bool) -> ColumnElement[bool]:
+    if form.field == RANKED.field:
+        return ranked_sql()
     column = column_sql(form.field, form.layer, ranked_only=ranked_only)
     parts = [_within(column, *ends) for ends in form.ranges]
     if form.exact is not None:

@@ -13,7 +13,7 @@ class MeasuredEnvironment:
 
     id: int
     device: str
-    completed: int  # jobs of the sweep that completed there
+    ranked: int  # jobs of the sweep with results from there
 
 
 def select_environments(session: Session, sweep_id: int) -> list[MeasuredEnvironment] | None:

@@ -15,11 +15,12 @@ from shared.db.queries.leaderboard.conditions import (
     column_sql,
     conditions_sql,
     fitness_sql,
-    is_completed_only,
+    is_ranked_only,
     measured_on,
     name_values,
     normalized_sql,
     parameter,
+    ranked_sql,
     scale_values,
 )
 from shared.db.queries.result_columns import stored_sql
@@ -27,8 +28,7 @@ from shared.db.queries.rows import LayerColumns
 from shared.db.queries.statements import Prepared
 from shared.domain.architecture import LayerConfig
 from shared.domain.results.columns import COLUMNS
-from shared.domain.results.ranking import Condition, FitnessScale, Place, SortKey
-from shared.domain.status import JobStatus
+from shared.domain.results.ranking import RANKED, Condition, FitnessScale, Place, SortKey
 
 SAMPLE = 256  # jobs beyond a page that bound the fitness of its last one from below
 
@@ -89,7 +89,7 @@ class _Form:
     """What the statement of a page depends on: everything about the listing except values."""
 
     conditions: tuple[Form, ...]
-    completed_only: bool
+    ranked_only: bool
     sort: tuple[SortKey, ...]
     after: tuple[bool, ...] | None  # whether each value of the place is known
     valued: bool = True  # the jobs with a value of the first sort key, or those without
@@ -99,7 +99,7 @@ class _Form:
 def select_fitness_scale(
     session: Session, sweep_id: int, environment_ids: Sequence[int], weight: float
 ) -> FitnessScale:
-    """Returns the least and greatest figures of the sweep's completed jobs in these environments.
+    """Returns the least and greatest figures of the sweep's ranked jobs in these environments.
 
     Each of the four figures takes one index lookup.
     """
@@ -116,14 +116,14 @@ def _extremes() -> Prepared:
 
 
 def _extreme(column: Any, descending: bool) -> ColumnElement[float | None]:
-    completed = and_(
+    ranked = and_(
         Job.sweep_id == bindparam("sweep_id"),
-        Job.status == JobStatus.COMPLETED.value,
-        measured_on(completed_only=True),
+        ranked_sql(),
+        measured_on(ranked_only=True),
         column.is_not(None),
     )
     order = _order(column, descending)
-    return select(column).where(completed).order_by(order).limit(1).scalar_subquery()
+    return select(column).where(ranked).order_by(order).limit(1).scalar_subquery()
 
 
 def _order(column: Any, descending: bool) -> ColumnElement[Any]:
@@ -152,15 +152,17 @@ def select_leaders(
 def _select_page(
     session: Session, listing: Listing, after: Place | None, limit: int, *, valued: bool
 ) -> list[LeaderRow]:
-    conditions, values = name_values(listing.conditions)
-    completed_only = is_completed_only(listing.conditions)
+    ranked_only = is_ranked_only(listing.conditions)
+    # completed jobs are ranked; the partial indexes serve only where that is said
+    implied = {RANKED} - set(listing.conditions) if ranked_only else set()
+    conditions, values = name_values((*listing.conditions, *implied))
     form = _Form(
         conditions,
-        completed_only,
+        ranked_only,
         listing.sort,
         None if after is None else tuple(value is not None for value in after.values),
         valued,
-        bounded=valued and completed_only and _is_by_fitness(listing),
+        bounded=valued and ranked_only and _is_by_fitness(listing),
     )
     values |= scale_values(listing.scale)
     values |= {"sweep_id": listing.sweep_id, "limit": limit, "sample": limit + SAMPLE}
@@ -190,9 +192,8 @@ def _page(form: _Form) -> Prepared:
 
     The other columns are then read by id.
     """
-    ranked_only = form.completed_only
     keys = [
-        column_sql(key.field, ranked_only=ranked_only).label(f"key_{n}")
+        column_sql(key.field, ranked_only=form.ranked_only).label(f"key_{n}")
         for n, key in enumerate(form.sort)
     ]
     ranked = select(Job.id, *keys).where(*_listed(form, [key.element for key in keys]))
@@ -203,7 +204,7 @@ def _page(form: _Form) -> Prepared:
     page = ranked.limit(bindparam("limit")).subquery("page")
     names = [page.c[key.name] for key in keys]
     return Prepared.of(
-        select(*_SELECTED, fitness_sql(ranked_only=ranked_only).label("fitness"), *names)
+        select(*_SELECTED, fitness_sql(ranked_only=form.ranked_only).label("fitness"), *names)
         .join(page, page.c.id == Job.id)
         .outerjoin(Environment, Environment.id == Job.environment_id)
         .order_by(*_orders(form, names), page.c.id)
@@ -213,8 +214,8 @@ def _page(form: _Form) -> Prepared:
 def _listed(form: _Form, keys: Sequence[ColumnElement[Any]]) -> list[ColumnElement[bool]]:
     return [
         Job.sweep_id == bindparam("sweep_id"),
-        *conditions_sql(form.conditions, ranked_only=form.completed_only),
-        measured_on(completed_only=form.completed_only),
+        *conditions_sql(form.conditions, ranked_only=form.ranked_only),
+        measured_on(ranked_only=form.ranked_only),
         keys[0].is_not(None) if form.valued else keys[0].is_(None),
         *(_beyond(form, keys) if form.after is not None else ()),
     ]

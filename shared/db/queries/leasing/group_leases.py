@@ -129,7 +129,7 @@ _NEW_TRIALS = """arrived AS (
     JOIN held ON held.id = t.job_id
     RETURNING job_id, accuracy, train_accuracy, fit_s, images_per_s, throughput_source
 )"""
-# throughput counts only where the device is the same
+# Of jobs with new trials: the totals of others stay. Throughput counts only from the same device.
 _ALL_TRIALS = """every_trial AS (
     SELECT * FROM arrived
     UNION ALL
@@ -138,7 +138,7 @@ _ALL_TRIALS = """every_trial AS (
         CASE WHEN stored.device = current.device THEN t.throughput_source END
     FROM trials t JOIN environments stored ON stored.id = t.environment_id
     JOIN environments current ON current.id = :environment_id
-    WHERE t.job_id IN (SELECT id FROM held)
+    WHERE t.job_id IN (SELECT job_id FROM arrived)
 )"""
 _TOTALS = """total AS (
     SELECT job_id, count(*) AS trials, avg(accuracy) AS accuracy,
@@ -151,18 +151,23 @@ _TOTALS = """total AS (
         avg(fit_s) AS fit_s
     FROM every_trial GROUP BY job_id
 )"""
+_TOTAL_COLUMNS = (
+    "accuracy", "accuracy_sd", "accuracy_min", "accuracy_max", "train_accuracy", "throughput",
+    "throughput_min", "throughput_max", "throughput_measured", "fit_s",
+)  # fmt: skip
+_NEW_TOTALS = ", ".join(
+    f"{name} = CASE WHEN total.job_id IS NULL THEN jobs.{name} ELSE total.{name} END"
+    for name in _TOTAL_COLUMNS
+)
 _COMPLETION = f"""
     WITH {_OUTCOMES}, {_HELD_JOBS}, {RECORDED}, {_NEW_TRIALS}, {_ALL_TRIALS}, {_TOTALS}
     UPDATE jobs SET
         status = outcome.status, reason = outcome.reason, error = outcome.error,
-        lease_token = NULL, finished_at = clock_timestamp(),
-        trials_done = coalesce(total.trials, 0), accuracy = total.accuracy,
-        accuracy_sd = total.accuracy_sd, accuracy_min = total.accuracy_min,
-        accuracy_max = total.accuracy_max, train_accuracy = total.train_accuracy,
-        throughput = total.throughput, throughput_min = total.throughput_min,
-        throughput_max = total.throughput_max,
-        throughput_measured = total.throughput_measured, fit_s = total.fit_s,
-        environment_id = :environment_id
+        lease_token = NULL, trials_done = coalesce(total.trials, jobs.trials_done), {_NEW_TOTALS},
+        finished_at = CASE WHEN total.job_id IS NULL AND jobs.trials_done > 0
+                           THEN jobs.finished_at ELSE clock_timestamp() END,
+        environment_id = CASE WHEN total.job_id IS NULL AND jobs.trials_done > 0
+                              THEN jobs.environment_id ELSE :environment_id END
     FROM held JOIN outcome ON outcome.id = held.id LEFT JOIN total ON total.job_id = held.id
     WHERE jobs.id = held.id
     RETURNING jobs.id
@@ -180,7 +185,7 @@ def complete_jobs(
     """Writes outcomes and trials of the jobs that ``token`` still holds; returns their ids.
 
     One statement: a job that the token no longer holds does not change and gets no trials. Totals
-    are computed from all trials, stored and new.
+    are computed from all trials, stored and new; a job without new ones keeps its results.
 
     Args:
         jobs: ``id status reason error`` per job.
@@ -232,7 +237,8 @@ def release_lost_jobs(
             status = CASE WHEN jobs.attempt < :max_attempts THEN 'pending' ELSE 'failed' END,
             reason = CASE WHEN jobs.attempt < :max_attempts THEN NULL
                           ELSE 'attempts_exhausted' END,
-            finished_at = CASE WHEN jobs.attempt < :max_attempts THEN NULL
+            finished_at = CASE WHEN jobs.trials_done > 0 THEN jobs.finished_at
+                               WHEN jobs.attempt < :max_attempts THEN NULL
                                ELSE clock_timestamp() END
         FROM held WHERE jobs.id = held.id
     """)  # noqa: S608

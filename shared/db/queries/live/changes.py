@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
+from shared.db.models import RANKED
 from shared.db.queries.rows import LayerColumns, read_rows
 from shared.db.queries.statements import sql
 
@@ -16,7 +17,7 @@ _COLUMNS = """
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BestRow(LayerColumns):
-    """A completed job among the most accurate."""
+    """A ranked job among the most accurate."""
 
     id: int
     architecture_hash: bytes
@@ -46,17 +47,17 @@ def select_now(session: Session) -> dt.datetime:
 def select_best(
     session: Session, sweep_id: int, *, leaders: int, floor: float | None, limit: int
 ) -> list[BestRow]:
-    """Returns a sweep's ``leaders`` most accurate completed jobs, best first, ties by id.
+    """Returns a sweep's ``leaders`` most accurate ranked jobs, best first, ties by id.
 
     With a floor (an accuracy) the result also has the best ``limit`` jobs at or above it.
     """
     statement = sql(f"""
         SELECT * FROM (
-            (SELECT {_COLUMNS} FROM jobs WHERE sweep_id = :sweep_id AND status = 'completed'
+            (SELECT {_COLUMNS} FROM jobs WHERE sweep_id = :sweep_id AND {RANKED}
              AND accuracy IS NOT NULL
              ORDER BY accuracy DESC NULLS LAST, id LIMIT :leaders)
             UNION
-            (SELECT {_COLUMNS} FROM jobs WHERE sweep_id = :sweep_id AND status = 'completed'
+            (SELECT {_COLUMNS} FROM jobs WHERE sweep_id = :sweep_id AND {RANKED}
              AND accuracy >= :floor ORDER BY accuracy DESC NULLS LAST, id LIMIT :limit)
         ) best ORDER BY accuracy DESC NULLS LAST, id
     """)  # noqa: S608

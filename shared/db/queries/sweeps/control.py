@@ -2,14 +2,16 @@
 
 from sqlalchemy.orm import Session
 
+from shared.db.models import RANKED
 from shared.db.queries.statements import affected_rows, sql
 from shared.db.queries.sweeps.attempts import RECORDED
 
 
 def cancel_jobs(session: Session, sweep_id: int) -> int:
-    """Cancels every pending or running job of a sweep; returns the number of jobs.
+    """Ends every pending or running job of a sweep; returns the number of jobs.
 
-    End their leases first, so that late results are refused.
+    Those with results are completed with the trials that they have, the others are cancelled. End
+    their leases first, so that late results are refused.
     """
     statement = sql(f"""
         WITH unfinished AS (
@@ -20,7 +22,10 @@ def cancel_jobs(session: Session, sweep_id: int) -> int:
             SELECT *, 'cancelled' AS outcome, CAST(NULL AS text) AS error
             FROM unfinished WHERE lease_token IS NOT NULL
         ), {RECORDED}
-        UPDATE jobs SET status = 'cancelled', lease_token = NULL, finished_at = clock_timestamp()
+        UPDATE jobs SET lease_token = NULL,
+            status = CASE WHEN trials_done > 0 THEN 'completed' ELSE 'cancelled' END,
+            trials_target = CASE WHEN trials_done > 0 THEN trials_done ELSE trials_target END,
+            finished_at = CASE WHEN trials_done > 0 THEN finished_at ELSE clock_timestamp() END
         FROM unfinished WHERE jobs.id = unfinished.id
     """)  # noqa: S608
     return affected_rows(session.execute(statement, {"sweep_id": sweep_id}))
@@ -30,7 +35,7 @@ def retry_failed_jobs(session: Session, sweep_id: int) -> int:
     """Makes a sweep's failed jobs pending, attempts counted from zero; returns their number."""
     statement = sql("""
         UPDATE jobs SET status = 'pending', attempt = 0, reason = NULL, error = NULL,
-                        finished_at = NULL
+                        finished_at = CASE WHEN trials_done > 0 THEN finished_at END
         WHERE sweep_id = :sweep_id AND status = 'failed'
     """)
     return affected_rows(session.execute(statement, {"sweep_id": sweep_id}))
@@ -39,13 +44,12 @@ def retry_failed_jobs(session: Session, sweep_id: int) -> int:
 def extend_jobs(session: Session, sweep_id: int, trials: int) -> int:
     """Raises the target of completed and pending jobs to ``trials``; returns the number raised.
 
-    Completed jobs become pending, attempts counted from zero. Running jobs do not change, nor do
-    jobs whose target is at least ``trials``.
+    Completed jobs become pending, attempts counted from zero; they keep their results and when
+    these came. Running jobs do not change, nor do jobs whose target is at least ``trials``.
     """
     statement = sql("""
         UPDATE jobs SET trials_target = :trials,
-            attempt = CASE WHEN status = 'completed' THEN 0 ELSE attempt END,
-            finished_at = NULL, status = 'pending'
+            attempt = CASE WHEN status = 'completed' THEN 0 ELSE attempt END, status = 'pending'
         WHERE sweep_id = :sweep_id AND status IN ('completed', 'pending')
           AND trials_target < :trials
     """)
@@ -54,20 +58,19 @@ def extend_jobs(session: Session, sweep_id: int, trials: int) -> int:
 
 
 def extend_leaders(session: Session, sweep_id: int, trials: int, top: int) -> int:
-    """Raises the target of the ``top`` most accurate completed jobs; returns the number raised.
+    """Raises the target of the ``top`` most accurate ranked jobs; returns the number raised.
 
-    They become pending, attempts counted from zero. Those whose target is at least ``trials`` do
-    not change.
+    Of them, those that completed or are pending change as in ``extend_jobs``.
     """
-    statement = sql("""
+    statement = sql(f"""
         WITH leaders AS (
-            SELECT id FROM jobs WHERE sweep_id = :sweep_id AND status = 'completed'
+            SELECT id FROM jobs WHERE sweep_id = :sweep_id AND {RANKED}
             ORDER BY accuracy DESC NULLS LAST, id LIMIT :top FOR UPDATE
         )
-        UPDATE jobs SET trials_target = :trials, attempt = 0, finished_at = NULL,
-                        status = 'pending'
-        FROM leaders WHERE jobs.id = leaders.id AND jobs.status = 'completed'
+        UPDATE jobs SET trials_target = :trials,
+            attempt = CASE WHEN status = 'completed' THEN 0 ELSE attempt END, status = 'pending'
+        FROM leaders WHERE jobs.id = leaders.id AND jobs.status IN ('completed', 'pending')
           AND jobs.trials_target < :trials
-    """)
+    """)  # noqa: S608
     values = {"sweep_id": sweep_id, "trials": trials, "top": top}
     return affected_rows(session.execute(statement, values))

@@ -6,7 +6,7 @@ from sqlalchemy import ColumnElement, Select, bindparam, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from shared.db.models import Sweep, SweepProgress
+from shared.db.models import RANKED, Sweep, SweepProgress
 from shared.db.queries.statements import affected_rows, sql
 from shared.domain.status import JobStatus, SweepStatus
 
@@ -87,6 +87,22 @@ def select_sweeps(
     return [(row[0], _counts(row[1])) for row in rows]
 
 
+def count_ranked(session: Session, sweep_id: int) -> int:
+    """Returns the number of a sweep's jobs whose results count."""
+    counts = get_counts(session, sweep_id)
+    return counts[JobStatus.COMPLETED] + sum(count_ranked_in_work(session, sweep_id).values())
+
+
+def count_ranked_in_work(session: Session, sweep_id: int) -> dict[JobStatus, int]:
+    """Returns the ranked jobs of a sweep that have not completed, by state; an index holds them."""
+    statement = sql(f"""
+        SELECT status, count(*) FROM jobs
+        WHERE sweep_id = :sweep_id AND {RANKED} AND status <> 'completed' GROUP BY status
+    """)  # noqa: S608
+    rows = session.execute(statement, {"sweep_id": sweep_id})
+    return {JobStatus(status): count for status, count in rows}
+
+
 def _counts(progress: SweepProgress) -> Counts:
     return {status: getattr(progress, status.value) for status in JobStatus}
 
@@ -104,6 +120,8 @@ def update_sweep_status(session: Session, sweep_id: int, status: SweepStatus) ->
     values: dict[str, Any] = {"status": status.value, "updated_at": text("clock_timestamp()")}
     if status is SweepStatus.RUNNING:
         values["completed_at"] = None
+    elif status is SweepStatus.COMPLETED:
+        values["completed_at"] = text("clock_timestamp()")
     session.execute(statement.values(values))
 
 
