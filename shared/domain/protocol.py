@@ -58,10 +58,10 @@ class _Part(BaseModel):
 
 
 class Gates(_Part):
-    """Bounds that every trial must keep; None asks nothing.
+    """Bounds that a network must keep; None asks nothing.
 
     The ratio range is checked before anything runs (the job becomes ``invalid``), the others after
-    each trial (``rejected``).
+    each trial of the protocol (``rejected``); trials that are added later reject no network.
     """
 
     min_accuracy: Fraction | None = None

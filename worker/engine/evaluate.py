@@ -9,7 +9,7 @@ import torch
 
 from shared.domain.architecture import Architecture
 from shared.domain.measurements import JobOutcome, Reason, Throughput, TrialResult
-from shared.domain.protocol import Precision, Protocol, Timing, TimingRepeat
+from shared.domain.protocol import Gates, Precision, Protocol, Timing, TimingRepeat
 from shared.domain.status import JobStatus
 from worker.engine.budgets import MEMORY_LIMITS
 from worker.engine.cpu.tuning import CpuTuning, tuning_of_this_machine
@@ -171,8 +171,8 @@ class _Group:
             probe_s = (time.perf_counter() - started) / len(jobs)
         for job, result in probed:
             job.results.append(replace(result, probe_s=probe_s))
-            minimum = self.protocol.gates.min_accuracy
-            if self._screens(trial) and minimum is not None and result.accuracy < minimum:
+            minimum = self._gates(trial).min_accuracy
+            if minimum is not None and result.accuracy < minimum:
                 job.end(JobStatus.REJECTED, Reason.ACCURACY_BELOW_MINIMUM)
         untimed = [job for job, _ in probed if job.open and self._needs_timing(job)]
         if untimed:
@@ -180,9 +180,9 @@ class _Group:
                 for job in untimed:
                     self._time(trial, job)
 
-    def _screens(self, trial: int) -> bool:
-        """Returns whether gates apply: to the trials of the protocol, not to those added later."""
-        return trial < self.protocol.trials
+    def _gates(self, trial: int) -> Gates:
+        """Returns the gates of a trial: trials beyond those of the protocol have none."""
+        return self.protocol.gates if trial < self.protocol.trials else Gates()
 
     def _needs_timing(self, job: _Job) -> bool:
         timing = self.protocol.timing
@@ -276,15 +276,15 @@ class _Group:
             return self.fail(job, trial, fault.reason, f"timing: {fault.cause}")
         timing_s = time.perf_counter() - started
         job.results[-1] = replace(job.results[-1], throughput=throughput, timing_s=timing_s)
-        minimum = self.protocol.gates.min_throughput
-        if self._screens(trial) and minimum is not None and throughput.images_per_s < minimum:
+        minimum = self._gates(trial).min_throughput
+        if minimum is not None and throughput.images_per_s < minimum:
             job.end(JobStatus.REJECTED, Reason.THROUGHPUT_BELOW_MINIMUM)
         return None
 
     def _throughput(self, trial: int, job: _Job) -> Throughput:
         timing = self.protocol.timing
         assert timing is not None
-        if self._screens(trial) and (screened := self._screened(job, timing)):
+        if screened := self._screened(trial, job, timing):
             return screened
         architecture, shape = job.architecture, self.protocol.input_shape
         network = timed_network(architecture, shape[0], self.device)
@@ -296,9 +296,9 @@ class _Group:
         SLOWEST_RATES.add(self.device, timing, flops * throughput.images_per_s)
         return throughput
 
-    def _screened(self, job: _Job, timing: Timing) -> Throughput | None:
+    def _screened(self, trial: int, job: _Job, timing: Timing) -> Throughput | None:
         """Returns an estimate if it is enough to rule the network out."""
-        minimum, shape = self.protocol.gates.min_throughput, self.protocol.input_shape
+        minimum, shape = self._gates(trial).min_throughput, self.protocol.input_shape
         if not timing.screening or minimum is None:
             return None
         flops = job.architecture.measures(shape).flops
