@@ -35,10 +35,8 @@ test-compose: .venv/installed-dev
 
 # Changes one expression after another in a copy of the commit, and runs the tests that must notice;
 # hours. ROOMS=leasing,ridge PER_FILE=10 takes less.
-ROOMS ?= ridge,leasing,dispatching,sweeps,trainings,leaderboard,analysis,exports,live,access,monitoring
-PER_FILE ?= 1000000
 mutants: .venv/installed-mutation
-	$(BIN)/python -m tests.mutation.run --out mutants.jsonl --only $(ROOMS) --per-file $(PER_FILE)
+	$(BIN)/python -m tests.mutation.run --out mutants.jsonl $(if $(ROOMS),--only $(ROOMS)) $(if $(PER_FILE),--per-file $(PER_FILE))
 
 env:
 	deploy/make-env

@@ -73,7 +73,7 @@ def export_rows(
 
     Every architecture appears once, as it is when its range is read. Without a filter on the
     device the file has the rows of all devices; fitness is for the device model with the most
-    completed jobs unless a filter names others. The sweep is looked up in the call, rows during
+    ranked jobs unless a filter names others. The sweep is looked up in the call, rows during
     iteration.
 
     Raises:

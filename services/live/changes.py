@@ -82,7 +82,7 @@ class Observation:
 
     as_of: int
     since: int  # workers gone after this are included
-    floor: float | None  # an accuracy; completed jobs at or above it are included, too
+    floor: float | None  # an accuracy; ranked jobs at or above it are included, too
     progress: Progress
     best: Sequence[BestRow]
     workers: Sequence[WorkerRow]

@@ -1,4 +1,4 @@
-"""Which completed networks to train: by id, by rank, on the Pareto front or as a random sample."""
+"""Which networks with results to train: by id, rank, on the Pareto front or a random sample."""
 
 from typing import Annotated, Literal
 
@@ -23,7 +23,7 @@ class _Selection(BaseModel):
 
 
 class ByIds(_Selection):
-    """These completed jobs."""
+    """These jobs, all with results."""
 
     by: Literal["ids"]
     job_ids: Annotated[
