@@ -20,8 +20,11 @@ WhereOption = Annotated[
     typer.Option("--where", "-w", help="A filter such as accuracy=0.3.. or kernel_size[0]=5|7."),
 ]
 DeviceOption = Annotated[
-    list[str],
-    typer.Option("--device", help="A device model, or `any`; default: the one with most results."),
+    str | None,
+    typer.Option(
+        "--device",
+        help="Device model of throughputs and fitness; default: the one with most results.",
+    ),
 ]
 WeightOption = Annotated[
     float | None,

@@ -170,18 +170,14 @@ def _half(row: RankedNetwork) -> str | None:
     return None if high is None or mean is None else percent(high - mean)
 
 
-def print_devices(shown: Sequence[str], devices: dict[str, int]) -> None:
-    """Says whose results were shown where others have measured too."""
-    others = {name: count for name, count in devices.items() if name not in shown}
-    if not others:
+def print_devices(shown: str | None, devices: dict[str, int]) -> None:
+    """Says which device model's throughputs were shown where several have measured."""
+    others = [f'--device "{name}" ({count:,})' for name, count in devices.items() if name != shown]
+    if shown is None or not others:
         return
-    parts = [
-        ", ".join(f"{name} ({counts[name]:,} networks)" for name in counts)
-        for counts in ({name: devices[name] for name in shown}, others)
-    ]
     say(
-        f"Shown: {parts[0]}; also measured on {parts[1]}: "
-        f'--device "{next(iter(others))}" or --device any'
+        f"Throughputs and fitness on {shown} ({devices[shown]:,} of {sum(devices.values()):,} "
+        f"networks); for others: {', '.join(others)}."
     )
 
 

@@ -50,7 +50,7 @@ class ResultQuery:
 
 _SHARED: dict[str, tuple[Any, Any]] = {
     "where": (WhereOption, []),
-    "device": (DeviceOption, []),
+    "device": (DeviceOption, None),
     "fitness_weight": (WeightOption, None),
     "url": (UrlOption, None),
 }
@@ -63,8 +63,8 @@ def reads_results(command: Callable[..., None]) -> Callable[..., None]:
     """
 
     @wraps(command)
-    def run(*, sweep: str, where: list[str], device: list[str], **options: Any) -> None:
-        filters = [*where, *(f"device={name}" for name in device)]
+    def run(*, sweep: str, where: list[str], device: str | None, **options: Any) -> None:
+        filters = [*where, *((f"device={device}",) if device else ())]
         weight, url = options.pop("fitness_weight"), options.pop("url")
         command(ResultQuery(sweep, filters, weight, url), **options)
 

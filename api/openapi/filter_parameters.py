@@ -10,7 +10,7 @@ _EXAMPLES = {
     "throughput": "1000..5000",
     "ratio": "..0.5",
     "status": "completed|rejected",
-    DEVICE: "any",
+    DEVICE: "NVIDIA H100 80GB HBM3",
 }
 
 
@@ -50,8 +50,8 @@ def _device() -> dict[str, Any]:
         "name": DEVICE,
         "in": "query",
         "required": False,
-        "description": "Device models, separated by |, or `any` to mix all; default: the model "
-        "with the most ranked jobs.",
+        "description": "Device model whose throughputs, fit times and fitness are shown; default: "
+        "the model with the most ranked jobs. Accuracies are those of all devices.",
         "schema": {"type": "string"},
         "example": _EXAMPLES[DEVICE],
     }

@@ -52,7 +52,7 @@ def export(
     ] = ExportRows.ARCHITECTURES,
     fitness_weight: FitnessWeight = FITNESS_WEIGHT,
 ) -> StreamingResponse:
-    """Streams the rows that pass the filters, those of every state and device without any."""
+    """Streams the rows that pass the filters, those of every state without any."""
     chunks = export_rows(
         request.app.state.reading_factory,
         sweep_id,

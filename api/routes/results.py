@@ -50,7 +50,7 @@ def show_leaderboard(
     page_size: PageSize = 100,
     page_token: PageToken = None,
 ) -> Response:
-    """Ranks the networks that pass the filters; default: all with results, of one device model."""
+    """Ranks the networks that pass the filters; default: all with results."""
     page = leaders.rank_jobs(
         session,
         sweep_id,

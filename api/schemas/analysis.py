@@ -30,9 +30,12 @@ class CoverageOut(_Out):
     used: int = Field(description="Architectures that this answer uses.")
     missing: dict[str, int] = Field(
         description="The others: by job state, and under `left_out` those that do not pass the "
-        "filters, were measured on another device or lack the value."
+        "filters or lack the value; a throughput of another device model is none."
     )
-    device: list[str] = Field(description="The device models whose results were used.")
+    device: list[str] = Field(description="The device models that measured these networks.")
+    throughput_device: str | None = Field(
+        description="The device model whose throughputs, fit times and fitness count."
+    )
 
     @classmethod
     def of(cls, coverage: Coverage) -> "CoverageOut":

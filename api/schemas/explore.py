@@ -12,7 +12,10 @@ class PointsOut(BaseModel):
     """Columns of equal length, one entry per network, in the order of the space."""
 
     sweep_id: int
-    device: list[str] = Field(description="The device models whose results these are.")
+    throughput_device: str | None = Field(
+        description="The device model whose throughputs, fit times and fitness these are; null "
+        "while nothing was measured."
+    )
     devices: dict[str, int] = Field(description="Ranked jobs by device model, most first.")
     id: list[int] = Field(description="The numbers of the jobs.")
     space_index: list[int] = Field(
@@ -27,7 +30,7 @@ class PointsOut(BaseModel):
         """Returns the JSON text; checking it all again would take longer than all else."""
         return cls.model_construct(
             sweep_id=sweep_id,
-            device=list(points.device),
+            throughput_device=points.throughput_device,
             devices=points.devices,
             id=points.job_ids,
             space_index=points.space_indices,

@@ -28,13 +28,17 @@ def leader_fields(rank: int, row: LeaderRow) -> dict[str, Any]:
         "accuracy_high": high,
         "fitness": row.fitness,
         "device": row.device,
+        "throughput_device": row.throughput_device,
         **job_fields(row),
     }
 
 
 class LeaderboardOut(BaseModel):
     sweep_id: int
-    device: list[str] = Field(description="The device models whose results are shown.")
+    throughput_device: str | None = Field(
+        description="The device model whose throughputs, fit times and fitness are shown; null "
+        "while nothing was measured. Networks that another one measured have none here."
+    )
     devices: dict[str, int] = Field(description="Ranked jobs by device model, most first.")
     rows: list[LeaderOut]
     next_page_token: str | None = NEXT_PAGE
@@ -45,7 +49,7 @@ def leaderboard_fields(sweep_id: int, page: LeaderPage) -> dict[str, Any]:
     ranked = enumerate(page.rows, start=page.first_rank)
     return {
         "sweep_id": sweep_id,
-        "device": page.choice.device,
+        "throughput_device": page.choice.device,
         "devices": page.choice.devices,
         "rows": [leader_fields(rank, row) for rank, row in ranked],
         "next_page_token": page.next_page_token,

@@ -34,7 +34,7 @@ def correlations(
     answer = query.fetch(Client.correlations, method=method.value)
     if as_json:
         return output.print_json(answer)
-    _print_coverage(answer["coverage"])
+    _print_coverage(answer["coverage"], throughput=True)
     return _print_matrix(answer["names"], answer["coefficients"])
 
 
@@ -262,14 +262,18 @@ def compare_sweeps(
     return None
 
 
-def _print_coverage(coverage: Json) -> None:
+def _print_coverage(coverage: Json, *, throughput: bool = False) -> None:
+    """Says which networks an answer uses; with ``throughput`` also whose throughputs."""
+    devices = coverage["device"]
+    one = throughput and len(devices) > 1
     missing = ", ".join(
         f"{count:,} {name.replace('_', ' ')}" for name, count in coverage["missing"].items()
     )
     output.say(
         f"{coverage['used']:,} of {coverage['total']:,} networks"
         + (f" ({missing})" if missing else "")
-        + f", measured on {', '.join(coverage['device'])}"
+        + f", measured on {', '.join(devices)}"
+        + (f"; throughputs of {coverage['throughput_device']}" if one else "")
     )
 
 

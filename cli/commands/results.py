@@ -40,7 +40,7 @@ def top(
         output.say("No architecture with results passes these filters.")
     else:
         output.print_leaderboard(rows)
-    return output.print_devices(board.device, board.devices)
+    return output.print_devices(board.throughput_device, board.devices)
 
 
 def job(

@@ -7,7 +7,7 @@ import numpy as np
 from sqlalchemy.orm import Session
 
 from services.analysis.result_table import ResultSelection
-from services.leaderboard.device_choice import choose_devices
+from services.leaderboard.device_choice import choose_device
 from shared.db.queries.analysis import arrays as array_queries
 from shared.db.queries.leaderboard.leaders import select_fitness_scale
 from shared.domain.arrays import FloatArray
@@ -22,7 +22,7 @@ _PLACES = ("id", array_queries.SPACE_INDEX)
 class Points:
     """Columns of equal length in the order of the space; NaN where a network lacks a value."""
 
-    device: tuple[str, ...]
+    throughput_device: str | None
     devices: dict[str, int]
     job_ids: list[int]
     space_indices: list[int]
@@ -34,8 +34,8 @@ def load_points(
 ) -> Points:
     """Returns columns of all networks that pass the filters, to seven significant digits.
 
-    Without a filter on the status these are ranked networks, and without a filter on the device
-    those of the device model with the most of them.
+    Without a filter on the status these are ranked networks. What depends on the device is NaN for
+    networks that another model measured.
 
     Raises:
         SweepNotFoundError: there is no such sweep.
@@ -43,7 +43,7 @@ def load_points(
     """
     _check_fields(fields)
     filters = selection.filters.or_ranked()
-    choice = choose_devices(session, sweep_id, filters.device)
+    choice = choose_device(session, sweep_id, filters.device)
     scale = select_fitness_scale(
         session, sweep_id, choice.environment_ids, selection.fitness_weight
     )

@@ -6,7 +6,7 @@ import numpy as np
 from sqlalchemy.orm import Session
 
 from services.analysis.statistics.factorial import Factor
-from services.leaderboard.device_choice import choose_devices
+from services.leaderboard.device_choice import choose_device
 from services.leaderboard.filters import Filters
 from services.sweeps.reading import SweepState, get_sweep
 from shared.db.models import Sweep
@@ -17,6 +17,7 @@ from shared.domain.architecture import ACTIVATIONS
 from shared.domain.arrays import FloatArray
 from shared.domain.errors import NoResultsError
 from shared.domain.results.choices import Target
+from shared.domain.results.columns import COLUMN
 from shared.domain.results.ranking import FITNESS_WEIGHT, RANKED
 from shared.domain.space import Parameter, SearchSpace
 from shared.domain.status import JobStatus
@@ -30,7 +31,7 @@ class ResultSelection:
     """The results that an analysis uses: those that pass the filters.
 
     Without a filter on the status these are ranked networks, and without a filter on the device
-    those of the device model with the most of them.
+    throughputs are those of the device model with the most of them.
     """
 
     filters: Filters
@@ -42,13 +43,15 @@ class Coverage:
     """The part of a space that an analysis uses; ``used`` and ``missing`` add up to ``total``.
 
     ``missing`` counts architectures by job state. Under ``left_out`` it counts those that have the
-    right state but do not pass the filters, were measured on another device or lack the value.
+    right state but do not pass the filters or lack the value: networks that another device model
+    measured have no throughput.
     """
 
     total: int
     used: int
     missing: dict[str, int]
-    device: tuple[str, ...]
+    device: tuple[str, ...]  # models that measured the networks
+    throughput_device: str | None  # model whose throughputs, fit times and fitness count
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,8 @@ class Results:
     sweep: Sweep
     space: SearchSpace
     missing: dict[str, int]  # architectures by the state that keeps them out
-    device: tuple[str, ...]
+    device: tuple[str, ...]  # models that measured the networks
+    throughput_device: str | None
     measures: dict[str, FloatArray]
     parameters: dict[Parameter, FloatArray]
 
@@ -82,7 +86,10 @@ class Results:
             )
         measures = {name: values[rows] for name, values in self.measures.items()}
         parameters = {name: values[rows] for name, values in self.parameters.items()}
-        return replace(self, measures=measures, parameters=parameters)
+        device = self.device
+        if self.throughput_device and any(COLUMN[name].per_device for name in names):
+            device = (self.throughput_device,)
+        return replace(self, measures=measures, parameters=parameters, device=device)
 
     def levels(self, parameter: Parameter) -> list[Level]:
         """Returns the choices of the space for a parameter, in order."""
@@ -107,7 +114,7 @@ class Results:
         without = self.sweep.total - len(self) - sum(missing.values())
         if without > 0:
             missing["left_out"] = without
-        return Coverage(self.sweep.total, len(self), missing, self.device)
+        return Coverage(self.sweep.total, len(self), missing, self.device, self.throughput_device)
 
 
 def _named(parameter: Parameter) -> bool:
@@ -124,7 +131,7 @@ def load_results(session: Session, sweep_id: int, selection: ResultSelection) ->
     state = get_sweep(session, sweep_id)
     space = SearchSpace.model_validate(state.sweep.space)
     filters = selection.filters.or_ranked()
-    choice = choose_devices(session, sweep_id, filters.device)
+    choice = choose_device(session, sweep_id, filters.device)
     scale = select_fitness_scale(
         session, sweep_id, choice.environment_ids, selection.fitness_weight
     )
@@ -136,7 +143,8 @@ def load_results(session: Session, sweep_id: int, selection: ResultSelection) ->
         sweep=state.sweep,
         space=space,
         missing=_missing(session, state, filters),
-        device=choice.device,
+        device=tuple(choice.devices),
+        throughput_device=choice.device,
         measures=dict(zip(_MEASURES, measures, strict=True)),
         parameters=dict(zip(parameters, levels, strict=True)),
     )

@@ -16,7 +16,7 @@ from sqlalchemy import Select
 from sqlalchemy.orm import Session
 
 from services.analysis.statistics.intervals import t_quantile
-from services.leaderboard.device_choice import choose_devices
+from services.leaderboard.device_choice import choose_device
 from services.leaderboard.filters import Filters
 from services.sweeps.reading import load_sweep
 from shared.db.queries.exports import rows as export_queries
@@ -71,10 +71,10 @@ def export_rows(
 ) -> Iterator[bytes]:
     """Yields a file of a sweep's rows that pass the filters, by job id, in constant memory.
 
-    Every architecture appears once, as it is when its range is read. Without a filter on the
-    device the file has the rows of all devices; fitness is for the device model with the most
-    ranked jobs unless a filter names others. The sweep is looked up in the call, rows during
-    iteration.
+    Every architecture appears once, as it is when its range is read, with the throughput and the
+    fitness of one device model: the one of the filters, or else the one with the most ranked jobs.
+    Trials have their own throughputs and devices; with a device in the filters these are only the
+    trials that it measured. The sweep is looked up in the call, rows during iteration.
 
     Raises:
         SweepNotFoundError: there is no such sweep.
@@ -91,15 +91,13 @@ def _statement(
     session: Session, sweep_id: int, filters: Filters, rows: ExportRows, weight: float
 ) -> Select[Any]:
     depth = len(load_sweep(session, sweep_id).space["layers"])
-    choice = choose_devices(session, sweep_id, filters.device)
+    choice = choose_device(session, sweep_id, filters.device)
     scale = select_fitness_scale(session, sweep_id, choice.environment_ids, weight)
-    only = bool(filters.device)
     if rows is ExportRows.TRIALS:
+        only = filters.device is not None
         return export_queries.trial_rows(sweep_id, depth, filters.conditions, scale, only)
     quantiles = [t_quantile(trials) for trials in range(2, MAX_TRIALS + 1)]
-    return export_queries.architecture_rows(
-        sweep_id, depth, filters.conditions, scale, only, quantiles
-    )
+    return export_queries.architecture_rows(sweep_id, depth, filters.conditions, scale, quantiles)
 
 
 def _csv(export: _Export) -> Iterator[bytes]:

@@ -22,10 +22,10 @@ _COUNT = re.compile(r"\d{1,19}", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """Conditions on rows, and the device models to show: see ``device_choice``."""
+    """Conditions on rows, and the device model of the throughputs: see ``device_choice``."""
 
     conditions: tuple[Condition, ...] = ()
-    device: tuple[str, ...] = ()
+    device: str | None = None
 
     def uses(self, field: str) -> bool:
         """Says whether there is a condition on a column."""
@@ -50,11 +50,11 @@ def parse_filters(pairs: Iterable[tuple[str, str]], also_known: Sequence[str] = 
         UnknownFilterError: there is no such column; the message lists the known ones.
         InvalidFilterError: a value does not fit its column; the message says what fits.
     """
-    device: list[str] = []
+    devices: list[str] = []
     values_of: dict[tuple[str, int | None], list[Value | Range]] = {}
     for name, text in pairs:
         if name == DEVICE:
-            device += _split(name, text)
+            devices += _split(name, text)
             continue
         field, layer, kind = _resolve(name, also_known)
         values_of.setdefault((field, layer), []).extend(
@@ -62,11 +62,14 @@ def parse_filters(pairs: Iterable[tuple[str, str]], also_known: Sequence[str] = 
         )
     for (field, _), values in values_of.items():
         _check_count(field, values)
-    _check_count(DEVICE, device)
+    if len(devices) > 1:
+        raise InvalidFilterError(
+            "device: name one model; throughputs of several are not comparable.", field=DEVICE
+        )
     conditions = (
         Condition(field, tuple(values), layer) for (field, layer), values in values_of.items()
     )
-    return Filters(tuple(conditions), tuple(device))
+    return Filters(tuple(conditions), devices[0] if devices else None)
 
 
 def parse_sort(text: str) -> tuple[SortKey, ...]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
-from services.leaderboard.device_choice import DeviceChoice, choose_devices
+from services.leaderboard.device_choice import DeviceChoice, choose_device
 from services.leaderboard.filters import DEFAULT_SORT, Filters, parse_sort
 from services.sweeps.reading import load_sweep
 from shared.db.models import Environment, Job, Trial
@@ -59,9 +59,9 @@ def rank_jobs(
     """Returns a page of the jobs that pass the filters, in order, ties by id.
 
     Without a filter on the status these are all jobs with results that no gate rejected. The first
-    page fixes the devices and the scale of the fitness; its tokens carry both to the next pages. A
-    job whose figures do not change in between is on exactly one page, even while other results
-    arrive.
+    page fixes the device model of the throughputs and the scale of the fitness; its tokens carry
+    both to the next pages. A job whose figures do not change in between is on exactly one page,
+    even while other results arrive.
 
     Raises:
         SweepNotFoundError: there is no such sweep.
@@ -74,7 +74,7 @@ def rank_jobs(
     if page_token is not None:
         place = read_page_token(_LeaderPlace, identity, page_token)
         _check_keys(place, keys)
-    choice = choose_devices(session, sweep_id, place.device if place else filters.device)
+    choice = choose_device(session, sweep_id, place.device if place else filters.device)
     scale = _scale(session, sweep_id, choice, fitness_weight, place)
     listing = Listing(sweep_id, filters.conditions, keys, scale)
     after = Place(tuple(place.values), place.id) if place else None
@@ -92,7 +92,7 @@ class _LeaderPlace(PlaceInListing):
     id: Id
     values: list[float | int | None]  # of the sort keys
     shown: Id
-    device: list[str]
+    device: str | None
     scale: tuple[float | None, float | None, float | None, float | None]
 
 
@@ -106,7 +106,7 @@ def _place(choice: DeviceChoice, scale: FitnessScale, last: LeaderRow, shown: in
         id=last.id,
         values=list(last.sort_values),
         shown=shown,
-        device=list(choice.device),
+        device=choice.device,
         scale=(
             scale.least_accuracy, scale.greatest_accuracy,
             scale.least_throughput, scale.greatest_throughput,

@@ -256,6 +256,7 @@ def _leader(row: BestRow, sweep_id: int, rank: int) -> Leader:
         layers=[layer._asdict() for layer in row.architecture.layers],
         accuracy=row.accuracy,
         throughput=row.throughput,
+        device=row.device,
         trials_done=row.trials_done,
         finished_at=row.finished_at,
     )

@@ -23,9 +23,11 @@ MAX_BACKGROUND_LINES = 1500
 BEST_SHARE, MAX_BEST = 0.05, 300
 
 
-def _where(coverage: Coverage) -> str:
+def _where(coverage: Coverage, *, throughput: bool = False) -> str:
+    """Returns which networks a figure shows; with ``throughput`` also whose throughputs."""
     networks = f"{coverage.used:,} of {coverage.total:,} networks"
-    return f"{networks}, measured on {', '.join(coverage.device)}"
+    one = f"; throughputs of {coverage.throughput_device}" if len(coverage.device) > 1 else ""
+    return f"{networks}, measured on {', '.join(coverage.device)}{one if throughput else ''}"
 
 
 def _head(figure: Figure, title: str, subtitle: str) -> None:
@@ -119,7 +121,7 @@ def draw_correlations(correlations: Correlations, title: str) -> Figure:
     low, high = (int(end) for end in (counts.min(), counts.max())) if names else (0, 0)
     spread = "" if low == high else f", each over {low:,} to {high:,} networks"
     method = f"{correlations.method.value.capitalize()}'s correlation{spread}"
-    _head(figure, title, f"{method}; {_where(correlations.coverage)}")
+    _head(figure, title, f"{method}; {_where(correlations.coverage, throughput=True)}")
     return figure
 
 

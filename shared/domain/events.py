@@ -43,7 +43,10 @@ class Leader(_Event):
     architecture_hash: str
     layers: list[dict[str, int | str]]
     accuracy: float = Field(description="Fraction; the mean over its trials.")
-    throughput: float | None = Field(description="Images per second; the mean over its trials.")
+    throughput: float | None = Field(
+        description="Images per second on its device; the median of the trials that were timed."
+    )
+    device: str = Field(description="Device model that measured its last trials.")
     trials_done: int
     finished_at: dt.datetime
 

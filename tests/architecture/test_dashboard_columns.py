@@ -15,7 +15,8 @@ DASHBOARD = Path(__file__).parents[2] / "api/dashboard"
 def names(file: str, constant: str) -> list[str]:
     """The first text of every element, or the keys, of a constant in a module."""
     source = (DASHBOARD / file).read_text()
-    found = re.search(rf"const {constant} = ([\[{{].*?^[\]}}])", source, re.DOTALL | re.MULTILINE)
+    literal = r"(\[[^\n]*\]$|[\[{].*?^[\]}])"
+    found = re.search(rf"const {constant} = {literal}", source, re.DOTALL | re.MULTILINE)
     assert found is not None
     literal = re.sub(
         r",(\s*[\]}])", r"\1", re.sub(r"^(\s+)(\w+):", r'\1"\2":', found[1], flags=re.M)
@@ -26,6 +27,11 @@ def names(file: str, constant: str) -> list[str]:
 def test_points_offer_every_plottable_column_in_the_scatter_view() -> None:
     plottable = {column.name for column in COLUMNS if column.plottable}
     assert set(names("views/scatter.js", "POINT_FIELDS")) == plottable
+
+
+def test_the_scatter_view_names_the_device_model_of_columns_that_depend_on_it() -> None:
+    per_device = {column.name for column in COLUMNS if column.plottable and column.per_device}
+    assert set(names("views/scatter.js", "PER_DEVICE")) == per_device
 
 
 def test_better_directions_are_those_of_plottable_columns() -> None:

@@ -17,6 +17,9 @@ from shared.domain.space import LayerSpace, SearchSpace
 from tests.integration.scenario import environment
 
 DEVICES = ("H100", "A100", "a processor")  # by number of completed jobs, about 6 : 3 : 1
+PER_DEVICE = (
+    "throughput", "throughput_min", "throughput_max", "throughput_measured", "fit_s", "fit_seconds",
+)  # fmt: skip
 STATUSES = ("completed", "rejected", "failed", "invalid", "pending", "cancelled")
 SPACE = SearchSpace(
     layers=(
@@ -86,22 +89,25 @@ class Reference:
         session.commit()
         return cls(found)
 
-    def shown_devices(self, wanted: Sequence[str]) -> list[str]:
-        """Returns the device models that count."""
-        counts = {row["device"]: 0 for row in self.rows if row["device"]}
+    def most_used_device(self) -> str:
+        """Returns the device model that measured most."""
+        counts: dict[str, int] = {row["device"]: 0 for row in self.rows if row["device"]}
         for row in self.rows:
             if row["device"]:
                 counts[row["device"]] += row["status"] == "completed"
-        if "any" in wanted:
-            return list(counts)
-        most = sorted(counts, key=lambda name: (-counts[name], name))[:1]
-        return list(wanted) or most
+        return min(counts, key=lambda name: (-counts[name], name))
 
-    def with_fitness(
-        self, devices: Sequence[str], weight: float = FITNESS_WEIGHT
+    def on_device(
+        self, device: str | None = None, weight: float = FITNESS_WEIGHT
     ) -> list[dict[str, Any]]:
-        """Returns the rows with ``fitness`` on these devices, by the published formula."""
-        pool = [r for r in self.rows if r["status"] == "completed" and r["device"] in devices]
+        """Returns the rows as they are shown with the throughputs of one device model.
+
+        Without a name it is the most used one. ``fitness`` is by the published formula.
+        """
+        chosen = device or self.most_used_device()
+        elsewhere = dict.fromkeys(PER_DEVICE)
+        rows = [r if r["device"] == chosen else r | elsewhere for r in self.rows]
+        pool = [row for row in rows if row["status"] == "completed"]
 
         def ends(name: str) -> tuple[float, float]:
             values = [row[name] for row in pool if row[name] is not None]
@@ -110,28 +116,33 @@ class Reference:
         (least_a, span_a), (least_t, span_t) = ends("accuracy"), ends("throughput")
 
         def fitness(row: dict[str, Any]) -> float | None:
-            if row not in pool or row["throughput"] is None:
+            if row["status"] != "completed" or row["throughput"] is None:
                 return None
             normalized = (row["accuracy"] - least_a) / span_a
             return float(normalized + weight * ((row["throughput"] - least_t) / span_t))
 
-        return [row | {"fitness": fitness(row)} for row in self.rows]
+        return [
+            row
+            | {
+                "fitness": fitness(row),
+                "throughput_device": None if row["throughput"] is None else chosen,
+            }
+            for row in rows
+        ]
 
     def ranked(
         self,
         filters: dict[str, list[Any]],
         sort: Sequence[str] = ("-accuracy",),
-        devices: Sequence[str] = (),
+        device: str | None = None,
         weight: float = FITNESS_WEIGHT,
     ) -> list[int]:
         """Returns the ids that a leaderboard must show, in order."""
-        shown = self.shown_devices(devices)
         filters = {"status": ["completed"]} | filters
         rows = [
             row
-            for row in self.with_fitness(shown, weight)
-            if row["device"] in (*shown, None)
-            and all(meets(row, name, values) for name, values in filters.items())
+            for row in self.on_device(device, weight)
+            if all(meets(row, name, values) for name, values in filters.items())
         ]
         return [row["id"] for row in in_order(rows, sort)]
 

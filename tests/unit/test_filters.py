@@ -86,10 +86,15 @@ def test_an_unknown_field_is_refused_with_those_that_are_known(name: str) -> Non
 
 
 def test_a_name_that_comes_twice_has_all_its_values() -> None:
-    twice = parse_filters(
-        [("stride[0]", "1"), ("device", "A"), ("stride[0]", "2"), ("device", "B")]
-    )
-    assert twice == parse_filters([("stride[0]", "1|2"), ("device", "A|B")])
+    twice = parse_filters([("stride[0]", "1"), ("device", "A"), ("stride[0]", "2")])
+    assert twice == parse_filters([("stride[0]", "1|2"), ("device", "A")])
+
+
+@pytest.mark.parametrize("pairs", [[("device", "A|B")], [("device", "A"), ("device", "B")]])
+def test_throughputs_of_several_device_models_are_refused(pairs: list[tuple[str, str]]) -> None:
+    with pytest.raises(InvalidFilterError, match="one model") as refusal:
+        parse_filters(pairs)
+    assert refusal.value.field == "device"
 
 
 @given(

@@ -76,6 +76,10 @@ const coverage = ({ used, total, device }) =>
     `From ${count(used)} of ${count(total)} networks${device.length ? `, measured on ${device.join(", ")}` : ""}. Bars are 95 % intervals of the mean.`,
   )
 
+/** Says whose throughputs count where several device models measured the networks. */
+const throughputOf = ({ device, throughput_device }) =>
+  device.length > 1 ? `, throughputs of ${throughput_device}` : ""
+
 async function effects(context, target) {
   const found = await analysis(context, "effects", { target })
   const say = target.includes("accuracy") ? (value) => percent(value) : significant
@@ -162,7 +166,7 @@ async function correlations(context, body) {
     h(
       "p",
       { class: "muted small" },
-      `Pearson's coefficients over ${count(coverage.used)} networks. Columns that do not vary are omitted.`,
+      `Pearson's coefficients over ${count(coverage.used)} networks${throughputOf(coverage)}. Columns that do not vary are omitted.`,
     ),
     heatMap(labels, values, body.clientWidth),
     correlationTable(labels, values),

@@ -107,7 +107,7 @@ export class Leaderboard {
     const known = (id) => values.get(id) ?? (down ? -Infinity : Infinity)
     const order = [...this.selected].sort((a, b) => (down ? known(b) - known(a) : known(a) - known(b)) || a - b)
     const ids = order.slice(this.place, this.place + PAGE_ROWS)
-    if (!ids.length) return { rows: [], devices: {}, device: [] }
+    if (!ids.length) return { rows: [], devices: {}, throughput_device: null }
     const page = await ask(this.#path("leaderboard", { id: ids.join("|"), sort: this.sort, page_size: PAGE_ROWS }), {
       signal: this.context.signal,
     })
@@ -159,11 +159,7 @@ export class Leaderboard {
 
   #show(page) {
     this.#showDevices(page)
-    this.note.textContent = this.selected
-      ? `${count(this.selected.length)} selected`
-      : page.device.length
-        ? `on ${page.device.join(", ")}`
-        : ""
+    this.note.textContent = this.selected ? `${count(this.selected.length)} selected` : deviceNote(page)
     this.body.replaceChildren(
       page.rows.length
         ? this.#table(page.rows)
@@ -187,7 +183,7 @@ export class Leaderboard {
       h(
         "select",
         {
-          "aria-label": "Device model",
+          "aria-label": "Device model of throughput and fitness",
           on: {
             change: (event) => {
               this.context.filters.device = event.target.value
@@ -196,7 +192,6 @@ export class Leaderboard {
         },
         option("", `${names[0]} (most results)`),
         names.slice(1).map((name) => option(name, name)),
-        option("any", "all devices, mixed"),
       ),
     )
   }
@@ -353,4 +348,12 @@ function ranked(texts) {
   if (named("status")) return {}
   const status = "completed|pending|running|failed|cancelled"
   return named("trials_done") ? { status } : { status, trials_done: "1.." }
+}
+
+/** Says on which device model throughput and fitness were measured, and for how many networks. */
+function deviceNote({ devices, throughput_device: device }) {
+  if (!device) return ""
+  const all = Object.values(devices).reduce((sum, networks) => sum + networks, 0)
+  const part = devices[device] < all ? ` (${count(devices[device])} of ${count(all)} networks)` : ""
+  return `throughput on ${device}${part}`
 }

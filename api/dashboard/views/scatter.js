@@ -28,6 +28,8 @@ const BETTER = {
   fit_seconds: -1,
   ratio: -1,
 }
+// comparable only on one device model: the API sends those of one, and null for networks without
+const PER_DEVICE = ["throughput", "fit_seconds", "fitness"]
 const FRACTIONS = new Set(["accuracy", "accuracy_sd", "train_accuracy"])
 const AXES = ["x", "y", "color"]
 
@@ -242,18 +244,29 @@ export class Scatter {
   }
 
   #say(picked) {
-    const { id, device } = this.points
-    const measured = device.length ? ` measured on ${device.join(", ")}` : ""
+    const all = this.points.id.length
     this.clear.hidden = !picked
     this.words.textContent = picked
-      ? `${count(picked.length)} of ${count(id.length)} networks are selected; the table below shows them.`
-      : `${count(id.length)} networks${measured}. Drag over points to filter the table; click one to open it.`
+      ? `${count(picked.length)} of ${count(all)} networks are selected; the table below shows them.`
+      : `${this.#coverage()}. Drag over points to filter the table; click one to open it.`
     const [y, x, color] = ["y", "x", "color"].map((axis) => fieldName(this.axes[axis]))
     this.chart.element.setAttribute(
       "aria-label",
       `Scatter plot of ${y} against ${x}, coloured by ${color}. The table below has the same networks.`,
     )
     if (picked) announce(this.words.textContent)
+  }
+
+  /** Says how many networks have a place in the picture, and on which device model. */
+  #coverage() {
+    const { id, throughput_device } = this.points
+    const { x, y } = this.shown
+    const placed = x.filter((value, place) => value != null && y[place] != null).length
+    const drawn = placed < id.length ? `${count(placed)} of ${count(id.length)} networks` : `${count(placed)} networks`
+    const names = AXES.map((axis) => this.axes[axis]).filter((field) => PER_DEVICE.includes(field))
+    return names.length && throughput_device
+      ? `${drawn}; ${names.map(fieldName).join(" and ")} on ${throughput_device}`
+      : drawn
   }
 
   #showEmpty() {

@@ -43,6 +43,7 @@ class RankedNetwork(TypedDict):
     throughput_min: float | None
     throughput_max: float | None
     throughput_measured: bool | None
+    throughput_device: str | None
     fit_seconds: float | None
     fitness: float | None
     device: str | None
@@ -50,11 +51,11 @@ class RankedNetwork(TypedDict):
 
 
 class LeaderboardPage(TypedDict):
-    """One page of a leaderboard, and the devices whose results it shows."""
+    """One page of a leaderboard, and the device model whose throughputs it shows."""
 
     sweep_id: int
     rows: list[RankedNetwork]
-    device: list[str]
+    throughput_device: str | None
     devices: dict[str, int]
     next_page_token: str | None
 

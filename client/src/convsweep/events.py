@@ -39,7 +39,7 @@ class LeaderEvent:
     """A network that was among the ten most accurate when it finished.
 
     ``accuracy`` (a fraction) is the mean over ``trials_done`` trials, ``throughput`` (images per
-    second) the median of those that were timed.
+    second on its ``device``) the median of those that were timed.
     """
 
     sweep_id: int
@@ -49,6 +49,7 @@ class LeaderEvent:
     layers: list[Layer]
     accuracy: float
     throughput: float | None
+    device: str
     trials_done: int
     finished_at: str
 

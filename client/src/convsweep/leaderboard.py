@@ -24,18 +24,18 @@ class Leaderboard:
     is requested.
 
     Attributes:
-        device: the device models whose results are shown.
+        throughput_device: the device model whose throughputs and fitness are shown.
         devices: number of ranked networks per device model.
     """
 
-    device: list[str]
+    throughput_device: str | None
     devices: dict[str, int]
 
     def __init__(self, fetch_page: FetchPage, limit: int | None = None) -> None:
         self._fetch_page = fetch_page
         self._limit = limit
         self._first = self._page(None, limit)
-        self.device = self._first["device"]
+        self.throughput_device = self._first["throughput_device"]
         self.devices = self._first["devices"]
 
     def __iter__(self) -> Iterator[RankedNetwork]:

@@ -40,7 +40,7 @@ def written_columns(
     """
     written: list[ColumnElement[Any]] = []
     for column in columns:
-        value = computed[column.name] if column.database is None else stored_sql(column)
+        value = computed[column.name] if column.name in computed else stored_sql(column)
         written.append(_as_written(column, value).label(column.name))
         if column.name == "architecture_hash":
             written += layer_columns(depth)

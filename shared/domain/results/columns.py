@@ -46,6 +46,7 @@ class Column:
         required: whether every row has a value.
         plottable: whether ``/points`` offers it.
         analysable: whether effects and importance can explain it, see ``choices.Target``.
+        per_device: whether it depends on the device, so that only those of one model compare.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Column:
     plottable: bool = False
     exportable: bool = True
     analysable: bool = False
+    per_device: bool = False
 
     @property
     def table(self) -> str | None:
@@ -175,34 +177,39 @@ COLUMNS = (
     Column(
         name="throughput", kind=Kind.NUMBER, unit=IMAGES_PER_S, database="jobs.throughput",
         title="throughput", description="Throughput, median of the trials that were timed.",
-        filterable=True, sortable=True, plottable=True, analysable=True,
+        filterable=True, sortable=True, plottable=True, analysable=True, per_device=True,
     ),
     Column(
         name="throughput_min", kind=Kind.NUMBER, unit=IMAGES_PER_S, database="jobs.throughput_min",
-        description="Throughput of the slowest trial.",
+        description="Throughput of the slowest trial.", per_device=True,
     ),
     Column(
         name="throughput_max", kind=Kind.NUMBER, unit=IMAGES_PER_S, database="jobs.throughput_max",
-        description="Throughput of the fastest trial.",
+        description="Throughput of the fastest trial.", per_device=True,
     ),
     Column(
         name="throughput_measured", kind=Kind.FLAG, database="jobs.throughput_measured",
         description="Whether every trial timed the whole network; false if one was screened.",
+        per_device=True,
+    ),
+    Column(
+        name="throughput_device", kind=Kind.TEXT,
+        description="Device model of the throughput; empty without one.",
     ),
     Column(
         name="fit_seconds", kind=Kind.NUMBER, unit=SECONDS, database="jobs.fit_s",
         title="time of the fit", description="Time of the probe's fit, mean over the trials.",
-        filterable=True, sortable=True, plottable=True, analysable=True,
+        filterable=True, sortable=True, plottable=True, analysable=True, per_device=True,
     ),
     Column(
         name="fitness", kind=Kind.NUMBER, title="fitness",
         description="Weighted sum of normalized accuracy and throughput, see docs/protocol.md; "
         "empty without a throughput.",
-        filterable=True, sortable=True, plottable=True, analysable=True,
+        filterable=True, sortable=True, plottable=True, analysable=True, per_device=True,
     ),
     Column(
         name="device", kind=Kind.TEXT, database="environments.device",
-        description="Device model that measured the network.",
+        description="Device model that measured the network's last trials.",
     ),
     Column(
         name="finished_at", kind=Kind.TIME, database="jobs.finished_at",

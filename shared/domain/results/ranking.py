@@ -48,13 +48,14 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class FitnessScale:
-    """How accuracy and throughput make a fitness, for jobs measured in these environments.
+    """How accuracy and throughput make a fitness, on the device model of these environments.
 
     fitness = (accuracy - least) / span + weight * (throughput - least) / span. A span of zero
-    normalizes to zero. Figures are None where no job has one; then no job has a fitness.
+    normalizes to zero. Accuracies are those of all devices, throughputs those of the model.
+    Figures are None where no job has one; then no job has a fitness.
     """
 
-    environment_ids: tuple[int, ...]
+    environment_ids: tuple[int, ...]  # throughputs measured in others are not comparable
     weight: float
     least_accuracy: float | None
     greatest_accuracy: float | None

@@ -41,7 +41,7 @@ def test_columns_are_those_of_the_leaderboard(api_url: str, session: Session) ->
         for job_id, value in zip(points["id"], points["columns"][name], strict=True):
             assert value == pytest.approx(by_id[job_id][name], rel=1e-6), name
     assert points["columns"]["trials_done"] == [2] * len(by_id)
-    assert points["device"] == ["a processor"]
+    assert points["throughput_device"] == "a processor"
 
 
 def test_places_in_the_space_say_what_a_network_is_made_of(api_url: str, session: Session) -> None:

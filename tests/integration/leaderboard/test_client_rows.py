@@ -2,7 +2,9 @@
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from sqlalchemy.orm import Session
@@ -10,6 +12,7 @@ from typer.testing import CliRunner
 
 from cli.main import app
 from convsweep import ApiError, Client, InvalidFilterError, PandasMissingError, RankedNetwork
+from shared.domain.results.ranking import Range
 from tests.integration.listings import Reference, add_results
 from tests.integration.scenario import add_sweep
 
@@ -32,7 +35,7 @@ def test_rows_come_page_by_page_and_all_of_them(
     for limit in (1, 7, 20):
         some = client.leaderboard(sweep_id, sort="-fitness,accuracy", limit=limit)
         assert list(some) == list(board)[:limit]
-    assert board.device == ["H100"]
+    assert board.throughput_device == "H100"
     assert list(board.devices) == ["H100", "A100", "a processor"]
 
 
@@ -44,10 +47,10 @@ def test_rows_have_the_fields_that_their_type_names(client: Client, session: Ses
 def test_filters_are_those_of_the_url(client: Client, session: Session) -> None:
     sweep_id = add_results(session)
     reference = Reference.of(session, sweep_id)
-    where = ["kernel_size[0]=5", "stride[1]=1|3", "device=any"]
-    found = [row["id"] for row in client.leaderboard(sweep_id, where=where)]
+    where = ["kernel_size[0]=5", "stride[1]=1|3", "device=A100"]
+    found = [row["id"] for row in client.leaderboard(sweep_id, where=where, sort="-throughput")]
     wanted = {"kernel_size[0]": [5], "stride[1]": [1, 3]}
-    assert found == reference.ranked(wanted, devices=["any"])
+    assert found == reference.ranked(wanted, ["-throughput"], device="A100")
     with pytest.raises(InvalidFilterError):
         client.leaderboard(sweep_id, where=["accuracy"])
     with pytest.raises(ApiError) as refusal:
@@ -75,7 +78,9 @@ def test_without_pandas_an_error_says_what_to_install(
         board.to_pandas()
 
 
-def test_top_filters_sorts_and_says_whose_results_it_shows(api_url: str, session: Session) -> None:
+def test_top_filters_sorts_and_says_whose_throughputs_it_shows(
+    api_url: str, session: Session
+) -> None:
     sweep_id = add_results(session)
     reference = Reference.of(session, sweep_id)
 
@@ -86,15 +91,10 @@ def test_top_filters_sorts_and_says_whose_results_it_shows(api_url: str, session
 
     chosen = ["--where", "accuracy=0.2..", "-w", "kernel_size[0]=3", "--sort=throughput"]
     rows = json.loads(top(*chosen, "--json", "-n", "5", "--device", "A100"))
-    wanted = reference.with_fitness(["A100"])
-    ids = [row["id"] for row in sorted(
-        (row for row in wanted if row["status"] == "completed" and row["device"] == "A100"
-         and row["accuracy"] >= 0.2 and row["kernel_size"][0] == 3 and row["throughput"]),
-        key=lambda row: (row["throughput"], row["id"]),
-    )]  # fmt: skip
-    assert [row["id"] for row in rows] == ids[:5]
-    shown = top()
-    assert "Shown: H100 (" in shown
-    assert "also measured on A100 (" in shown
-    assert '--device "A100" or --device any' in shown
-    assert "Shown" not in top("--device", "any")
+    filters: dict[str, list[Any]] = {"accuracy": [Range(0.2, None)], "kernel_size[0]": [3]}
+    assert [row["id"] for row in rows] == reference.ranked(filters, ["throughput"], "A100")[:5]
+    counts = Counter(row["device"] for row in reference.rows if row["status"] == "completed")
+    shown = " ".join(top().split())
+    assert f"Throughputs and fitness on H100 ({counts['H100']} of {counts.total()} net" in shown
+    assert f'for others: --device "A100" ({counts["A100"]}), ' in shown
+    assert f"Throughputs and fitness on A100 ({counts['A100']} of" in top("--device", "A100")

@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import Connection, event, text
 from sqlalchemy.orm import Session
 
+from services.leasing.environments import environment_row
 from services.leasing.group_leases import complete_claim, release_claim
 from services.live.changes import Cursor, Watcher, observe
 from services.monitoring.workers import (
@@ -18,6 +19,7 @@ from services.monitoring.workers import (
 from services.sweeps.control import cancel_sweep, extend_sweep, pause_sweep
 from services.sweeps.creation import create_sweep
 from services.sweeps.reading import get_sweep
+from shared.db.queries.leasing.environments import upsert_environment
 from shared.domain.errors import InvalidInputError, SweepNotFoundError
 from shared.domain.events import LEADERS, End, Event, Leader, Progress, Worker
 from shared.domain.ids import MAX_ID
@@ -152,13 +154,15 @@ def test_leaders_that_commit_late_are_reported(session: Session, sessions: Sessi
 
 def claim_without_counts(session: Session, sweep_id: int) -> list[int]:
     """Completes the last job of a sweep without the trigger that keeps its counts."""
+    environment_id = upsert_environment(session, environment_row(environment("another")))
     statement = text("""
         SET LOCAL session_replication_role = replica;
         UPDATE jobs SET status = 'completed', trials_done = trials_target, accuracy = 0.95,
-            finished_at = clock_timestamp()
+            finished_at = clock_timestamp(), environment_id = :environment_id
         WHERE id = (SELECT max(id) FROM jobs WHERE sweep_id = :id) RETURNING id
     """)
-    found = list(session.execute(statement, {"id": sweep_id}).scalars())
+    values = {"id": sweep_id, "environment_id": environment_id}
+    found = list(session.execute(statement, values).scalars())
     session.commit()
     return found
 
@@ -346,11 +350,13 @@ def test_a_rate_is_not_diluted_by_a_pause(session: Session) -> None:
 def half_done(session: Session) -> int:
     """The published sweep with most of its jobs completed."""
     sweep = create_sweep(session, random_cnn_2025(), Protocol(dataset="digits"))
+    environment_id = upsert_environment(session, environment_row(environment()))
     session.execute(
         text("""
         UPDATE jobs SET status = 'completed', trials_done = trials_target, accuracy = random(),
-            finished_at = now() WHERE id % 4 > 0
-    """)
+            finished_at = now(), environment_id = :environment_id WHERE id % 4 > 0
+    """),
+        {"environment_id": environment_id},
     )
     session.commit()
     session.execute(text("ANALYZE jobs"))

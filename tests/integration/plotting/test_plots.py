@@ -57,10 +57,10 @@ def written(svg: httpx.Response) -> list[str]:
     "params",
     [
         {},
-        {"device": "any"},
+        {"device": "A100"},
         {"stride[0]": "1"},
         {"target": "throughput"},
-        {"target": "throughput", "stride[0]": "1", "device": "any"},
+        {"target": "throughput", "stride[0]": "1", "device": "A100"},
     ],
 )
 def test_picture_of_effects_shows_the_networks_and_the_target_of_the_request(

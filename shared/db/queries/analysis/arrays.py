@@ -23,7 +23,6 @@ from shared.db.models import DatasetLabels, Job, Trial
 from shared.db.queries.leaderboard.conditions import (
     column_sql,
     conditions_sql,
-    measured_on,
     name_values,
     ranked_sql,
     scale_values,
@@ -58,12 +57,13 @@ def select_columns(
     Args:
         measures: names of numeric columns of the registry, or ``SPACE_INDEX``.
         conditions: conditions that the jobs meet.
-        scale: the scale of their fitness; only jobs of its environments are read.
+        scale: the scale of their fitness; what depends on the device is NaN for jobs that were
+            not measured in its environments.
     """
     forms, bound = name_values(conditions)
     values = [_measure(name) for name in measures] + [_layer_value(p) for p in parameters]
     statement = _select_numbers(Job.space_index, values).where(
-        Job.sweep_id == sweep_id, measured_on(ranked_only=True), *conditions_sql(forms)
+        Job.sweep_id == sweep_id, *conditions_sql(forms)
     )
     columns = _read(session, statement.params(bound | scale_values(scale)))
     return columns[: len(measures)], columns[len(measures) :]

@@ -8,13 +8,12 @@ from sqlalchemy.orm import Session
 
 from shared.db.models import Environment, Job, Trial
 from shared.db.queries.leaderboard.conditions import (
-    among_environments,
+    column_sql,
     conditions_sql,
-    fitness_sql,
-    is_ranked_only,
-    measured_on,
     name_values,
+    on_device,
     scale_values,
+    throughput_device_sql,
 )
 from shared.db.queries.result_columns import written_columns
 from shared.db.queries.statements import CSV, VERBATIM, copy_out
@@ -48,21 +47,22 @@ def architecture_rows(
     depth: int,
     conditions: Sequence[Condition],
     scale: FitnessScale,
-    chosen_only: bool,
     t_quantiles: Sequence[float],
 ) -> Select[Any]:
     """Returns a statement with a row per job that meets the conditions.
 
     Args:
         depth: number of layers with columns.
-        chosen_only: whether to leave out what other environments than the scale's measured.
         t_quantiles: of Student's t for 2, 3, ... trials.
     """
-    computed = {"fitness": fitness_sql(), **_interval_columns(t_quantiles)}
+    computed = {
+        **{name: column_sql(name) for name, column in EXPORTABLE.items() if column.per_device},
+        "throughput_device": throughput_device_sql(),
+        **_interval_columns(t_quantiles),
+    }
     columns = written_columns(EXPORTABLE.values(), computed, depth)
     statement = select(*columns).outerjoin(Environment, Environment.id == Job.environment_id)
-    only = [measured_on(ranked_only=is_ranked_only(conditions))] if chosen_only else []
-    return _meeting(statement, sweep_id, conditions, scale, only).order_by(Job.id)
+    return _meeting(statement, sweep_id, conditions, scale, ()).order_by(Job.id)
 
 
 def _meeting(
@@ -110,7 +110,7 @@ def trial_rows(
     ]
     statement = select(*columns).join(Trial, Trial.job_id == Job.id)
     statement = statement.join(Environment, Environment.id == Trial.environment_id)
-    only = [among_environments(Trial.environment_id)] if chosen_only else []
+    only = [on_device(Trial.environment_id)] if chosen_only else []
     rows = _meeting(statement, sweep_id, conditions, scale, only)
     return rows.order_by(Trial.job_id, Trial.trial)
 

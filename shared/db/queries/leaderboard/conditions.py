@@ -26,7 +26,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import InstrumentedAttribute
 
-from shared.db.models import Job
+from shared.db.models import Environment, Job
 from shared.db.queries.result_columns import layer_sql, stored_sql
 from shared.domain.results.columns import COLUMN
 from shared.domain.results.ranking import RANKED, Condition, FitnessScale, Range
@@ -41,6 +41,20 @@ class Form:
     layer: int | None
     exact: str | None  # name of the list of single values, if there are any
     ranges: tuple[tuple[str | None, str | None], ...]  # names of their ends
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What holds for every job that a statement selects, so that its expressions need not ask.
+
+    The shorter expressions are those that indexes hold.
+    """
+
+    ranked: bool = False
+    on_device: bool = False
+
+
+ANY_JOB = Scope()
 
 
 def name_values(conditions: Iterable[Condition]) -> tuple[tuple[Form, ...], dict[str, Any]]:
@@ -63,11 +77,9 @@ def name_values(conditions: Iterable[Condition]) -> tuple[tuple[Form, ...], dict
     return tuple(map(form, conditions)), values
 
 
-def conditions_sql(
-    forms: Iterable[Form], *, ranked_only: bool = False
-) -> list[ColumnElement[bool]]:
+def conditions_sql(forms: Iterable[Form], *, scope: Scope = ANY_JOB) -> list[ColumnElement[bool]]:
     """Returns an expression per form that is true of jobs which meet the condition."""
-    return [_meets(form, ranked_only) for form in forms]
+    return [_meets(form, scope) for form in forms]
 
 
 def ranked_sql(jobs: type[Job] = Job) -> ColumnElement[bool]:
@@ -76,17 +88,8 @@ def ranked_sql(jobs: type[Job] = Job) -> ColumnElement[bool]:
     return and_(jobs.trials_done > literals[0], jobs.status != literals[1])
 
 
-def measured_on(*, ranked_only: bool) -> ColumnElement[bool]:
-    """Returns the condition that a job was measured in one of ``environment_ids``.
-
-    Jobs that were not measured anywhere meet it too, unless only ranked jobs are selected.
-    """
-    measured = among_environments(Job.environment_id)
-    return measured if ranked_only else or_(measured, Job.environment_id.is_(None))
-
-
-def among_environments(column: InstrumentedAttribute[Any]) -> ColumnElement[bool]:
-    """Returns the condition that a column is one of ``environment_ids``."""
+def on_device(column: InstrumentedAttribute[Any] = Job.environment_id) -> ColumnElement[bool]:
+    """Returns the condition that a column is an environment of the device model of the scale."""
     return column == any_(bindparam("environment_ids", type_=ARRAY(BigInteger)))
 
 
@@ -97,30 +100,38 @@ def is_ranked_only(conditions: Sequence[Condition]) -> bool:
 
 
 def column_sql(
-    field: str, layer: int | None = None, *, ranked_only: bool = False
+    field: str, layer: int | None = None, *, scope: Scope = ANY_JOB
 ) -> ColumnElement[Any]:
-    """Returns a column of a job, or of one of its layers; null where it has no value."""
+    """Returns a column of a job, or of one of its layers; null where it has no value.
+
+    What depends on the device is null for jobs that another device model measured.
+    """
     if layer is not None:
         return layer_sql(field, layer)
     if field == "fitness":
-        return fitness_sql(ranked_only=ranked_only)
+        return fitness_sql(scope=scope)
     element: ColumnElement[Any]
     element = stored_sql(COLUMN[field])  # type: ignore[assignment]
-    return element
+    if scope.on_device or not COLUMN[field].per_device:
+        return element
+    return case((on_device(), element), else_=None)
 
 
-def fitness_sql(*, ranked_only: bool = False) -> ColumnElement[Any]:
-    """Returns the fitness of a ranked job on the scale; null for every other job.
+def throughput_device_sql() -> ColumnElement[Any]:
+    """Returns the device model of the throughput that a row shows; null without one."""
+    timed = and_(on_device(), Job.throughput.is_not(None))
+    return case((timed, Environment.device), else_=None)
 
-    Args:
-        ranked_only: the statement selects only ranked jobs, so an index has all it reads.
-    """
+
+def fitness_sql(*, scope: Scope = ANY_JOB) -> ColumnElement[Any]:
+    """Returns the fitness of a ranked job on the scale; null for every other job."""
     accuracy, throughput = normalized_sql("accuracy"), normalized_sql("throughput")
     fitness = accuracy + parameter("fitness_weight") * throughput
-    if ranked_only:
-        return fitness
-    ranked = and_(ranked_sql(), measured_on(ranked_only=True))
-    return case((ranked, fitness), else_=None)
+    needed = [
+        *(() if scope.ranked else (ranked_sql(),)),
+        *(() if scope.on_device else (on_device(),)),
+    ]
+    return case((and_(*needed), fitness), else_=None) if needed else fitness
 
 
 def normalized_sql(field: str) -> ColumnElement[Any]:
@@ -151,10 +162,10 @@ def _span(least: float | None, greatest: float | None) -> float | None:
     return greatest - least if greatest > least else math.inf  # all are equal: each is at zero
 
 
-def _meets(form: Form, ranked_only: bool) -> ColumnElement[bool]:
+def _meets(form: Form, scope: Scope) -> ColumnElement[bool]:
     if form.field == RANKED.field:
         return ranked_sql()
-    column = column_sql(form.field, form.layer, ranked_only=ranked_only)
+    column = column_sql(form.field, form.layer, scope=scope)
     parts = [_within(column, *ends) for ends in form.ranges]
     if form.exact is not None:
         parts.append(column == any_(bindparam(form.exact, type_=ARRAY(column.type))))

@@ -12,22 +12,23 @@ from sqlalchemy.orm import Session
 from shared.db.models import Environment, Job
 from shared.db.queries.leaderboard.conditions import (
     Form,
+    Scope,
     column_sql,
     conditions_sql,
     fitness_sql,
     is_ranked_only,
-    measured_on,
     name_values,
     normalized_sql,
+    on_device,
     parameter,
     ranked_sql,
     scale_values,
+    throughput_device_sql,
 )
-from shared.db.queries.result_columns import stored_sql
 from shared.db.queries.rows import LayerColumns
 from shared.db.queries.statements import Prepared
 from shared.domain.architecture import LayerConfig
-from shared.domain.results.columns import COLUMNS
+from shared.domain.results.columns import COLUMN, COLUMNS
 from shared.domain.results.ranking import RANKED, Condition, FitnessScale, Place, SortKey
 
 SAMPLE = 256  # jobs beyond a page that bound the fitness of its last one from below
@@ -57,6 +58,7 @@ class LeaderRow(LayerColumns):
     throughput_min: float | None
     throughput_max: float | None
     throughput_measured: bool | None
+    throughput_device: str | None
     fit_s: float | None
     device: str | None
     finished_at: dt.datetime | None
@@ -65,13 +67,14 @@ class LeaderRow(LayerColumns):
     sort_values: tuple[float | int | None, ...]  # of the listing's sort keys
 
 
-_STORED: dict[str, Any] = {
+_SHOWN: dict[str, Any] = {
     **{field: getattr(Job, field) for field in LayerConfig._fields},
-    **{column.stored_name: stored_sql(column) for column in COLUMNS if column.database},
+    **{column.stored_name: column_sql(column.name) for column in COLUMNS if column.database},
+    "throughput_device": throughput_device_sql(),
+    "fitness": fitness_sql(),
 }
-_COMPUTED = ("fitness", "sort_values")
-_SELECTED = [_STORED[field.name] for field in fields(LeaderRow) if field.name not in _COMPUTED]
 _NAMES = [field.name for field in fields(LeaderRow) if field.name != "sort_values"]
+_SELECTED = [_SHOWN[name].label(name) for name in _NAMES]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +84,7 @@ class Listing:
     sweep_id: int
     conditions: tuple[Condition, ...]
     sort: tuple[SortKey, ...]
-    scale: FitnessScale  # its environments are those of the jobs
+    scale: FitnessScale  # its environments are those of the throughputs
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +92,7 @@ class _Form:
     """What the statement of a page depends on: everything about the listing except values."""
 
     conditions: tuple[Form, ...]
-    ranked_only: bool
+    scope: Scope
     sort: tuple[SortKey, ...]
     after: tuple[bool, ...] | None  # whether each value of the place is known
     valued: bool = True  # the jobs with a value of the first sort key, or those without
@@ -99,9 +102,9 @@ class _Form:
 def select_fitness_scale(
     session: Session, sweep_id: int, environment_ids: Sequence[int], weight: float
 ) -> FitnessScale:
-    """Returns the least and greatest figures of the sweep's ranked jobs in these environments.
+    """Returns the least and greatest figures of the sweep's ranked jobs.
 
-    Each of the four figures takes one index lookup.
+    Throughputs are only those of the environments. Each of the four takes one index lookup.
     """
     values = {"sweep_id": sweep_id, "environment_ids": list(environment_ids)}
     extremes: tuple[float | None, ...] = tuple(_extremes().rows(session, values)[0])
@@ -116,14 +119,11 @@ def _extremes() -> Prepared:
 
 
 def _extreme(column: Any, descending: bool) -> ColumnElement[float | None]:
-    ranked = and_(
-        Job.sweep_id == bindparam("sweep_id"),
-        ranked_sql(),
-        measured_on(ranked_only=True),
-        column.is_not(None),
-    )
+    ranked = [Job.sweep_id == bindparam("sweep_id"), ranked_sql(), column.is_not(None)]
+    if column is Job.throughput:
+        ranked.append(on_device())
     order = _order(column, descending)
-    return select(column).where(ranked).order_by(order).limit(1).scalar_subquery()
+    return select(column).where(*ranked).order_by(order).limit(1).scalar_subquery()
 
 
 def _order(column: Any, descending: bool) -> ColumnElement[Any]:
@@ -152,17 +152,17 @@ def select_leaders(
 def _select_page(
     session: Session, listing: Listing, after: Place | None, limit: int, *, valued: bool
 ) -> list[LeaderRow]:
-    ranked_only = is_ranked_only(listing.conditions)
+    scope = _scope(listing, valued)
     # completed jobs are ranked; the partial indexes serve only where that is said
-    implied = {RANKED} - set(listing.conditions) if ranked_only else set()
+    implied = {RANKED} - set(listing.conditions) if scope.ranked else set()
     conditions, values = name_values((*listing.conditions, *implied))
     form = _Form(
         conditions,
-        ranked_only,
+        scope,
         listing.sort,
         None if after is None else tuple(value is not None for value in after.values),
         valued,
-        bounded=valued and ranked_only and _is_by_fitness(listing),
+        bounded=valued and scope.ranked and _is_by_fitness(listing),
     )
     values |= scale_values(listing.scale)
     values |= {"sweep_id": listing.sweep_id, "limit": limit, "sample": limit + SAMPLE}
@@ -170,6 +170,15 @@ def _select_page(
         values |= {"after_id": after.id}
         values |= {f"after_{n}": value for n, value in enumerate(after.values)}
     return [_leader_row(row) for row in _page(form).rows(session, values)]
+
+
+def _scope(listing: Listing, valued: bool) -> Scope:
+    """Returns what holds for a page: values that depend on the device are of its model."""
+    needed = {condition.field for condition in listing.conditions}
+    if valued:
+        needed.add(listing.sort[0].field)
+    per_device = any(name in COLUMN and COLUMN[name].per_device for name in needed)
+    return Scope(is_ranked_only(listing.conditions), per_device)
 
 
 def _leader_row(row: Sequence[Any]) -> LeaderRow:
@@ -193,8 +202,7 @@ def _page(form: _Form) -> Prepared:
     The other columns are then read by id.
     """
     keys = [
-        column_sql(key.field, ranked_only=form.ranked_only).label(f"key_{n}")
-        for n, key in enumerate(form.sort)
+        column_sql(key.field, scope=form.scope).label(f"key_{n}") for n, key in enumerate(form.sort)
     ]
     ranked = select(Job.id, *keys).where(*_listed(form, [key.element for key in keys]))
     if form.bounded:
@@ -204,7 +212,7 @@ def _page(form: _Form) -> Prepared:
     page = ranked.limit(bindparam("limit")).subquery("page")
     names = [page.c[key.name] for key in keys]
     return Prepared.of(
-        select(*_SELECTED, fitness_sql(ranked_only=form.ranked_only).label("fitness"), *names)
+        select(*_SELECTED, *names)
         .join(page, page.c.id == Job.id)
         .outerjoin(Environment, Environment.id == Job.environment_id)
         .order_by(*_orders(form, names), page.c.id)
@@ -214,8 +222,8 @@ def _page(form: _Form) -> Prepared:
 def _listed(form: _Form, keys: Sequence[ColumnElement[Any]]) -> list[ColumnElement[bool]]:
     return [
         Job.sweep_id == bindparam("sweep_id"),
-        *conditions_sql(form.conditions, ranked_only=form.ranked_only),
-        measured_on(ranked_only=form.ranked_only),
+        *conditions_sql(form.conditions, scope=form.scope),
+        *((on_device(),) if form.scope.on_device else ()),
         keys[0].is_not(None) if form.valued else keys[0].is_(None),
         *(_beyond(form, keys) if form.after is not None else ()),
     ]
@@ -231,7 +239,7 @@ def _among_the_fittest(jobs: Select[Any]) -> Select[Any]:
     Source: the threshold algorithm of Fagin, Lotem and Naor (2001), in one statement.
     """
     narrow = jobs.add_columns(
-        fitness_sql(ranked_only=True).label("fitness"),
+        fitness_sql(scope=Scope(ranked=True, on_device=True)).label("fitness"),
         normalized_sql("throughput").label("speed"),
     )
     fastest, accurate = (

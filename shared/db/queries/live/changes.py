@@ -11,7 +11,7 @@ from shared.db.queries.statements import sql
 
 _COLUMNS = """
     id, accuracy, throughput, trials_done, finished_at, architecture_hash,
-    channels, kernel_size, stride, dilation, padding, activation
+    channels, kernel_size, stride, dilation, padding, activation, environment_id
 """
 
 
@@ -22,7 +22,8 @@ class BestRow(LayerColumns):
     id: int
     architecture_hash: bytes
     accuracy: float  # fraction, mean over trials
-    throughput: float | None  # images/s, median of the timed trials
+    throughput: float | None  # images/s, median of the timed trials, on its own device
+    device: str
     trials_done: int
     finished_at: dt.datetime
 
@@ -52,7 +53,10 @@ def select_best(
     With a floor (an accuracy) the result also has the best ``limit`` jobs at or above it.
     """
     statement = sql(f"""
-        SELECT * FROM (
+        SELECT id, accuracy, throughput, trials_done, finished_at, architecture_hash,
+            channels, kernel_size, stride, dilation, padding, activation,
+            (SELECT device FROM environments WHERE environments.id = environment_id) AS device
+        FROM (
             (SELECT {_COLUMNS} FROM jobs WHERE sweep_id = :sweep_id AND {RANKED}
              AND accuracy IS NOT NULL
              ORDER BY accuracy DESC NULLS LAST, id LIMIT :leaders)
