@@ -76,8 +76,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     serve_dashboard(app)
     app.include_router(health.router)
     secured = [Security(key_scheme)] if settings.api_keys == "required" else []
-    # trainings first: the path /v1/sweeps/{sweep_id}/{action} of sweeps matches theirs, too
-    for routes in (trainings, sweeps, events, results, exports, analysis, explore, keys, system):
+    for routes in (sweeps, trainings, events, results, exports, analysis, explore, keys, system):
         app.include_router(routes.router, dependencies=secured)
     describe(app)
     return app

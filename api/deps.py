@@ -12,6 +12,7 @@ import structlog
 from fastapi import Depends, Header, Path, Query, Request
 from fastapi.dependencies.models import Dependant
 from sqlalchemy.orm import Session, sessionmaker
+from starlette.convertors import Convertor, register_url_convertor
 
 from services.analysis.result_table import ResultSelection
 from services.leaderboard.filters import Filters, parse_filters
@@ -146,6 +147,21 @@ PageToken = Annotated[
 ActionName = Annotated[
     Action, Path(description="`retry` repeats what has failed; `cancel` is permanent.")
 ]
+
+
+class _ActionConvertor(Convertor[str]):
+    """Makes ``{action:action}`` in a path match actions only, so that it hides no other path."""
+
+    regex = "|".join(Action)
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+register_url_convertor("action", _ActionConvertor())
 JobId = Annotated[int, Path(ge=1, le=MAX_ID, description="The number of a job.")]
 KeyPrefix = Annotated[str, Depends(read_key_prefix)]
 IdempotencyKey = Annotated[

@@ -100,7 +100,7 @@ def extend(sweep_id: SweepId, body: ExtensionIn, session: DbSession) -> SweepOut
     return show(sweep_id, session)
 
 
-@router.post("/{sweep_id}/{action}", responses=raises(IllegalTransitionError))
+@router.post("/{sweep_id}/{action:action}", responses=raises(IllegalTransitionError))
 def control_sweep(sweep_id: SweepId, action: ActionName, session: DbSession) -> SweepOut:
     """Pauses, resumes, cancels or retries a sweep.
 

@@ -103,7 +103,7 @@ def show_training_table(
     return Response(drawn, media_type=table_format.media_type)
 
 
-@router.post("/sweeps/{sweep_id}/trainings/{action}")
+@router.post("/sweeps/{sweep_id}/trainings/{action:action}")
 def control_trainings(sweep_id: SweepId, action: ActionName, session: DbSession) -> ControlledOut:
     """Pauses, resumes, cancels or retries the trainings of a sweep whose states permit it."""
     return ControlledOut(changed=control.control_trainings(session, sweep_id, action))
@@ -147,7 +147,7 @@ def show_training(training_id: TrainingId, session: ReadingSession) -> TrainingD
     return TrainingDetailOut.detailed(found, epochs, protocol["input_shape"][0])
 
 
-@router.post("/trainings/{training_id}/{action}", responses=raises(IllegalTransitionError))
+@router.post("/trainings/{training_id}/{action:action}", responses=raises(IllegalTransitionError))
 def control_training(
     training_id: TrainingId, action: ActionName, session: DbSession
 ) -> TrainingDetailOut:

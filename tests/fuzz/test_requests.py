@@ -138,8 +138,7 @@ def test_no_request_gets_an_answer_that_is_not_described(case: Any, service: Ser
             checks.response_schema_conformance,
             checks.negative_data_rejection,
             checks.ignored_auth,
-            # GET /v1/sweeps/preview is a sweep whose number is none, POST to weights an action that
-            # is none: another method is known there
-            *([] if name.endswith(("/preview", "/weights")) else [checks.unsupported_method]),
+            # GET /v1/sweeps/preview is a sweep whose number is none: another method is known there
+            *([] if name.endswith("/preview") else [checks.unsupported_method]),
         ],
     )

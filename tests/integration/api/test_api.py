@@ -354,6 +354,21 @@ def test_reading_an_unknown_sweep_is_not_found(path: str, api: httpx.Client) -> 
     assert_problem(api.get(f"/v1/sweeps/404{path}"), 404, "sweep_not_found")
 
 
+@pytest.mark.parametrize(
+    "path", ["sweeps/1/leaderboard", "sweeps/1/events", "sweeps/1/plots/scatter.png",
+             "sweeps/1/trainings.csv", "trainings/1/weights"]
+)  # fmt: skip
+def test_a_path_that_is_only_read_refuses_other_methods(path: str, api: httpx.Client) -> None:
+    answer = api.post(f"/v1/{path}")
+    assert_problem(answer, 405, "method_not_allowed")
+    assert "GET" in answer.headers["Allow"]
+
+
+def test_an_unknown_action_is_not_found(api: httpx.Client) -> None:
+    for path in ("sweeps/1/dance", "sweeps/1/trainings/dance", "trainings/1/dance"):
+        assert_problem(api.post(f"/v1/{path}"), 404, "not_found")
+
+
 @pytest.mark.parametrize("action", ACTIONS)
 def test_controlling_an_unknown_sweep_is_not_found(action: str, api: httpx.Client) -> None:
     assert_problem(api.post(f"/v1/sweeps/404/{action}"), 404, "sweep_not_found")
