@@ -40,13 +40,12 @@ _GROUPS = """
     SELECT :sweep, :first_group + n, :first_group + n FROM generate_series(0, :groups - 1) n
 """
 _FIGURES = """round(CAST(least(0.6, greatest(0.1, random_normal(0.3, 0.03))) AS numeric), 4)
-    AS accuracy, exp(random_normal(7, 0.8)) AS throughput"""
+    AS accuracy"""
 _JOBS = f"""
     INSERT INTO jobs (sweep_id, space_index, group_index, architecture_hash, channels, kernel_size,
         stride, dilation, padding, activation, ratio, parameters, flops, status, attempt,
         trials_done, trials_target, accuracy, accuracy_sd, accuracy_min, accuracy_max,
-        train_accuracy, throughput, throughput_min, throughput_max, throughput_measured, fit_s,
-        environment_id, finished_at)
+        train_accuracy, fit_s, environment_id, finished_at)
     SELECT :sweep, :total + n, :first_group + n / 36, sha256(CAST('bench ' || n AS bytea)),
         ARRAY[1000 + n / 46656, 32, 32],
         ARRAY[3 + 2 * (n / 11664 % 4), 3 + 2 * (n / 324 % 4), 3 + 2 * (n / 9 % 4)],
@@ -54,7 +53,7 @@ _JOBS = f"""
         ARRAY[1 + n / 1296 % 3, 1 + n / 36 % 3, 1 + n % 3],
         ARRAY[0, 0, 0], ARRAY['relu', 'relu', 'relu'], random(), 1000 + n % 90000,
         100000 + 7 * n, 'completed', 1, 5, 5, accuracy, 0.01, accuracy - 0.02, accuracy + 0.02,
-        0.9, throughput, throughput * 0.98, throughput * 1.02, true, 0.01,
+        0.9, 0.01,
         CASE WHEN random() < 0.9 THEN CAST(:most AS bigint) ELSE CAST(:few AS bigint) END,
         clock_timestamp()
     FROM (
@@ -66,14 +65,23 @@ _COMPLETE = f"""
     UPDATE jobs SET status = 'completed', attempt = 1, trials_done = trials_target,
         accuracy = figures.accuracy, accuracy_sd = 0.01, accuracy_min = figures.accuracy - 0.02,
         accuracy_max = figures.accuracy + 0.02, train_accuracy = 0.9,
-        throughput = figures.throughput, throughput_min = figures.throughput * 0.98,
-        throughput_max = figures.throughput * 1.02, throughput_measured = true, fit_s = 0.01,
+        fit_s = 0.01,
         ratio = coalesce(ratio, 0), environment_id = :most, finished_at = clock_timestamp()
     FROM (
         SELECT id, {_FIGURES}
         FROM jobs WHERE sweep_id = :sweep
     ) figures
     WHERE jobs.id = figures.id
+"""
+_THROUGHPUTS = """
+    INSERT INTO throughputs (job_id, device, sweep_id, throughput, throughput_min, throughput_max,
+        throughput_measured)
+    SELECT id, device, sweep_id, throughput, throughput * 0.98, throughput * 1.02, true
+    FROM (
+        SELECT j.id, e.device, j.sweep_id, exp(random_normal(7, 0.8)) AS throughput
+        FROM jobs j JOIN environments e ON e.id = j.environment_id
+        WHERE j.sweep_id = :sweep AND j.status = 'completed'
+    ) figures
 """
 _COUNTS = """
     INSERT INTO sweep_environments (sweep_id, environment_id, completed)
@@ -99,6 +107,7 @@ def add_sweep(client: httpx.Client, engine: Engine, rows: int, pending: int) -> 
         most, few = connection.execute(text(_ENVIRONMENTS)).scalars()
         connection.execute(text(_GROUPS), values | {"groups": rows // GROUP_JOBS + 1})
         connection.execute(text(_JOBS), values | {"most": most, "few": few})
+        connection.execute(text(_THROUGHPUTS), values)
         connection.execute(text(_COUNTS), values)
         connection.execute(text(_TOTAL), values)
     return sweep, groups
@@ -114,6 +123,7 @@ def add_published_sweep(client: httpx.Client, engine: Engine) -> tuple[int, int]
         connection.execute(text("SELECT setseed(0.5)"))
         most, _ = connection.execute(text(_ENVIRONMENTS)).scalars()
         connection.execute(text(_COMPLETE), {"sweep": sweep, "most": most})
+        connection.execute(text(_THROUGHPUTS), {"sweep": sweep})
     return sweep, total
 
 

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from rich.table import Table
 from rich.text import Text
 
-from convsweep import ProgressEvent, RankedNetwork, Sweep
+from convsweep import Leaderboard, ProgressEvent, RankedNetwork, Sweep
 from convsweep.answers import SweepProblem
 from shared.domain.names import escape_unsafe
 from shared.domain.results.columns import COLUMN, IMAGES_PER_S, Column, Kind
@@ -170,14 +170,15 @@ def _half(row: RankedNetwork) -> str | None:
     return None if high is None or mean is None else percent(high - mean)
 
 
-def print_devices(shown: str | None, devices: dict[str, int]) -> None:
-    """Says which device model's throughputs were shown where several have measured."""
-    others = [f'--device "{name}" ({count:,})' for name, count in devices.items() if name != shown]
-    if shown is None or not others:
+def print_devices(board: Leaderboard) -> None:
+    """Says whose throughputs were shown if not all networks have one, or others have timed, too."""
+    shown, networks = board.throughput_device, sum(board.measured.values())
+    if shown is None or (len(board.timed) == 1 and board.timed[shown] >= networks):
         return
+    others = [f'--device "{name}" ({n:,})' for name, n in board.timed.items() if name != shown]
     say(
-        f"Throughputs and fitness on {shown} ({devices[shown]:,} of {sum(devices.values()):,} "
-        f"networks); for others: {', '.join(others)}."
+        f"Throughputs and fitness on {shown} ({board.timed[shown]:,} of {networks:,} networks)"
+        + (f"; for others: {', '.join(others)}." if others else ".")
     )
 
 

@@ -15,9 +15,10 @@ Grants = dict[str, dict[str, frozenset[str]]]
 Columns = dict[str, dict[str, tuple[str, ...]]]
 
 EVERY_TABLE = frozenset(Base.metadata.tables)
-COUNTED_BY_TRIGGER = frozenset({"sweep_environments"})  # changed with the owner's rights
+# changed by triggers, with the owner's rights
+COUNTED_BY_TRIGGER = frozenset({"sweep_environments", "sweep_devices", "throughputs"})
 SWEEPS = frozenset({"sweeps", "sweep_progress", "groups", "jobs"})
-RESULTS = frozenset({"trials", "environments", "workers", "dataset_labels"})
+RESULTS = frozenset({"trials", "timings", "environments", "workers", "dataset_labels"})
 TRAININGS = frozenset({"trainings", "training_epochs"})
 PROBLEMS = frozenset({"worker_problems"})
 
@@ -33,7 +34,7 @@ GRANTS: Grants = {
     },
     "convsweep_worker": {
         "SELECT": SWEEPS | RESULTS | TRAININGS | PROBLEMS
-        | {"leases", "attempts", "device_leases", "sweep_environments"},
+        | {"leases", "attempts", "device_leases"} | COUNTED_BY_TRIGGER,
         "INSERT": RESULTS | PROBLEMS | {"attempts", "leases", "device_leases", "training_epochs"},
         "DELETE": PROBLEMS | {"device_leases", "training_epochs"},
     },

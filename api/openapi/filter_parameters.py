@@ -50,8 +50,8 @@ def _device() -> dict[str, Any]:
         "name": DEVICE,
         "in": "query",
         "required": False,
-        "description": "Device model whose throughputs, fit times and fitness are shown; default: "
-        "the model with the most ranked jobs. Accuracies are those of all devices.",
+        "description": "Device model whose throughputs and fitness are shown; default: the model "
+        "that timed most networks. Accuracies are those of all devices.",
         "schema": {"type": "string"},
         "example": _EXAMPLES[DEVICE],
     }

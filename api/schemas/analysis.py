@@ -5,6 +5,7 @@ import math
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.schemas.jobs import JobOut
+from api.schemas.leaderboard import NetworkOut
 from services.analysis.comparison import JobComparison, SweepComparison
 from services.analysis.correlations import Correlations, ParetoFront
 from services.analysis.effects import Interactions, MainEffects, PairEffects, ParameterEffects
@@ -34,7 +35,7 @@ class CoverageOut(_Out):
     )
     device: list[str] = Field(description="The device models that measured these networks.")
     throughput_device: str | None = Field(
-        description="The device model whose throughputs, fit times and fitness count."
+        description="The device model whose throughputs and fitness count."
     )
 
     @classmethod
@@ -64,12 +65,13 @@ class CorrelationsOut(BaseModel):
 
 class ParetoOut(BaseModel):
     coverage: CoverageOut
-    front: list[JobOut] = Field(description="The fastest first, the most accurate last.")
+    front: list[NetworkOut] = Field(description="The fastest first, the most accurate last.")
 
     @classmethod
     def of(cls, pareto: ParetoFront) -> "ParetoOut":
         return cls(
-            coverage=CoverageOut.of(pareto.coverage), front=[JobOut.of(job) for job in pareto.jobs]
+            coverage=CoverageOut.of(pareto.coverage),
+            front=list(map(NetworkOut.of_row, pareto.front)),
         )
 
 

@@ -9,8 +9,10 @@ from pydantic import BaseModel, Field, create_model
 from shared.domain.results.columns import CHOICES, COLUMNS, TRIAL_COLUMNS, Column, Kind
 
 JOB_COLUMNS = tuple(column for column in COLUMNS if column.table == "jobs")
-LEADER_COLUMNS = tuple(column for column in COLUMNS if column.table != "jobs")
+THROUGHPUT_COLUMNS = tuple(column for column in COLUMNS if column.table == "throughputs")
+NETWORK_COLUMNS = tuple(column for column in COLUMNS if column.table != "jobs")
 STORED_TRIAL_COLUMNS = tuple(column for column in TRIAL_COLUMNS if column.table == "trials")
+TIMING_COLUMNS = tuple(column for column in TRIAL_COLUMNS if column.table == "timings")
 _TYPES: dict[Kind, type] = {
     Kind.FRACTION: float,
     Kind.NUMBER: float,

@@ -2,7 +2,7 @@
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.schemas.jobs import JobOut
+from api.schemas.leaderboard import NetworkOut
 from services.analysis.answers import JobAnswers
 from services.analysis.neighbours import Neighbour
 from services.analysis.points import Points
@@ -13,10 +13,15 @@ class PointsOut(BaseModel):
 
     sweep_id: int
     throughput_device: str | None = Field(
-        description="The device model whose throughputs, fit times and fitness these are; null "
-        "while nothing was measured."
+        description="The device model whose throughputs and fitness these are; null while nothing "
+        "was timed."
     )
-    devices: dict[str, int] = Field(description="Ranked jobs by device model, most first.")
+    timed: dict[str, int] = Field(
+        description="Networks by the device model that timed them, most first."
+    )
+    measured: dict[str, int] = Field(
+        description="Ranked networks by the device model of their last trials, most first."
+    )
     id: list[int] = Field(description="The numbers of the jobs.")
     space_index: list[int] = Field(
         description="Place in the sweep's space, from 0: which choices the network is made of."
@@ -31,7 +36,8 @@ class PointsOut(BaseModel):
         return cls.model_construct(
             sweep_id=sweep_id,
             throughput_device=points.throughput_device,
-            devices=points.devices,
+            timed=points.timed,
+            measured=points.measured,
             id=points.job_ids,
             space_index=points.space_indices,
             columns={name: column.tolist() for name, column in points.columns.items()},
@@ -42,7 +48,7 @@ class NeighbourOut(BaseModel):
     parameter: str = Field(description="What is different.", examples=["kernel_size[0]"])
     was: int | str
     now: int | str
-    job: JobOut
+    job: NetworkOut
 
     @classmethod
     def of(cls, neighbour: Neighbour) -> "NeighbourOut":
@@ -50,7 +56,7 @@ class NeighbourOut(BaseModel):
             parameter=str(neighbour.parameter),
             was=neighbour.was,
             now=neighbour.now,
-            job=JobOut.of(neighbour.job),
+            job=NetworkOut.of_row(neighbour.network),
         )
 
 

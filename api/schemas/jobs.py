@@ -10,11 +10,19 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.schemas.columns import JOB_COLUMNS, STORED_TRIAL_COLUMNS, make_columns_model
+from api.schemas.columns import (
+    JOB_COLUMNS,
+    STORED_TRIAL_COLUMNS,
+    THROUGHPUT_COLUMNS,
+    TIMING_COLUMNS,
+    make_columns_model,
+)
 from api.schemas.paging import NEXT_PAGE
 from services.leaderboard.leaders import JobDetail
-from shared.db.models import Environment, Job, Trial
+from shared.db.models import Job
 from shared.db.queries.leaderboard.leaders import LeaderRow
+from shared.db.queries.sweeps.jobs import TrialRow
+from shared.db.timing_models import JobThroughput
 from shared.domain.protocol import Protocol
 
 
@@ -56,15 +64,28 @@ class EnvironmentOut(BaseModel):
     versions: dict[str, str]
 
 
-class TrialOut(make_columns_model("TrialColumns", STORED_TRIAL_COLUMNS), BaseModel):  # type: ignore[misc]
-    """A trial: the columns that the table of trials holds, and where it was measured."""
+class ThroughputOut(make_columns_model("ThroughputColumns", THROUGHPUT_COLUMNS), BaseModel):  # type: ignore[misc]
+    """The throughput of a job on one device model."""
+
+    @classmethod
+    def of(cls, throughput: JobThroughput) -> "ThroughputOut":
+        fields = {c.name: getattr(throughput, c.stored_name) for c in THROUGHPUT_COLUMNS}
+        return cls.model_validate(fields)
+
+
+_TRIAL_COLUMNS = (*STORED_TRIAL_COLUMNS, *TIMING_COLUMNS)
+
+
+class TrialOut(make_columns_model("TrialColumns", _TRIAL_COLUMNS), BaseModel):  # type: ignore[misc]
+    """A trial, where it was measured, and the timing that was made with it."""
 
     environment: EnvironmentOut
 
     @classmethod
-    def of(cls, trial: Trial, environment: Environment) -> "TrialOut":
-        fields = {c.name: getattr(trial, c.stored_name) for c in STORED_TRIAL_COLUMNS}
-        fields |= {"correct_bits": trial.correct_bits.hex(), "environment": environment}
+    def of(cls, row: TrialRow) -> "TrialOut":
+        fields = {c.name: getattr(row.trial, c.stored_name) for c in STORED_TRIAL_COLUMNS}
+        fields |= {c.name: getattr(row.timing, c.stored_name, None) for c in TIMING_COLUMNS}
+        fields |= {"correct_bits": row.trial.correct_bits.hex(), "environment": row.environment}
         return cls.model_validate(fields, from_attributes=True)
 
 
@@ -95,6 +116,7 @@ class JobDetailOut(JobOut):
     shapes: list[LayerShapeOut] = Field(
         description="By layer, ending before the first that does not fit its input."
     )
+    throughputs: list[ThroughputOut] = Field(description="One per device model that timed it.")
     trials: list[TrialOut]
     attempts: list[AttemptOut] = Field(description="Every attempt of a worker, in order.")
     protocol: Protocol
@@ -104,7 +126,8 @@ class JobDetailOut(JobOut):
         shape = Protocol.model_validate(protocol).input_shape
         parts = {
             "shapes": [cost._asdict() for cost in detail.job.architecture.layer_costs(shape)],
-            "trials": [TrialOut.of(trial, environment) for trial, environment in detail.trials],
+            "throughputs": list(map(ThroughputOut.of, detail.throughputs)),
+            "trials": list(map(TrialOut.of, detail.trials)),
             "attempts": [AttemptOut.model_validate(row) for row in detail.attempts],
             "protocol": protocol,
         }

@@ -4,31 +4,40 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from api.schemas.columns import LEADER_COLUMNS, make_columns_model
+from api.schemas.columns import NETWORK_COLUMNS, THROUGHPUT_COLUMNS, make_columns_model
 from api.schemas.jobs import JobOut, job_fields
 from api.schemas.paging import NEXT_PAGE
 from services.analysis.statistics.intervals import trial_interval
 from services.leaderboard.leaders import LeaderPage
 from shared.db.queries.leaderboard.leaders import LeaderRow
 
+_OF_DEVICE = [column.name for column in THROUGHPUT_COLUMNS]
 
-class LeaderOut(make_columns_model("LeaderColumns", LEADER_COLUMNS, JobOut), JobOut):  # type: ignore[misc]
-    """A ranked job: all columns of the registry, the layers and the rank."""
+
+class NetworkOut(make_columns_model("NetworkColumns", NETWORK_COLUMNS, JobOut), JobOut):  # type: ignore[misc]
+    """A job with all columns of the registry: also its throughput on one device model."""
+
+    @classmethod
+    def of_row(cls, row: LeaderRow) -> "NetworkOut":
+        return cls.model_validate(network_fields(row))
+
+
+class LeaderOut(NetworkOut):
+    """A ranked job."""
 
     rank: int = Field(description="Rank in the listing, counted from 1 on its first page.")
 
 
-def leader_fields(rank: int, row: LeaderRow) -> dict[str, Any]:
-    """Returns what ``LeaderOut`` describes."""
+def network_fields(row: LeaderRow) -> dict[str, Any]:
+    """Returns what ``NetworkOut`` describes."""
     error, low, high = trial_interval(row.accuracy, row.accuracy_sd, row.trials_done)
     return {
-        "rank": rank,
         "accuracy_se": error,
         "accuracy_low": low,
         "accuracy_high": high,
         "fitness": row.fitness,
         "device": row.device,
-        "throughput_device": row.throughput_device,
+        **{name: getattr(row, name) for name in _OF_DEVICE},
         **job_fields(row),
     }
 
@@ -36,10 +45,15 @@ def leader_fields(rank: int, row: LeaderRow) -> dict[str, Any]:
 class LeaderboardOut(BaseModel):
     sweep_id: int
     throughput_device: str | None = Field(
-        description="The device model whose throughputs, fit times and fitness are shown; null "
-        "while nothing was measured. Networks that another one measured have none here."
+        description="The device model whose throughputs and fitness are shown; null while nothing "
+        "was timed. Networks that it has not timed have none here."
     )
-    devices: dict[str, int] = Field(description="Ranked jobs by device model, most first.")
+    timed: dict[str, int] = Field(
+        description="Networks by the device model that timed them, most first."
+    )
+    measured: dict[str, int] = Field(
+        description="Ranked networks by the device model of their last trials, most first."
+    )
     rows: list[LeaderOut]
     next_page_token: str | None = NEXT_PAGE
 
@@ -50,7 +64,8 @@ def leaderboard_fields(sweep_id: int, page: LeaderPage) -> dict[str, Any]:
     return {
         "sweep_id": sweep_id,
         "throughput_device": page.choice.device,
-        "devices": page.choice.devices,
-        "rows": [leader_fields(rank, row) for rank, row in ranked],
+        "timed": page.choice.timed,
+        "measured": page.choice.measured,
+        "rows": [{"rank": rank, **network_fields(row)} for rank, row in ranked],
         "next_page_token": page.next_page_token,
     }

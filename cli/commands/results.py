@@ -17,7 +17,7 @@ from convsweep.output_files import open_output
 from shared.domain.results.choices import ExportFormat
 
 Json = dict[str, Any]
-FIGURES = ("ratio", "parameters", "flops", "accuracy", "throughput")
+FIGURES = ("ratio", "parameters", "flops", "accuracy")
 EXPORTS = tuple(f".{form}" for form in ExportFormat)
 
 
@@ -40,7 +40,7 @@ def top(
         output.say("No architecture with results passes these filters.")
     else:
         output.print_leaderboard(rows)
-    return output.print_devices(board.throughput_device, board.devices)
+    return output.print_devices(board)
 
 
 def job(
@@ -82,8 +82,10 @@ def _print_job(job: Json) -> None:
         ("error", job["error"]),
         (output.LAYERS_TITLE, output.layers(job["layers"])),
         *zip(map(output.heading, FIGURES), output.figures(job, FIGURES), strict=True),
+        *((f"images/s on {t['throughput_device']}", *output.figures(t, ["throughput"]))
+          for t in job["throughputs"]),
         ("hash", job["architecture_hash"]),
-    ]
+    ]  # fmt: skip
     output.print_table(
         None, [f"job {job['id']}", ""], [fact for fact in facts if fact[1] is not None]
     )

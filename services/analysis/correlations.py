@@ -8,8 +8,7 @@ from sqlalchemy.orm import Session
 from services.analysis.result_table import Coverage, Results, ResultSelection, load_results
 from services.analysis.statistics.correlation import correlate
 from services.analysis.statistics.pareto import pareto_front
-from shared.db.models import Job
-from shared.db.queries.analysis import arrays as array_queries
+from shared.db.queries.leaderboard.leaders import LeaderRow, select_networks
 from shared.domain.arrays import FloatArray, IntArray
 from shared.domain.results.choices import CorrelationMethod, Target
 from shared.domain.space import Parameter
@@ -62,7 +61,7 @@ class ParetoFront:
     """The networks that no other beats in both accuracy and throughput, the fastest first."""
 
     coverage: Coverage
-    jobs: list[Job]
+    front: list[LeaderRow]
 
 
 def find_pareto_front(session: Session, sweep_id: int, selection: ResultSelection) -> ParetoFront:
@@ -77,5 +76,5 @@ def find_pareto_front(session: Session, sweep_id: int, selection: ResultSelectio
     results = load_results(session, sweep_id, selection).where(*both)
     front = pareto_front(*(results.measures[name] for name in both))
     ids = results.measures["id"][front].astype(np.int64).tolist()
-    jobs = array_queries.select_jobs_by_id(session, ids)
-    return ParetoFront(results.coverage, [jobs[job_id] for job_id in ids])
+    networks = select_networks(session, ids, results.scale)
+    return ParetoFront(results.coverage, [networks[job_id] for job_id in ids])

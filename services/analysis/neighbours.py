@@ -6,11 +6,17 @@ from itertools import islice
 
 from sqlalchemy.orm import Session
 
+from services.leaderboard.device_choice import choose_device
 from services.leaderboard.leaders import get_job
 from services.sweeps.reading import load_sweep
-from shared.db.models import Job
 from shared.db.queries.analysis import arrays as array_queries
+from shared.db.queries.leaderboard.leaders import (
+    LeaderRow,
+    select_fitness_scale,
+    select_networks,
+)
 from shared.domain.architecture import Architecture, LayerConfig
+from shared.domain.results.ranking import FITNESS_WEIGHT
 from shared.domain.space import Parameter, SearchSpace
 
 MAX_NEIGHBOURS = 500
@@ -20,7 +26,7 @@ MAX_NEIGHBOURS = 500
 class Neighbour:
     """A job whose architecture has ``now`` where the given one has ``was``."""
 
-    job: Job
+    network: LeaderRow
     parameter: Parameter
     was: int | str
     now: int | str
@@ -29,7 +35,8 @@ class Neighbour:
 def find_neighbours(session: Session, job_id: int) -> list[Neighbour]:
     """Returns the jobs of the same sweep that are one setting away, layer by layer.
 
-    At most 500: the first ones in the order of layers and choices.
+    At most 500: the first ones in the order of layers and choices. Their throughputs are those of
+    the device model that timed most networks.
 
     Raises:
         JobNotFoundError: there is no such job.
@@ -40,8 +47,11 @@ def find_neighbours(session: Session, job_id: int) -> list[Neighbour]:
     jobs = array_queries.select_jobs_by_hash(
         session, job.sweep_id, [architecture.hash for architecture, *_ in steps]
     )
+    device = choose_device(session, job.sweep_id).device
+    scale = select_fitness_scale(session, job.sweep_id, device, FITNESS_WEIGHT)
+    networks = select_networks(session, [neighbour.id for neighbour in jobs.values()], scale)
     return [
-        Neighbour(jobs[architecture.hash], parameter, was, now)
+        Neighbour(networks[jobs[architecture.hash].id], parameter, was, now)
         for architecture, parameter, was, now in steps
         if architecture.hash in jobs
     ]

@@ -23,7 +23,8 @@ class Points:
     """Columns of equal length in the order of the space; NaN where a network lacks a value."""
 
     throughput_device: str | None
-    devices: dict[str, int]
+    timed: dict[str, int]
+    measured: dict[str, int]
     job_ids: list[int]
     space_indices: list[int]
     columns: dict[str, FloatArray]
@@ -34,8 +35,8 @@ def load_points(
 ) -> Points:
     """Returns columns of all networks that pass the filters, to seven significant digits.
 
-    Without a filter on the status these are ranked networks. What depends on the device is NaN for
-    networks that another model measured.
+    Without a filter on the status these are ranked networks. Throughput and fitness are NaN for
+    networks that the device model has not timed.
 
     Raises:
         SweepNotFoundError: there is no such sweep.
@@ -44,16 +45,14 @@ def load_points(
     _check_fields(fields)
     filters = selection.filters.or_ranked()
     choice = choose_device(session, sweep_id, filters.device)
-    scale = select_fitness_scale(
-        session, sweep_id, choice.environment_ids, selection.fitness_weight
-    )
+    scale = select_fitness_scale(session, sweep_id, choice.device, selection.fitness_weight)
     names = [*_PLACES, *dict.fromkeys(fields)]
     measures, _ = array_queries.select_columns(
         session, sweep_id, names, (), conditions=filters.conditions, scale=scale
     )
     job_ids, space_indices = (column.astype(np.int64).tolist() for column in measures[:2])
     columns = {name: _rounded(column) for name, column in zip(names[2:], measures[2:], strict=True)}
-    return Points(choice.device, choice.devices, job_ids, space_indices, columns)
+    return Points(choice.device, choice.timed, choice.measured, job_ids, space_indices, columns)
 
 
 def _check_fields(fields: Sequence[str]) -> None:

@@ -18,7 +18,7 @@ from shared.domain.arrays import FloatArray
 from shared.domain.errors import NoResultsError
 from shared.domain.results.choices import Target
 from shared.domain.results.columns import COLUMN
-from shared.domain.results.ranking import FITNESS_WEIGHT, RANKED
+from shared.domain.results.ranking import FITNESS_WEIGHT, RANKED, FitnessScale
 from shared.domain.space import Parameter, SearchSpace
 from shared.domain.status import JobStatus
 
@@ -43,15 +43,15 @@ class Coverage:
     """The part of a space that an analysis uses; ``used`` and ``missing`` add up to ``total``.
 
     ``missing`` counts architectures by job state. Under ``left_out`` it counts those that have the
-    right state but do not pass the filters or lack the value: networks that another device model
-    measured have no throughput.
+    right state but do not pass the filters or lack the value, such as networks that the device
+    model has not timed.
     """
 
     total: int
     used: int
     missing: dict[str, int]
     device: tuple[str, ...]  # models that measured the networks
-    throughput_device: str | None  # model whose throughputs, fit times and fitness count
+    throughput_device: str | None  # model whose throughputs and fitness count
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Results:
     space: SearchSpace
     missing: dict[str, int]  # architectures by the state that keeps them out
     device: tuple[str, ...]  # models that measured the networks
-    throughput_device: str | None
+    scale: FitnessScale
     measures: dict[str, FloatArray]
     parameters: dict[Parameter, FloatArray]
 
@@ -87,8 +87,8 @@ class Results:
         measures = {name: values[rows] for name, values in self.measures.items()}
         parameters = {name: values[rows] for name, values in self.parameters.items()}
         device = self.device
-        if self.throughput_device and any(COLUMN[name].per_device for name in names):
-            device = (self.throughput_device,)
+        if self.scale.device and any(COLUMN[name].per_device for name in names):
+            device = (self.scale.device,)
         return replace(self, measures=measures, parameters=parameters, device=device)
 
     def levels(self, parameter: Parameter) -> list[Level]:
@@ -114,7 +114,7 @@ class Results:
         without = self.sweep.total - len(self) - sum(missing.values())
         if without > 0:
             missing["left_out"] = without
-        return Coverage(self.sweep.total, len(self), missing, self.device, self.throughput_device)
+        return Coverage(self.sweep.total, len(self), missing, self.device, self.scale.device)
 
 
 def _named(parameter: Parameter) -> bool:
@@ -132,9 +132,7 @@ def load_results(session: Session, sweep_id: int, selection: ResultSelection) ->
     space = SearchSpace.model_validate(state.sweep.space)
     filters = selection.filters.or_ranked()
     choice = choose_device(session, sweep_id, filters.device)
-    scale = select_fitness_scale(
-        session, sweep_id, choice.environment_ids, selection.fitness_weight
-    )
+    scale = select_fitness_scale(session, sweep_id, choice.device, selection.fitness_weight)
     parameters = space.varied_parameters
     measures, levels = array_queries.select_columns(
         session, sweep_id, _MEASURES, parameters, conditions=filters.conditions, scale=scale
@@ -143,8 +141,8 @@ def load_results(session: Session, sweep_id: int, selection: ResultSelection) ->
         sweep=state.sweep,
         space=space,
         missing=_missing(session, state, filters),
-        device=tuple(choice.devices),
-        throughput_device=choice.device,
+        device=tuple(choice.measured),
+        scale=scale,
         measures=dict(zip(_MEASURES, measures, strict=True)),
         parameters=dict(zip(parameters, levels, strict=True)),
     )

@@ -92,7 +92,7 @@ def _statement(
 ) -> Select[Any]:
     depth = len(load_sweep(session, sweep_id).space["layers"])
     choice = choose_device(session, sweep_id, filters.device)
-    scale = select_fitness_scale(session, sweep_id, choice.environment_ids, weight)
+    scale = select_fitness_scale(session, sweep_id, choice.device, weight)
     if rows is ExportRows.TRIALS:
         only = filters.device is not None
         return export_queries.trial_rows(sweep_id, depth, filters.conditions, scale, only)

@@ -1,9 +1,8 @@
-"""Chooses the device model whose throughputs are shown (default: the one with most jobs).
+"""Chooses the device model whose throughputs are shown (default: the one that timed most jobs).
 
 Accuracy does not depend on the device, so views of it have the results of all devices.
 """
 
-from collections import Counter
 from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
@@ -14,36 +13,37 @@ from shared.domain.errors import InvalidInputError, SweepNotFoundError
 
 @dataclass(frozen=True, slots=True)
 class DeviceChoice:
-    """The device model whose throughputs are shown, and all that measured the sweep."""
+    """The device model whose throughputs are shown, and all that measured or timed the sweep."""
 
-    device: str | None  # None while nothing was measured
-    devices: dict[str, int]  # ranked jobs by device model, most first
-    environment_ids: tuple[int, ...]  # of the chosen model
+    device: str | None  # None while nothing was timed
+    timed: dict[str, int]  # jobs by the device model that timed them, most first
+    measured: dict[str, int]  # ranked jobs by the model that measured their last trials, most first
 
 
 def choose_device(session: Session, sweep_id: int, name: str | None = None) -> DeviceChoice:
     """Returns the device model whose throughputs are comparable with each other.
 
-    Without a ``name`` this is the model with the most ranked jobs of the sweep; of several with
-    equally many, the first by name.
+    Without a ``name`` this is the model that timed most jobs of the sweep; of several with equally
+    many, the first by name.
 
     Raises:
         SweepNotFoundError: there is no such sweep.
-        InvalidInputError: no result of the sweep was measured on a device of that name.
+        InvalidInputError: no job of the sweep was timed on a device of that name.
     """
-    environments = device_queries.select_environments(session, sweep_id)
-    if environments is None:
+    counts = device_queries.count_by_device(session, sweep_id)
+    if counts is None:
         raise SweepNotFoundError(f"There is no sweep {sweep_id}.", field="sweep_id")
-    counts: Counter[str] = Counter()
-    for environment in environments:
-        counts[environment.device] += environment.ranked
-    devices = dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
-    if name is not None and name not in devices:
-        known = ", ".join(map(repr, devices)) or "none yet"
+    timed = _most_first({device: timed for device, _, timed in counts})
+    measured = _most_first({device: measured for device, measured, _ in counts})
+    if name is not None and name not in timed:
+        known = ", ".join(map(repr, timed)) or "none yet"
         raise InvalidInputError(
-            f"device: no result of this sweep was measured on {name!r}; there are: {known}.",
+            f"device: no network of this sweep was timed on {name!r}; there are: {known}.",
             field="device",
         )
-    device = name or next(iter(devices), None)
-    ids = tuple(place.id for place in environments if place.device == device)
-    return DeviceChoice(device, devices, ids)
+    return DeviceChoice(name or next(iter(timed), None), timed, measured)
+
+
+def _most_first(counts: dict[str, int]) -> dict[str, int]:
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return {device: count for device, count in ordered if count}

@@ -8,12 +8,14 @@ from sqlalchemy.orm import Session
 from services.leaderboard.device_choice import DeviceChoice, choose_device
 from services.leaderboard.filters import DEFAULT_SORT, Filters, parse_sort
 from services.sweeps.reading import load_sweep
-from shared.db.models import Environment, Job, Trial
+from shared.db.models import Job
 from shared.db.queries.leaderboard import leaders as leaderboard_queries
 from shared.db.queries.leaderboard.leaders import LeaderRow, Listing
 from shared.db.queries.sweeps import attempts as attempt_queries
 from shared.db.queries.sweeps import jobs as job_queries
 from shared.db.queries.sweeps.attempts import AttemptRow
+from shared.db.queries.sweeps.jobs import TrialRow
+from shared.db.timing_models import JobThroughput
 from shared.domain.errors import InvalidPageTokenError, JobNotFoundError
 from shared.domain.page_tokens import (
     Id,
@@ -39,10 +41,11 @@ class LeaderPage:
 
 @dataclass(frozen=True, slots=True)
 class JobDetail:
-    """A job with its trials and attempts, both in order; a running attempt comes last."""
+    """A job with its throughputs, trials and attempts, in order; a running attempt comes last."""
 
     job: Job
-    trials: list[tuple[Trial, Environment]]
+    throughputs: list[JobThroughput]
+    trials: list[TrialRow]
     attempts: list[AttemptRow]
 
 
@@ -122,10 +125,8 @@ def _scale(
     place: _LeaderPlace | None,
 ) -> FitnessScale:
     if place is not None:
-        return FitnessScale(choice.environment_ids, weight, *place.scale)
-    return leaderboard_queries.select_fitness_scale(
-        session, sweep_id, choice.environment_ids, weight
-    )
+        return FitnessScale(choice.device, weight, *place.scale)
+    return leaderboard_queries.select_fitness_scale(session, sweep_id, choice.device, weight)
 
 
 def list_jobs(
@@ -166,13 +167,14 @@ def get_job(session: Session, job_id: int) -> Job:
 
 
 def get_job_detail(session: Session, job_id: int) -> JobDetail:
-    """Returns a job with its trials, where each was measured, and every attempt at it.
+    """Returns a job with its throughputs, its trials and every attempt at it.
 
     Raises:
         JobNotFoundError: there is no such job.
     """
     return JobDetail(
         get_job(session, job_id),
+        job_queries.select_throughputs(session, job_id),
         job_queries.select_trials(session, job_id),
         attempt_queries.select_attempts(session, job_id),
     )

@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -17,7 +17,7 @@ from shared.db.queries.leasing import leases as lease_queries
 from shared.db.queries.sweeps import sweeps as sweep_queries
 from shared.domain.architecture import Architecture
 from shared.domain.errors import StaleLeaseError
-from shared.domain.measurements import Environment, JobOutcome, TrialResult
+from shared.domain.measurements import Environment, JobOutcome, Throughput, TrialResult
 from shared.domain.protocol import Protocol
 
 
@@ -28,6 +28,7 @@ class ClaimedJob:
     id: int
     architecture: Architecture
     trials: range
+    timed: bool = False  # whether the worker's device model has timed it before
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,7 @@ def claim_group(
     if not jobs:
         return None
     claimed = tuple(
-        ClaimedJob(job.id, job.architecture, range(job.trials_done, job.trials_target))
+        ClaimedJob(job.id, job.architecture, range(job.trials_done, job.trials_target), job.timed)
         for job in jobs
     )
     return Claim(token, sweep_id, group, claimed, jobs[0].group_pending > len(jobs))
@@ -136,6 +137,12 @@ def complete_claim(
             for job, outcome in pairs
         ],
         trials=[_trial_row(job.id, trial) for job, outcome in pairs for trial in outcome.trials],
+        timings=[
+            _timing_row(job.id, trial, trial.throughput)
+            for job, outcome in pairs
+            for trial in outcome.trials
+            if trial.throughput
+        ],
     )
     sweep_queries.update_finished_sweeps(session, claim.sweep_id)
     return len(written)
@@ -199,17 +206,16 @@ def fail_claim(session: Session, claim: Claim, *, error: str, max_attempts: int)
 
 
 def _trial_row(job_id: int, trial: TrialResult) -> dict[str, Any]:
-    throughput = trial.throughput
     return {
         "job_id": job_id,
         "trial": trial.trial,
         "accuracy": trial.accuracy,
         "train_accuracy": trial.train_accuracy,
         "fit_s": trial.fit_s,
-        "images_per_s": throughput and throughput.images_per_s,
-        "images_per_s_spread": throughput and throughput.spread,
-        "timing_runs": throughput and throughput.runs,
-        "throughput_source": throughput and throughput.source,
         "weights_seed": trial.weights_seed,
         "correct_bits": trial.correct_bits.hex(),
     }
+
+
+def _timing_row(job_id: int, trial: TrialResult, throughput: Throughput) -> dict[str, Any]:
+    return {"job_id": job_id, "trial": trial.trial, **asdict(throughput)}

@@ -35,7 +35,7 @@ def choose_jobs(session: Session, sweep_id: int, selection: Selection) -> list[i
     if isinstance(selection, ByRank):
         chosen = _ranked(session, sweep_id, selection)
     elif isinstance(selection, ByPareto):
-        chosen = [job.id for job in find_pareto_front(session, sweep_id, results).jobs]
+        chosen = [job.id for job in find_pareto_front(session, sweep_id, results).front]
     else:
         measures = load_results(session, sweep_id, results).where(Target.ACCURACY).measures
         chosen = stratified_sample(measures["id"], measures[Target.ACCURACY], selection)

@@ -17,6 +17,11 @@ _MEASURED = {
         "fit_s BETWEEN 0 AND 1e15 AND images_per_s BETWEEN 1e-15 AND 1e15 "
         "AND images_per_s_spread BETWEEN 0 AND 1e15 AND timing_runs >= 0"
     ),
+    "timings": "images_per_s BETWEEN 1e-15 AND 1e15 AND spread BETWEEN 0 AND 1e15 AND runs >= 0",
+    "throughputs": (
+        "throughput BETWEEN 1e-15 AND 1e15 AND throughput_min BETWEEN 1e-15 AND 1e15 "
+        "AND throughput_max BETWEEN 1e-15 AND 1e15"
+    ),
     "training_epochs": (
         "train_loss BETWEEN -1e300 AND 1e300 AND validation_loss BETWEEN -1e300 AND 1e300 "
         "AND learning_rate BETWEEN 0 AND 1e15 AND seconds BETWEEN 0 AND 1e15 "

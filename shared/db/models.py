@@ -20,6 +20,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
+from shared.db import timing_models as timing_models  # noqa: PLC0414 - registers its tables
 from shared.db import worker_models as worker_models  # noqa: PLC0414 - registers its tables
 from shared.db.base import Base as Base  # noqa: PLC0414 - with all tables in it
 from shared.db.checks import measured, one_of
@@ -183,15 +184,7 @@ class Job(Base):
             "sweep_id",
             text("accuracy DESC NULLS LAST"),
             "id",
-            postgresql_include=["throughput", "environment_id"],
-            postgresql_where=text(RANKED),
-        ),
-        Index(
-            "jobs_ranked_by_throughput",
-            "sweep_id",
-            text("throughput DESC NULLS LAST"),
-            "id",
-            postgresql_include=["accuracy", "environment_id"],
+            postgresql_include=["environment_id"],
             postgresql_where=text(RANKED),
         ),
         Index(
@@ -228,10 +221,10 @@ class Job(Base):
     accuracy_min: Mapped[float | None]
     accuracy_max: Mapped[float | None]
     train_accuracy: Mapped[float | None]
-    throughput: Mapped[float | None]  # images/s, median of the timed trials
+    throughput: Mapped[float | None]  # with the next three: of workers of the release before
     throughput_min: Mapped[float | None]
     throughput_max: Mapped[float | None]
-    throughput_measured: Mapped[bool | None]  # false where any trial's figure was screened
+    throughput_measured: Mapped[bool | None]
     fit_s: Mapped[float | None]
     environment_id: Mapped[int | None] = mapped_column(ForeignKey("environments.id"))
     finished_at: Mapped[dt.datetime | None]
@@ -289,7 +282,7 @@ class Trial(Base):
     accuracy: Mapped[float]
     train_accuracy: Mapped[float]
     fit_s: Mapped[float]
-    images_per_s: Mapped[float | None]
+    images_per_s: Mapped[float | None]  # with the next three: of workers of the release before
     images_per_s_spread: Mapped[float | None]
     timing_runs: Mapped[int | None] = mapped_column(Integer)
     throughput_source: Mapped[str | None]

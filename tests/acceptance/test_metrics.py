@@ -33,7 +33,8 @@ def test_what_api_and_worker_count_is_what_the_database_has_after_a_real_sweep(
         assert api["convsweep_jobs", status] == count
         assert worker.get(("convsweep_worker_jobs_total", status), 0) == count
     [trials] = site.rows("""
-        SELECT count(*) AS n, count(images_per_s) AS timed, sum(fit_s) AS fit_s FROM trials
+        SELECT count(*) AS n, (SELECT count(*) FROM timings) AS timed, sum(fit_s) AS fit_s
+        FROM trials
     """)
     for stage, expected in {"probe": trials.n, "fit": trials.n, "write": trials.n}.items():
         assert worker["convsweep_worker_trial_seconds_count", stage] == expected

@@ -79,8 +79,9 @@ def test_workers_that_share_a_gpu_report_no_throughput(site: Site) -> None:
     site.start_dispatcher()
     site.wait_completed(sweep_id)
     [counted] = site.rows(
-        "SELECT count(*) AS trials, count(images_per_s) AS timed FROM trials t "
-        "JOIN jobs j ON j.id = t.job_id WHERE j.sweep_id = :id", id=sweep_id,
+        "SELECT count(*) AS trials, count(m.id) AS timed FROM trials t "
+        "JOIN jobs j ON j.id = t.job_id LEFT JOIN timings m ON m.job_id = j.id "
+        "WHERE j.sweep_id = :id", id=sweep_id,
     )  # fmt: skip
     assert counted.trials > 0
     assert counted.timed == 0

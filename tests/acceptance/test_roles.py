@@ -146,6 +146,9 @@ DENIED = {
                "UPDATE sweeps SET protocol = '{}'", "UPDATE sweeps SET total = 1",
                "UPDATE sweeps SET idempotency_key = 'mine'", "UPDATE sweep_progress SET failed = 1",
                "UPDATE sweep_environments SET completed = 1", "UPDATE groups SET pending = 0",
+               "UPDATE timings SET images_per_s = 1", "DELETE FROM timings",
+               "UPDATE throughputs SET throughput = 1", "UPDATE sweep_devices SET timed = 1",
+               "INSERT INTO throughputs SELECT * FROM throughputs",
                "UPDATE jobs SET channels = '{1}'", "UPDATE jobs SET flops = 1",
                "UPDATE jobs SET trials_target = 1", "UPDATE trainings SET recipe = '{}'",
                "UPDATE training_epochs SET train_loss = 0", "UPDATE leases SET jobs = 1",
@@ -216,6 +219,10 @@ NEW_TRIAL = (
     "trials.environment_id, 1, now() FROM trials JOIN jobs ON jobs.id = job_id "
     "WHERE sweep_id = {finished} LIMIT 1"
 )
+NEW_TIMING = (
+    "INSERT INTO timings (job_id, environment_id, images_per_s, source, attempt) "
+    "SELECT id, environment_id, 1e9, 'measured', 1 FROM jobs WHERE sweep_id = {finished} LIMIT 1"
+)
 REFUSED = [
     f"UPDATE jobs SET accuracy = 1 WHERE {FINISHED}",
     f"UPDATE jobs SET throughput = 1e9, throughput_measured = true WHERE {FINISHED}",
@@ -229,6 +236,7 @@ REFUSED = [
     "WHERE sweep_id = {half} AND status = 'running'",
     "UPDATE jobs SET accuracy = 1 WHERE sweep_id = {half} AND status = 'pending'",
     NEW_TRIAL,
+    NEW_TIMING,
     "INSERT INTO trials SELECT j.id, 0, 1, 1, 1, 1, 0, 1, 'measured', 1, '', 1, 1, now() "
     "FROM jobs j WHERE sweep_id = {half} AND status = 'pending'",
     "UPDATE sweeps SET status = 'cancelled' WHERE id = {half}",

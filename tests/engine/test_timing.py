@@ -235,6 +235,17 @@ def test_weights_do_not_change_the_speed_so_a_network_is_timed_once(
     assert [trial.trial for trial in outcome.trials if trial.throughput] == timed
 
 
+@pytest.mark.parametrize(("repeat", "timed"), [("once", [1]), ("each_trial", [0, 1])])
+def test_what_the_device_model_has_timed_before_is_not_timed_again(
+    repeat: str, timed: list[int]
+) -> None:
+    timing = Timing(batch_size=2, max_s=0.01, repeat=TimingRepeat(repeat))
+    outcomes = evaluate(
+        mixed_group()[:2], digits_protocol(timing=timing), trials=range(1), timed=[True, False]
+    )
+    assert [n for n, outcome in enumerate(outcomes) if outcome.trials[0].throughput] == timed
+
+
 def test_networks_that_surely_pass_the_gate_are_not_screened() -> None:
     rates, timing = SlowestRates(), Timing()
     for number in range(SURE_NETWORKS):

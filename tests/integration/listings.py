@@ -1,6 +1,7 @@
 """A sweep with results of every kind, and what its listings must be, computed in Python."""
 
 import random
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,9 +18,7 @@ from shared.domain.space import LayerSpace, SearchSpace
 from tests.integration.scenario import environment
 
 DEVICES = ("H100", "A100", "a processor")  # by number of completed jobs, about 6 : 3 : 1
-PER_DEVICE = (
-    "throughput", "throughput_min", "throughput_max", "throughput_measured", "fit_s", "fit_seconds",
-)  # fmt: skip
+PER_DEVICE = ("throughput", "throughput_min", "throughput_max", "throughput_measured")
 STATUSES = ("completed", "rejected", "failed", "invalid", "pending", "cancelled")
 SPACE = SearchSpace(
     layers=(
@@ -27,6 +26,13 @@ SPACE = SearchSpace(
         LayerSpace(channels=(4,), kernel_size=(3, 5, 7), stride=(1, 3), padding=(0, 1)),
     )
 )  # 192 networks
+
+
+_TIMINGS = """
+    INSERT INTO timings (job_id, environment_id, images_per_s, spread, runs, source, attempt)
+    SELECT :job, :environment, :images_per_s * factor, 0.01, 9, :source, 1
+    FROM (VALUES (CAST(1 AS float8)), (1.01), (0.995)) AS timings(factor)
+"""
 
 
 def add_results(session: Session, seed: int = 0, *, completed: float = 0.7) -> int:
@@ -37,9 +43,11 @@ def add_results(session: Session, seed: int = 0, *, completed: float = 0.7) -> i
     environments = [upsert_environment(session, environment_row(environment(d))) for d in DEVICES]
     choose = random.Random(seed)
     rows = [_random_job(choose, job_id, environments, completed) for job_id in ids.scalars()]
+    timings = [timing for row in rows if (timing := row.pop("timing"))]
     names = [name for name in rows[0] if name != "id"]
     assignments = ", ".join(f"{name} = :{name}" for name in names)
     session.execute(text(f"UPDATE jobs SET {assignments} WHERE id = :id"), rows)
+    session.execute(text(_TIMINGS), timings)
     session.commit()
     return sweep_id
 
@@ -53,6 +61,7 @@ def _random_job(
     accuracy = choose.randrange(10, 40) / 100 if measured else None
     timed = measured and choose.random() < 0.8
     throughput = choose.randrange(1, 60) * 37.7 if timed else None
+    environment_id = choose.choices(environments, (6, 3, 1))[0]
     trials = 3 if done else choose.randrange(4) if measured else 0
     return {
         "id": job_id,
@@ -63,12 +72,13 @@ def _random_job(
         "accuracy": accuracy,
         "accuracy_sd": choose.random() / 10 if trials > 1 else None,
         "train_accuracy": choose.random() if measured else None,
-        "throughput": throughput,
-        "throughput_max": throughput and throughput * 1.01,
-        "throughput_measured": choose.random() < 0.5 if timed else None,
         "fit_s": choose.randrange(1, 9) / 1000 if measured else None,
-        "environment_id": choose.choices(environments, (6, 3, 1))[0] if measured else None,
-    }
+        "environment_id": environment_id if measured else None,
+        "timing": throughput and {
+            "job": job_id, "environment": environment_id, "images_per_s": throughput,
+            "source": choose.choice(["measured", "screened"]),
+        },
+    }  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,16 +95,19 @@ class Reference:
                  "WHERE sweep_id = :id ORDER BY j.id"),
             {"id": sweep_id},
         ).mappings()  # fmt: skip
-        found = [dict(row) for row in rows]
+        timed = session.execute(
+            text("SELECT job_id, device, throughput, throughput_min, throughput_max, "
+                 "throughput_measured FROM throughputs WHERE sweep_id = :id"),
+            {"id": sweep_id},
+        ).mappings()  # fmt: skip
+        throughputs = {(row["job_id"], row["device"]): dict(row) for row in timed}
+        found = [dict(row) | throughputs.get((row["id"], row["device"]), {}) for row in rows]
         session.commit()
         return cls(found)
 
     def most_used_device(self) -> str:
-        """Returns the device model that measured most."""
-        counts: dict[str, int] = {row["device"]: 0 for row in self.rows if row["device"]}
-        for row in self.rows:
-            if row["device"]:
-                counts[row["device"]] += row["status"] == "completed"
+        """Returns the device model that timed most."""
+        counts = Counter(str(row["device"]) for row in self.rows if row["throughput"])
         return min(counts, key=lambda name: (-counts[name], name))
 
     def on_device(

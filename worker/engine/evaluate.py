@@ -43,6 +43,7 @@ def evaluate_group(
     protocol: Protocol,
     device: torch.device,
     *,
+    timed: Sequence[bool] | None = None,
     memory_budget_bytes: int = DEFAULT_MEMORY_BUDGET_BYTES,
     on_progress: Callable[[], None] = _nothing,
     device_lock: DeviceAccess | None = None,
@@ -50,7 +51,8 @@ def evaluate_group(
 ) -> list[JobOutcome]:
     """Evaluates architectures together and returns one outcome for each, in their order.
 
-    ``trials[i]`` are the numbers of the trials that architecture ``i`` still needs. Layers that
+    ``trials[i]`` are the numbers of the trials that architecture ``i`` still needs, and
+    ``timed[i]`` is whether this device model has timed it before (default: it has not). Layers that
     share their weights are computed once per trial, and no network's results depend on another.
     Images and labels are those of ``dataset``, float32 (N, C, H, W) and int64 (N,). All randomness
     comes from the protocol's seed. ``memory_budget_bytes`` bounds the tensors alive at one time.
@@ -63,7 +65,8 @@ def evaluate_group(
     """
     lock = device_lock or SoleAccess()
     group = _Group(dataset, protocol, device, memory_budget_bytes, on_progress, lock, tuning)
-    jobs = [_Job(a, r) for a, r in zip(architectures, trials, strict=True)]
+    before = timed or [False] * len(architectures)
+    jobs = [_Job(*job) for job in zip(architectures, trials, before, strict=True)]
     for job in jobs:
         _check_shape(job, protocol)
         if job.open and (fault := _dataset_fault(dataset, protocol)):
@@ -116,6 +119,7 @@ class _Job:
 
     architecture: Architecture
     trials: range
+    timed: bool
     results: list[TrialResult] = field(default_factory=list)
     ended: JobOutcome | None = None
 
@@ -188,7 +192,7 @@ class _Group:
         timing = self.protocol.timing
         if timing is None:
             return False
-        timed = any(result.throughput for result in job.results)
+        timed = job.timed or any(result.throughput for result in job.results)
         return timing.repeat is TimingRepeat.EACH_TRIAL or not timed
 
     def fail(self, job: _Job, trial: int, reason: Reason, cause: str) -> None:

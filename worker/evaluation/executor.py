@@ -141,6 +141,7 @@ class Executor:
             GroupRequest(
                 [job.architecture for job in jobs],
                 [job.trials for job in jobs],
+                [job.timed for job in jobs],
                 prepared.dataset,
                 prepared.protocol,
                 self._device,

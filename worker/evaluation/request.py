@@ -16,12 +16,14 @@ from worker.engine.evaluate import evaluate_group
 class GroupRequest:
     """Architectures of one group to evaluate; ``trials[i]`` are those of ``architectures[i]``.
 
-    ``on_progress`` is called between steps; what it raises ends the evaluation. ``report_waiting``
-    is called when the device stays occupied for long.
+    ``timed[i]`` is whether the device model has timed it before. ``on_progress`` is called between
+    steps; what it raises ends the evaluation. ``report_waiting`` is called when the device stays
+    occupied for long.
     """
 
     architectures: Sequence[Architecture]
     trials: Sequence[range]
+    timed: Sequence[bool]
     dataset: Dataset
     protocol: Protocol
     device: Device
@@ -44,6 +46,7 @@ def evaluate_on_device(request: GroupRequest) -> list[JobOutcome]:
         request.dataset,
         request.protocol,
         request.device.torch_device,
+        timed=request.timed,
         memory_budget_bytes=request.device.memory_budget_bytes,
         on_progress=request.on_progress,
         device_lock=DeviceLock(request.device.lock_path, request.report_waiting),

@@ -101,7 +101,7 @@ async function compareJobs(place, ids, signal) {
     ["Accuracy", (job) => h("span", { class: job.accuracy === best ? "better" : "" }, percent(job.accuracy, 2))],
     ["SD over trials", (job) => percent(job.accuracy_sd, 2)],
     ["Training accuracy", (job) => percent(job.train_accuracy)],
-    ["Images a second", (job) => significant(job.throughput)],
+    ...throughputRows(jobs),
     ["Output / input", (job) => decimal(job.ratio)],
     ["Parameters", (job) => short(job.parameters)],
     ["FLOPs per image", (job) => (job.flops == null ? "–" : flop(job.flops))],
@@ -243,4 +243,11 @@ async function compareSweeps(place, ids, signal) {
 function protocolWords({ dataset, train_images, validation_images, trials, weights, seed }) {
   const images = `${train_images} + ${validation_images} images`
   return `${dataset}, ${images}, ${trials} trials, weights shared by ${weights.scope}, seed ${seed}`
+}
+
+/** A row for each device model that has timed any of the networks. */
+function throughputRows(jobs) {
+  const devices = new Set(jobs.flatMap((job) => job.throughputs.map((one) => one.throughput_device)))
+  const on = (job, device) => job.throughputs.find((one) => one.throughput_device === device)?.throughput
+  return [...devices].map((device) => [`Images a second on ${device}`, (job) => significant(on(job, device))])
 }

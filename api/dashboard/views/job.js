@@ -82,11 +82,11 @@ function summary(job) {
     figures([
       ["accuracy", percent(job.accuracy, 2), spread],
       ["training accuracy", percent(job.train_accuracy)],
-      [
+      ...job.throughputs.map(({ throughput, throughput_measured, throughput_device }) => [
         "images a second",
-        significant(job.throughput),
-        job.throughput == null ? "" : job.throughput_measured ? "measured" : "screened",
-      ],
+        significant(throughput),
+        `${throughput_measured ? "" : "screened, "}on ${throughput_device}`,
+      ]),
       ["output / input", decimal(job.ratio)],
       ["parameters", short(job.parameters)],
       ["per image", job.flops == null ? "–" : flop(job.flops)],

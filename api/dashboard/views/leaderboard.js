@@ -107,7 +107,7 @@ export class Leaderboard {
     const known = (id) => values.get(id) ?? (down ? -Infinity : Infinity)
     const order = [...this.selected].sort((a, b) => (down ? known(b) - known(a) : known(a) - known(b)) || a - b)
     const ids = order.slice(this.place, this.place + PAGE_ROWS)
-    if (!ids.length) return { rows: [], devices: {}, throughput_device: null }
+    if (!ids.length) return { rows: [], timed: {}, measured: {}, throughput_device: null }
     const page = await ask(this.#path("leaderboard", { id: ids.join("|"), sort: this.sort, page_size: PAGE_ROWS }), {
       signal: this.context.signal,
     })
@@ -175,7 +175,7 @@ export class Leaderboard {
   }
 
   #showDevices(page) {
-    const names = Object.keys(page.devices)
+    const names = Object.keys(page.timed)
     if (names.length < 2) return this.devices.replaceChildren()
     const current = this.context.filters.device
     const option = (value, title) => h("option", { value, selected: value === current }, title)
@@ -190,7 +190,7 @@ export class Leaderboard {
             },
           },
         },
-        option("", `${names[0]} (most results)`),
+        option("", `${names[0]} (most timings)`),
         names.slice(1).map((name) => option(name, name)),
       ),
     )
@@ -350,10 +350,10 @@ function ranked(texts) {
   return named("trials_done") ? { status } : { status, trials_done: "1.." }
 }
 
-/** Says on which device model throughput and fitness were measured, and for how many networks. */
-function deviceNote({ devices, throughput_device: device }) {
+/** Says which device model's throughputs are shown, and how many networks it has timed. */
+function deviceNote({ timed, measured, throughput_device: device }) {
   if (!device) return ""
-  const all = Object.values(devices).reduce((sum, networks) => sum + networks, 0)
-  const part = devices[device] < all ? ` (${count(devices[device])} of ${count(all)} networks)` : ""
+  const all = Object.values(measured).reduce((sum, networks) => sum + networks, 0)
+  const part = timed[device] < all ? ` (${count(timed[device])} of ${count(all)} networks)` : ""
   return `throughput on ${device}${part}`
 }

@@ -29,7 +29,7 @@ const BETTER = {
   ratio: -1,
 }
 // comparable only on one device model: the API sends those of one, and null for networks without
-const PER_DEVICE = ["throughput", "fit_seconds", "fitness"]
+const PER_DEVICE = ["throughput", "fitness"]
 const FRACTIONS = new Set(["accuracy", "accuracy_sd", "train_accuracy"])
 const AXES = ["x", "y", "color"]
 

@@ -56,7 +56,8 @@ class LeaderboardPage(TypedDict):
     sweep_id: int
     rows: list[RankedNetwork]
     throughput_device: str | None
-    devices: dict[str, int]
+    timed: dict[str, int]
+    measured: dict[str, int]
     next_page_token: str | None
 
 

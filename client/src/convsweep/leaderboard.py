@@ -25,18 +25,21 @@ class Leaderboard:
 
     Attributes:
         throughput_device: the device model whose throughputs and fitness are shown.
-        devices: number of ranked networks per device model.
+        timed: number of networks per device model that timed them.
+        measured: number of ranked networks per device model of their last trials.
     """
 
     throughput_device: str | None
-    devices: dict[str, int]
+    timed: dict[str, int]
+    measured: dict[str, int]
 
     def __init__(self, fetch_page: FetchPage, limit: int | None = None) -> None:
         self._fetch_page = fetch_page
         self._limit = limit
         self._first = self._page(None, limit)
         self.throughput_device = self._first["throughput_device"]
-        self.devices = self._first["devices"]
+        self.timed = self._first["timed"]
+        self.measured = self._first["measured"]
 
     def __iter__(self) -> Iterator[RankedNetwork]:
         """Yields the networks from rank 1 on."""

@@ -7,10 +7,17 @@ from sqlalchemy import ColumnElement, Float, Text, and_, case, func, literal, li
 from sqlalchemy.orm import InstrumentedAttribute
 
 from shared.db.models import Environment, Job, Trial
+from shared.db.timing_models import JobThroughput, Timing
 from shared.domain.architecture import LayerConfig
 from shared.domain.results.columns import Column, Kind
 
-_TABLES = {"jobs": Job, "trials": Trial, "environments": Environment}
+_TABLES = {
+    "jobs": Job,
+    "throughputs": JobThroughput,
+    "trials": Trial,
+    "timings": Timing,
+    "environments": Environment,
+}
 _ISO_TIME = 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'
 
 
@@ -23,6 +30,11 @@ def stored_sql(column: Column) -> InstrumentedAttribute[Any]:
     attribute: InstrumentedAttribute[Any]
     attribute = getattr(_TABLES[column.table or ""], column.stored_name)
     return attribute
+
+
+def timing_of_trial() -> ColumnElement[bool]:
+    """Returns the condition that a timing was made with a trial; a trial has at most one."""
+    return and_(Timing.job_id == Trial.job_id, Timing.trial == Trial.trial)
 
 
 def layer_sql(field: str, layer: int) -> ColumnElement[Any]:

@@ -175,31 +175,33 @@ COLUMNS = (
         filterable=True, sortable=True, plottable=True, analysable=True,
     ),
     Column(
-        name="throughput", kind=Kind.NUMBER, unit=IMAGES_PER_S, database="jobs.throughput",
-        title="throughput", description="Throughput, median of the trials that were timed.",
+        name="throughput", kind=Kind.NUMBER, unit=IMAGES_PER_S, database="throughputs.throughput",
+        title="throughput", description="Throughput on one device model, median of its timings.",
         filterable=True, sortable=True, plottable=True, analysable=True, per_device=True,
     ),
     Column(
-        name="throughput_min", kind=Kind.NUMBER, unit=IMAGES_PER_S, database="jobs.throughput_min",
-        description="Throughput of the slowest trial.", per_device=True,
+        name="throughput_min", kind=Kind.NUMBER, unit=IMAGES_PER_S,
+        database="throughputs.throughput_min",
+        description="Throughput of the slowest timing.", per_device=True,
     ),
     Column(
-        name="throughput_max", kind=Kind.NUMBER, unit=IMAGES_PER_S, database="jobs.throughput_max",
-        description="Throughput of the fastest trial.", per_device=True,
+        name="throughput_max", kind=Kind.NUMBER, unit=IMAGES_PER_S,
+        database="throughputs.throughput_max",
+        description="Throughput of the fastest timing.", per_device=True,
     ),
     Column(
-        name="throughput_measured", kind=Kind.FLAG, database="jobs.throughput_measured",
-        description="Whether every trial timed the whole network; false if one was screened.",
+        name="throughput_measured", kind=Kind.FLAG, database="throughputs.throughput_measured",
+        description="Whether the whole network was timed each time; false if one was screened.",
         per_device=True,
     ),
     Column(
-        name="throughput_device", kind=Kind.TEXT,
+        name="throughput_device", kind=Kind.TEXT, database="throughputs.device", per_device=True,
         description="Device model of the throughput; empty without one.",
     ),
     Column(
         name="fit_seconds", kind=Kind.NUMBER, unit=SECONDS, database="jobs.fit_s",
         title="time of the fit", description="Time of the probe's fit, mean over the trials.",
-        filterable=True, sortable=True, plottable=True, analysable=True, per_device=True,
+        filterable=True, sortable=True, plottable=True, analysable=True,
     ),
     Column(
         name="fitness", kind=Kind.NUMBER, title="fitness",
@@ -235,19 +237,19 @@ TRIAL_COLUMNS = (
         description="Training accuracy.",
     ),
     Column(
-        name="throughput", kind=Kind.NUMBER, unit=IMAGES_PER_S, database="trials.images_per_s",
+        name="throughput", kind=Kind.NUMBER, unit=IMAGES_PER_S, database="timings.images_per_s",
         description="Throughput, median of the timing's runs.",
     ),
     Column(
-        name="throughput_spread", kind=Kind.NUMBER, database="trials.images_per_s_spread",
+        name="throughput_spread", kind=Kind.NUMBER, database="timings.spread",
         description="Half-width of the middle half of the timing's runs, relative to the median.",
     ),
     Column(
-        name="timing_runs", kind=Kind.COUNT, database="trials.timing_runs",
+        name="timing_runs", kind=Kind.COUNT, database="timings.runs",
         description="Number of the timing's runs; 0 for a screened throughput.",
     ),
     Column(
-        name="throughput_source", kind=Kind.SOURCE, database="trials.throughput_source",
+        name="throughput_source", kind=Kind.SOURCE, database="timings.source",
         description="Whether the whole network was timed or layer times were added up.",
     ),
     Column(

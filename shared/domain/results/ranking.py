@@ -48,14 +48,14 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class FitnessScale:
-    """How accuracy and throughput make a fitness, on the device model of these environments.
+    """How accuracy and throughput make a fitness, with throughputs of one device model.
 
     fitness = (accuracy - least) / span + weight * (throughput - least) / span. A span of zero
-    normalizes to zero. Accuracies are those of all devices, throughputs those of the model.
-    Figures are None where no job has one; then no job has a fitness.
+    normalizes to zero. Accuracies are those of all devices. Figures are None where no job has one;
+    then no job has a fitness.
     """
 
-    environment_ids: tuple[int, ...]  # throughputs measured in others are not comparable
+    device: str | None  # model; None while nothing was timed
     weight: float
     least_accuracy: float | None
     greatest_accuracy: float | None

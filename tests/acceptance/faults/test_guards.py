@@ -97,7 +97,12 @@ def test_a_job_that_another_token_holds_does_not_change(sessions: SessionFactory
         job = {"id": claim.jobs[0].id, "status": "failed", "reason": "engine_error", "error": "x"}
         environment_id = session.execute(text("SELECT max(id) FROM environments")).scalar_one()
         written = complete_jobs(
-            session, token=uuid.uuid4(), environment_id=environment_id, jobs=[job], trials=[]
+            session,
+            token=uuid.uuid4(),
+            environment_id=environment_id,
+            jobs=[job],
+            trials=[],
+            timings=[],
         )
         assert written == []
         assert set(scenario.statuses(session, sweep_id).values()) == {"pending", "running"}

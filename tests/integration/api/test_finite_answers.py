@@ -22,7 +22,7 @@ NOT_FINITE = re.compile(rb"(?<![\w-])-?(NaN|Infinity|inf|nan)(?![\w-])")
 TEXTS = ("json", "text", "event-stream")
 NULLABLE = {
     "jobs": [*MEASURED["jobs"], "parameters", "flops", "environment_id"],
-    "trials": ["images_per_s", "images_per_s_spread", "timing_runs"],
+    "timings": ["spread", "runs"],
     "training_epochs": ["images_per_s"],
 }
 PLACES = {"sweep_id": [1, 3], "job_id": [1, 5], "other_id": [2], "training_id": [1, 6]}
@@ -64,8 +64,9 @@ DATA: dict[str, list[str]] = {
     ],
     "smallest and largest": [
         *SMALLEST,
-        "UPDATE jobs SET throughput = 1e15, ratio = 1e15, accuracy = 1 WHERE id % 2 = 0",
-        "UPDATE jobs SET throughput = 1e-15, ratio = 5e-324, accuracy = 5e-324 WHERE id % 2 = 1",
+        "UPDATE jobs SET ratio = 1e15, accuracy = 1 WHERE id % 2 = 0",
+        "UPDATE jobs SET ratio = 5e-324, accuracy = 5e-324 WHERE id % 2 = 1",
+        "UPDATE throughputs SET throughput = CASE job_id % 2 WHEN 0 THEN 1e15 ELSE 1e-15 END",
     ],
     "not finite": [  # as a database may have that was filled before its rules
         "ALTER TABLE jobs DROP CONSTRAINT jobs_measured",

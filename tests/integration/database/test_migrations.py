@@ -125,6 +125,8 @@ MEASURED = {
         "ratio", "accuracy", "accuracy_sd", "accuracy_min", "accuracy_max", "train_accuracy",
         "throughput", "throughput_min", "throughput_max", "fit_s",
     ),
+    "timings": ("images_per_s", "spread"),
+    "throughputs": ("throughput", "throughput_min", "throughput_max"),
     "trials": ("accuracy", "train_accuracy", "fit_s", "images_per_s", "images_per_s_spread"),
     "training_epochs": (
         "train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "learning_rate",

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.orm import Session
 
 from migrations.upgrade import alembic_config
+from services.leaderboard.device_choice import choose_device
 from services.leaderboard.leaders import rank_jobs
 from services.leasing.group_leases import Claim, ClaimedJob
 from services.sweeps.reading import get_sweep
@@ -156,6 +157,32 @@ def test_a_database_at_work_is_upgraded_from_the_first_schema_to_head(engine: En
         assert len(ranked.rows) == GROUP_SIZE * GROUPS
 
 
+def test_throughputs_of_trials_are_those_of_the_device_model_after_the_upgrade(
+    engine: Engine,
+) -> None:
+    command.upgrade(alembic_config(), "head")
+    with engine.begin() as connection:  # a worker of the release before goes on
+        connection.execute(
+            text("INSERT INTO trials (job_id, trial, accuracy, train_accuracy, fit_s, "
+                 "images_per_s, images_per_s_spread, timing_runs, throughput_source, weights_seed, "
+                 "correct_bits, environment_id, attempt) "
+                 "SELECT id, 0, 0.5, 0.6, 0.25, 300, 0.01, 9, 'replayed', 1, '\\xa0', 1, 1 "
+                 "FROM jobs WHERE group_index = 1")
+        )  # fmt: skip
+    with make_session_factory(engine)() as session:
+        figures = session.execute(
+            text("SELECT j.group_index, t.device, t.throughput, t.throughput_min, "
+                 "t.throughput_max, t.throughput_measured, count(*) "
+                 "FROM throughputs t JOIN jobs j ON j.id = t.job_id GROUP BY 1, 2, 3, 4, 5, 6 "
+                 "ORDER BY 1")
+        ).all()  # fmt: skip
+        assert figures == [
+            (0, "a processor", 100.5, 100, 101, True, GROUP_SIZE),
+            (1, "a processor", 300, 300, 300, True, GROUP_SIZE),
+        ]
+        assert choose_device(session, SWEEP).timed == {"a processor": 2 * GROUP_SIZE}
+
+
 def test_sweeps_from_before_go_on_timing_each_trial(engine: Engine) -> None:
     command.upgrade(alembic_config(), "head")
     with make_session_factory(engine)() as session:
@@ -185,7 +212,7 @@ def test_results_that_an_extension_hid_are_shown_again(engine: Engine) -> None:
             ("completed", 4, 4), ("completed", 2, 2), ("pending", 2, 7), ("completed", 2, 2),
         ]  # fmt: skip
         assert all(row.finished_at is not None for row in ranked.rows)
-        assert ranked.choice.devices == {"a processor": GROUP_SIZE}
+        assert ranked.choice.measured == {"a processor": GROUP_SIZE}
         assert assert_counts_add_up(session, SWEEP) == {
             "completed": 3, "pending": 1, "running": GROUP_SIZE, "rejected": GROUP_SIZE,
         }  # fmt: skip

@@ -113,12 +113,17 @@ def test_devices_and_versions_in_csv_are_never_formulas(
 
 def _add_trials(session: Session) -> None:
     session.execute(
-        text("INSERT INTO trials (job_id, trial, accuracy, train_accuracy, fit_s, images_per_s, "
+        text("INSERT INTO trials (job_id, trial, accuracy, train_accuracy, fit_s, "
              "weights_seed, correct_bits, environment_id, attempt, finished_at) "
-             "SELECT j.id, n, j.accuracy, 0.75, 0.01, j.throughput, 9223372036854775807 - j.id, "
+             "SELECT j.id, n, j.accuracy, 0.75, 0.01, 9223372036854775807 - j.id, "
              "decode('a0ff', 'hex'), j.environment_id, 1, '2026-11-24T10:00:00.5Z' "
              "FROM jobs j, generate_series(0, j.trials_done - 1) n "
              "WHERE j.environment_id IS NOT NULL")
+    )  # fmt: skip
+    session.execute(
+        text("INSERT INTO timings (job_id, trial, environment_id, images_per_s, source, attempt) "
+             "SELECT job_id, 0, environment_id, throughputs.throughput, 'measured', 1 "
+             "FROM throughputs JOIN jobs j ON j.id = job_id WHERE trials_done > 0")
     )  # fmt: skip
     session.commit()
 
@@ -205,11 +210,15 @@ def add_many(session: Session, rows: int) -> int:
     session.execute(
         text("INSERT INTO jobs (sweep_id, space_index, group_index, architecture_hash, channels, "
              "kernel_size, stride, dilation, padding, activation, ratio, parameters, flops, "
-             "status, trials_done, trials_target, accuracy, throughput) "
+             "status, trials_done, trials_target, accuracy) "
              "SELECT :id, n, 0, sha256(CAST('x' || n AS bytea)), '{8,2}', '{3,5}', '{1,1}', "
-             "'{1,1}', '{0,0}', '{relu,relu}', random(), n, n, 'completed', 1, 1, random(), "
-             "1000 * random() FROM generate_series(1, :rows) n"),
+             "'{1,1}', '{0,0}', '{relu,relu}', random(), n, n, 'completed', 1, 1, random() "
+             "FROM generate_series(1, :rows) n"),
         {"id": sweep_id, "rows": rows},
+    )  # fmt: skip
+    session.execute(
+        text("INSERT INTO throughputs SELECT id, 'H100', sweep_id, 1000 * random() + 1, 1, 1001, "
+             "true FROM jobs WHERE sweep_id = :id AND status = 'completed'"), {"id": sweep_id},
     )  # fmt: skip
     session.commit()
     return sweep_id

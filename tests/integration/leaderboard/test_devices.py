@@ -43,20 +43,32 @@ def recount(session: Session, sweep_id: int) -> dict[str, int]:
              "WHERE j.sweep_id = :id GROUP BY 1"),
         {"id": sweep_id},
     )  # fmt: skip
+    return {row.device: row.jobs for row in rows if row.jobs}
+
+
+def retime(session: Session, sweep_id: int) -> dict[str, int]:
+    """Counts the timed jobs by device model from the timings themselves."""
+    rows = session.execute(
+        text("SELECT e.device, count(DISTINCT t.job_id) AS jobs FROM timings t "
+             "JOIN environments e ON e.id = t.environment_id JOIN jobs j ON j.id = t.job_id "
+             "WHERE j.sweep_id = :id GROUP BY 1"),
+        {"id": sweep_id},
+    )  # fmt: skip
     return {row.device: row.jobs for row in rows}
 
 
-def test_the_device_with_the_most_ranked_jobs_is_shown(session: Session) -> None:
+def test_the_device_that_timed_most_jobs_is_shown(session: Session) -> None:
     sweep_id = add_sweep(session, groups=4)
-    measure(session, sweep_id, 0, "H100", rejected=3)
-    measure(session, sweep_id, 1, "A100")
+    measure(session, sweep_id, 0, "H100")
+    measure(session, sweep_id, 1, "A100", rejected=1)
     choice = choose_device(session, sweep_id)
-    assert choice.device == "A100"
-    assert choice.devices == {"A100": 4, "H100": 1}
+    assert choice.device == "A100"  # of equally many, the first by name
+    assert choice.timed == {"A100": 4, "H100": 4}
+    assert list(choice.measured.items()) == [("H100", 4), ("A100", 3)]
     measure(session, sweep_id, 2, "H100")
     choice = choose_device(session, sweep_id)
     assert choice.device == "H100"
-    assert list(choice.devices.items()) == [("H100", 5), ("A100", 4)]
+    assert list(choice.timed.items()) == [("H100", 8), ("A100", 4)]
 
 
 def test_another_device_is_shown_when_asked_for(session: Session) -> None:
@@ -65,8 +77,7 @@ def test_another_device_is_shown_when_asked_for(session: Session) -> None:
         measure(session, sweep_id, group, device)
     choice = choose_device(session, sweep_id, "B")
     assert choice.device == "B"
-    assert choice.devices == {"A": 4, "B": 4, "C": 4}
-    assert len(choice.environment_ids) == 1
+    assert choice.timed == choice.measured == {"A": 4, "B": 4, "C": 4}
 
 
 def test_accuracy_ranks_all_devices_and_throughput_one(session: Session) -> None:
@@ -76,12 +87,12 @@ def test_accuracy_ranks_all_devices_and_throughput_one(session: Session) -> None
     by_accuracy = rank_jobs(session, sweep_id, sort="-accuracy")
     assert Counter(row.device for row in by_accuracy.rows) == {"A": 8, "B": 4}
     for row in by_accuracy.rows:
-        timed = (row.throughput, row.throughput_max, row.fit_s, row.fitness)
+        timed = (row.throughput, row.throughput_max, row.throughput_measured, row.fitness)
         assert all(value is None for value in timed) == (row.device == "B")
         assert row.throughput_device == ("A" if row.device == "A" else None)
     fast = rank_jobs(session, sweep_id, parse_filters([("throughput", "0..")]))
     assert {row.device for row in fast.rows} == {"A"}
-    for sort in ("-throughput", "throughput", "-fitness", "fit_seconds"):
+    for sort in ("-throughput", "throughput", "-fitness", "fitness"):
         devices = [row.device for row in rank_jobs(session, sweep_id, sort=sort).rows]
         assert devices == ["A"] * 8 + ["B"] * 4  # rows without a value come last
     others = rank_jobs(session, sweep_id, parse_filters([("device", "B")]), sort="-throughput")
@@ -123,16 +134,15 @@ def test_one_model_measured_under_two_versions_is_one_device(session: Session) -
     complete_claim(session, held, successes(held), newer)
     session.commit()
     choice = choose_device(session, sweep_id)
-    assert choice.devices == {"A": 8}
-    assert len(choice.environment_ids) == 2
+    assert choice.timed == choice.measured == {"A": 8}
 
 
 def test_before_any_result_no_device_is_shown(session: Session) -> None:
     choice = choose_device(session, add_sweep(session))
-    assert (choice.device, choice.devices, choice.environment_ids) == (None, {}, ())
+    assert (choice.device, choice.timed, choice.measured) == (None, {}, {})
 
 
-def test_a_device_that_measured_nothing_is_refused_with_those_that_did(session: Session) -> None:
+def test_a_device_that_timed_nothing_is_refused_with_those_that_did(session: Session) -> None:
     sweep_id = add_sweep(session)
     measure(session, sweep_id, 0, "A100")
     with pytest.raises(InvalidInputError, match="'H200'; there are: 'A100'") as refusal:
@@ -148,13 +158,15 @@ def test_counts_by_device_follow_the_jobs_through_any_change(session: Session) -
     measure(session, sweep_id, 0, "A", rejected=1)
     measure(session, sweep_id, 1, "B")
     measure(session, other, 0, "A")
-    assert choose_device(session, sweep_id).devices == recount(session, sweep_id)
+    assert choose_device(session, sweep_id).measured == recount(session, sweep_id)
     extend_sweep(session, sweep_id, trials=3, top=5)
     session.commit()
-    assert choose_device(session, sweep_id).devices == recount(session, sweep_id)
+    assert choose_device(session, sweep_id).measured == recount(session, sweep_id)
     measure(session, sweep_id, 0, "B")  # the extended jobs of a group move to another device
-    assert choose_device(session, sweep_id).devices == recount(session, sweep_id)
+    assert choose_device(session, sweep_id).measured == recount(session, sweep_id)
     cancel_sweep(session, sweep_id)
     session.commit()
-    assert choose_device(session, sweep_id).devices == recount(session, sweep_id)
-    assert choose_device(session, other).devices == {"A": 4}
+    assert choose_device(session, sweep_id).measured == recount(session, sweep_id)
+    assert choose_device(session, sweep_id).timed == retime(session, sweep_id)
+    assert choose_device(session, other).measured == {"A": 4}
+    assert choose_device(session, other).timed == {"A": 4}

@@ -20,9 +20,11 @@ from services.leasing.group_leases import (
     release_claim,
     renew_lease,
 )
-from services.sweeps.control import cancel_sweep, pause_sweep, resume_sweep
+from services.sweeps.control import cancel_sweep, extend_sweep, pause_sweep, resume_sweep
 from services.sweeps.reading import get_sweep
 from shared.db.models import Environment, Job, Lease, Trial
+from shared.db.timing_models import JobThroughput, Timing
+from shared.db.worker_models import Worker
 from shared.domain.errors import StaleLeaseError
 from shared.domain.measurements import JobOutcome, Reason, ThroughputSource
 from shared.domain.status import JobStatus
@@ -50,6 +52,12 @@ from tests.integration.scenario import (
 def job_row(session: Session, job_id: int) -> Job:
     statement = select(Job).where(Job.id == job_id).execution_options(populate_existing=True)
     return session.execute(statement).scalar_one()
+
+
+def throughput_of(session: Session, job: Job) -> JobThroughput:
+    """Returns the throughput of a job that one device model has timed, read anew."""
+    statement = select(JobThroughput).where(JobThroughput.job_id == job.id)
+    return session.execute(statement.execution_options(populate_existing=True)).scalar_one()
 
 
 def jobs_of(session: Session, held: Claim) -> list[Job]:
@@ -398,9 +406,13 @@ def test_completion_keeps_every_figure_of_every_trial(session: Session) -> None:
             expected.weights_seed,
             expected.correct_bits,
         )
-        assert (row.images_per_s, row.images_per_s_spread, row.timing_runs) == (100, 0.01, 9)
-        assert row.throughput_source == ThroughputSource.MEASURED
         assert row.attempt == 1
+        timing = session.execute(
+            select(Timing).filter_by(job_id=job.id, trial=row.trial)
+        ).scalar_one()
+        assert (timing.images_per_s, timing.spread, timing.runs) == (100, 0.01, 9)
+        assert (timing.source, timing.attempt) == (ThroughputSource.MEASURED, 1)
+        assert timing.environment_id == row.environment_id
         place = session.get_one(Environment, row.environment_id)
         assert (place.device, place.dataset_hash) == ("a processor", "ab" * 32)
         assert place.versions == {"python": "3", "torch": "2"}
@@ -436,9 +448,11 @@ def test_totals_of_a_job_are_those_of_its_trials_also_after_more_of_them(
             assert job.accuracy_min == accuracy[:done].min()
             assert job.accuracy_max == accuracy[:done].max()
             assert job.train_accuracy == pytest.approx(np.mean(accuracy[:done] + 0.1), rel=1e-12)
-            assert job.throughput == pytest.approx(np.median(speed[:done]), rel=1e-12)
-            assert job.throughput_min == speed[:done].min()
-            assert job.throughput_measured is True
+            rate = throughput_of(session, job)
+            assert rate.throughput == pytest.approx(np.median(speed[:done]), rel=1e-12)
+            assert rate.throughput_min == speed[:done].min()
+            assert rate.throughput_max == speed[:done].max()
+            assert rate.throughput_measured is True
             assert job.fit_s == 0.25
 
     measure(claimed(session, sweep_id))
@@ -456,7 +470,7 @@ def test_one_trial_has_no_spread_and_untimed_trials_no_throughput(session: Sessi
     complete(session, held, [success([trial(0, images_per_s=None)])] * GROUP_SIZE)
     job = jobs_of(session, held)[0]
     assert job.accuracy_sd is None
-    assert (job.throughput, job.throughput_min, job.throughput_measured) == (None, None, None)
+    assert session.execute(select(JobThroughput)).all() == []
 
 
 def test_disturbed_timings_do_not_move_the_throughput_of_a_network(session: Session) -> None:
@@ -464,16 +478,33 @@ def test_disturbed_timings_do_not_move_the_throughput_of_a_network(session: Sess
     held = claimed(session, add_sweep(session, groups=1, trials=len(speeds)))
     trials = [trial(number, 0.5, speed) for number, speed in enumerate(speeds)]
     complete(session, held, [success(trials)] * GROUP_SIZE)
-    job = jobs_of(session, held)[0]
-    assert (job.throughput, job.throughput_min, job.throughput_max) == (75_960, 381, 89_920)
+    rate = throughput_of(session, jobs_of(session, held)[0])
+    assert (rate.throughput, rate.throughput_min, rate.throughput_max) == (75_960, 381, 89_920)
 
 
 def test_a_network_timed_once_has_that_throughput(session: Session) -> None:
     held = claimed(session, add_sweep(session, groups=1, trials=3))
     timed, *untimed = (trial(n, 0.5, 700.0 if n == 0 else None) for n in range(3))
     complete(session, held, [success([timed, *untimed])] * GROUP_SIZE)
-    job = jobs_of(session, held)[0]
-    assert (job.throughput, job.throughput_min, job.throughput_measured) == (700, 700, True)
+    rate = throughput_of(session, jobs_of(session, held)[0])
+    assert (rate.throughput, rate.throughput_min, rate.throughput_measured) == (700, 700, True)
+
+
+def test_a_claim_says_what_the_device_model_has_timed(session: Session) -> None:
+    sweep_id = add_sweep(session, groups=1)
+    held = claimed(session, sweep_id)
+    assert not any(job.timed for job in held.jobs)
+    untimed = success([trial(n, images_per_s=None) for n in range(2)])
+    complete(session, held, [untimed, *successes(held)[1:]])  # on "a processor", as the workers
+    extend_sweep(session, sweep_id, trials=3)
+    session.commit()
+    again = claimed(session, sweep_id)
+    assert [job.timed for job in again.jobs] == [False] + [True] * (GROUP_SIZE - 1)
+    release_claim(session, again)
+    session.execute(text("UPDATE workers SET device = 'another'"))
+    elsewhere = claim(session, sweep_id, worker_id=session.scalars(select(Worker.id)).first())
+    assert elsewhere is not None
+    assert not any(job.timed for job in elsewhere.jobs)
 
 
 def test_jobs_of_one_claim_may_end_in_every_way(session: Session) -> None:
@@ -623,7 +654,7 @@ def test_postgres_itself_refuses(what: str, session: Session) -> None:
         (success([trial(0)]), "jobs_completed"),
         (rejection(0, 1, 2), "jobs_trials"),
         (success([trial(0), trial(-1)]), "trials_trial"),
-        (success([trial(0), trial(1, images_per_s=0)]), "trials_images_per_s"),
+        (success([trial(0), trial(1, images_per_s=0)]), "timings_measured"),
         (success([trial(0), trial(1, accuracy=-0.01)]), "trials_accuracy"),
         (success([trial(0), trial(1, accuracy=1.01)]), "trials_accuracy"),
     ],

@@ -117,7 +117,12 @@ def complete_all(jobs: Jobs) -> None:
     ]
     for token in jobs.tokens:
         group_leases.complete_jobs(
-            jobs.session, token=token, environment_id=jobs.environment_id, jobs=results, trials=[]
+            jobs.session,
+            token=token,
+            environment_id=jobs.environment_id,
+            jobs=results,
+            trials=[],
+            timings=[],
         )
 
 

@@ -10,6 +10,8 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from services.dispatching.dispatch import reap_expired_leases, send_hints
+from services.leaderboard.filters import parse_filters
+from services.leaderboard.leaders import rank_jobs
 from services.leasing.group_leases import complete_claim, fail_claim
 from services.sweeps.control import (
     cancel_sweep,
@@ -349,7 +351,7 @@ def test_extending_and_cancelling_a_large_waiting_sweep_takes_seconds(session: S
     assert_counts_add_up(session, sweep.id)
 
 
-def test_throughput_is_that_of_the_device_that_measured_last(session: Session) -> None:
+def test_each_device_model_has_a_throughput_of_its_own(session: Session) -> None:
     """An extension on another device model: accuracies pool, throughputs do not."""
     sweep_id = add_sweep(session, groups=1)
     complete(session, claimed(session, sweep_id))
@@ -363,8 +365,14 @@ def test_throughput_is_that_of_the_device_that_measured_last(session: Session) -
         if first == 2:
             extend_sweep(session, sweep_id, trials=6)
         session.commit()
-    figures = session.execute(
-        text("SELECT DISTINCT accuracy, throughput, throughput_min, throughput_max, trials_done "
-             "FROM jobs")
-    )  # fmt: skip
-    assert figures.one() == (pytest.approx(0.7), 1000.0, 900.0, 1100.0, 6)
+    figures = session.execute(text("SELECT DISTINCT accuracy, trials_done FROM jobs"))
+    assert figures.one() == (pytest.approx(0.7), 6)
+    rates = session.execute(
+        text("SELECT DISTINCT device, throughput, throughput_min, throughput_max FROM throughputs "
+             "ORDER BY 1")
+    ).all()  # fmt: skip
+    assert rates == [("H100", 1000.0, 900.0, 1100.0), ("a processor", 100.0, 100.0, 100.0)]
+    for device, throughput, *_ in rates:
+        filters = parse_filters([("device", device)])
+        rows = rank_jobs(session, sweep_id, filters, sort="-throughput").rows
+        assert {(row.throughput_device, row.throughput) for row in rows} == {(device, throughput)}

@@ -26,6 +26,7 @@ from shared.db.queries.leaderboard.conditions import (
     name_values,
     ranked_sql,
     scale_values,
+    with_throughput,
 )
 from shared.db.queries.result_columns import layer_sql
 from shared.db.queries.rows import read_rows
@@ -57,14 +58,13 @@ def select_columns(
     Args:
         measures: names of numeric columns of the registry, or ``SPACE_INDEX``.
         conditions: conditions that the jobs meet.
-        scale: the scale of their fitness; what depends on the device is NaN for jobs that were
-            not measured in its environments.
+        scale: the scale of their fitness; jobs that its device model has not timed have NaN for
+            throughput and fitness.
     """
     forms, bound = name_values(conditions)
     values = [_measure(name) for name in measures] + [_layer_value(p) for p in parameters]
-    statement = _select_numbers(Job.space_index, values).where(
-        Job.sweep_id == sweep_id, *conditions_sql(forms)
-    )
+    numbers = _select_numbers(Job.space_index, values).select_from(with_throughput())
+    statement = numbers.where(Job.sweep_id == sweep_id, *conditions_sql(forms))
     columns = _read(session, statement.params(bound | scale_values(scale)))
     return columns[: len(measures)], columns[len(measures) :]
 

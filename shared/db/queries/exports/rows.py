@@ -3,20 +3,32 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import ARRAY, ColumnElement, Float, Select, case, cast, func, literal, select, text
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Float,
+    Select,
+    bindparam,
+    case,
+    cast,
+    func,
+    literal,
+    select,
+    text,
+)
 from sqlalchemy.orm import Session
 
 from shared.db.models import Environment, Job, Trial
 from shared.db.queries.leaderboard.conditions import (
-    column_sql,
     conditions_sql,
+    fitness_sql,
     name_values,
-    on_device,
     scale_values,
-    throughput_device_sql,
+    with_throughput,
 )
-from shared.db.queries.result_columns import written_columns
+from shared.db.queries.result_columns import timing_of_trial, written_columns
 from shared.db.queries.statements import CSV, VERBATIM, copy_out
+from shared.db.timing_models import Timing
 from shared.domain.results.columns import (
     COLUMN,
     EXPORTABLE,
@@ -55,13 +67,10 @@ def architecture_rows(
         depth: number of layers with columns.
         t_quantiles: of Student's t for 2, 3, ... trials.
     """
-    computed = {
-        **{name: column_sql(name) for name, column in EXPORTABLE.items() if column.per_device},
-        "throughput_device": throughput_device_sql(),
-        **_interval_columns(t_quantiles),
-    }
+    computed = {"fitness": fitness_sql(), **_interval_columns(t_quantiles)}
     columns = written_columns(EXPORTABLE.values(), computed, depth)
-    statement = select(*columns).outerjoin(Environment, Environment.id == Job.environment_id)
+    statement = select(*columns).select_from(with_throughput())
+    statement = statement.outerjoin(Environment, Environment.id == Job.environment_id)
     return _meeting(statement, sweep_id, conditions, scale, ()).order_by(Job.id)
 
 
@@ -101,16 +110,21 @@ def trial_rows(
 
     Args:
         depth: number of layers with columns.
-        chosen_only: whether to leave out trials that other environments than the scale's measured.
+        chosen_only: whether to leave out trials that other device models than the scale's measured.
     """
     columns = [
         Job.id.label("job_id"),
         *written_columns([COLUMN["architecture_hash"], COLUMN["status"]], {}, depth),
         *written_columns(TRIAL_COLUMNS, {}, depth),
     ]
-    statement = select(*columns).join(Trial, Trial.job_id == Job.id)
-    statement = statement.join(Environment, Environment.id == Trial.environment_id)
-    only = [on_device(Trial.environment_id)] if chosen_only else []
+    statement = (
+        select(*columns)
+        .select_from(with_throughput())
+        .join(Trial, Trial.job_id == Job.id)
+        .join(Environment, Environment.id == Trial.environment_id)
+        .outerjoin(Timing, timing_of_trial())
+    )
+    only = [Environment.device == bindparam("device")] if chosen_only else []
     rows = _meeting(statement, sweep_id, conditions, scale, only)
     return rows.order_by(Trial.job_id, Trial.trial)
 

@@ -11,9 +11,9 @@ from typing import Any
 
 from sqlalchemy import (
     ARRAY,
-    BigInteger,
     ColumnElement,
     Float,
+    FromClause,
     Integer,
     Text,
     and_,
@@ -21,13 +21,14 @@ from sqlalchemy import (
     bindparam,
     case,
     cast,
+    join,
     literal_column,
     or_,
 )
-from sqlalchemy.orm import InstrumentedAttribute
 
-from shared.db.models import Environment, Job
+from shared.db.models import Job
 from shared.db.queries.result_columns import layer_sql, stored_sql
+from shared.db.timing_models import JobThroughput
 from shared.domain.results.columns import COLUMN
 from shared.domain.results.ranking import RANKED, Condition, FitnessScale, Range
 from shared.domain.status import JobStatus
@@ -41,20 +42,6 @@ class Form:
     layer: int | None
     exact: str | None  # name of the list of single values, if there are any
     ranges: tuple[tuple[str | None, str | None], ...]  # names of their ends
-
-
-@dataclass(frozen=True, slots=True)
-class Scope:
-    """What holds for every job that a statement selects, so that its expressions need not ask.
-
-    The shorter expressions are those that indexes hold.
-    """
-
-    ranked: bool = False
-    on_device: bool = False
-
-
-ANY_JOB = Scope()
 
 
 def name_values(conditions: Iterable[Condition]) -> tuple[tuple[Form, ...], dict[str, Any]]:
@@ -77,9 +64,11 @@ def name_values(conditions: Iterable[Condition]) -> tuple[tuple[Form, ...], dict
     return tuple(map(form, conditions)), values
 
 
-def conditions_sql(forms: Iterable[Form], *, scope: Scope = ANY_JOB) -> list[ColumnElement[bool]]:
+def conditions_sql(
+    forms: Iterable[Form], *, ranked_only: bool = False
+) -> list[ColumnElement[bool]]:
     """Returns an expression per form that is true of jobs which meet the condition."""
-    return [_meets(form, scope) for form in forms]
+    return [_meets(form, ranked_only) for form in forms]
 
 
 def ranked_sql(jobs: type[Job] = Job) -> ColumnElement[bool]:
@@ -88,9 +77,14 @@ def ranked_sql(jobs: type[Job] = Job) -> ColumnElement[bool]:
     return and_(jobs.trials_done > literals[0], jobs.status != literals[1])
 
 
-def on_device(column: InstrumentedAttribute[Any] = Job.environment_id) -> ColumnElement[bool]:
-    """Returns the condition that a column is an environment of the device model of the scale."""
-    return column == any_(bindparam("environment_ids", type_=ARRAY(BigInteger)))
+def with_throughput(*, timed_only: bool = False) -> FromClause:
+    """Returns the jobs, each beside its throughput on the device model of the scale, if it has one.
+
+    Args:
+        timed_only: leave out the jobs that the model has not timed.
+    """
+    of_device = and_(JobThroughput.job_id == Job.id, JobThroughput.device == bindparam("device"))
+    return join(Job, JobThroughput, of_device, isouter=not timed_only)
 
 
 def is_ranked_only(conditions: Sequence[Condition]) -> bool:
@@ -100,38 +94,27 @@ def is_ranked_only(conditions: Sequence[Condition]) -> bool:
 
 
 def column_sql(
-    field: str, layer: int | None = None, *, scope: Scope = ANY_JOB
+    field: str, layer: int | None = None, *, ranked_only: bool = False
 ) -> ColumnElement[Any]:
-    """Returns a column of a job, or of one of its layers; null where it has no value.
-
-    What depends on the device is null for jobs that another device model measured.
-    """
+    """Returns a column of ``with_throughput``, or of a layer; null where a job has no value."""
     if layer is not None:
         return layer_sql(field, layer)
     if field == "fitness":
-        return fitness_sql(scope=scope)
+        return fitness_sql(ranked_only=ranked_only)
     element: ColumnElement[Any]
     element = stored_sql(COLUMN[field])  # type: ignore[assignment]
-    if scope.on_device or not COLUMN[field].per_device:
-        return element
-    return case((on_device(), element), else_=None)
+    return element
 
 
-def throughput_device_sql() -> ColumnElement[Any]:
-    """Returns the device model of the throughput that a row shows; null without one."""
-    timed = and_(on_device(), Job.throughput.is_not(None))
-    return case((timed, Environment.device), else_=None)
+def fitness_sql(*, ranked_only: bool = False) -> ColumnElement[Any]:
+    """Returns the fitness of a ranked job on the scale; null for every other job.
 
-
-def fitness_sql(*, scope: Scope = ANY_JOB) -> ColumnElement[Any]:
-    """Returns the fitness of a ranked job on the scale; null for every other job."""
+    Args:
+        ranked_only: the statement selects only ranked jobs.
+    """
     accuracy, throughput = normalized_sql("accuracy"), normalized_sql("throughput")
     fitness = accuracy + parameter("fitness_weight") * throughput
-    needed = [
-        *(() if scope.ranked else (ranked_sql(),)),
-        *(() if scope.on_device else (on_device(),)),
-    ]
-    return case((and_(*needed), fitness), else_=None) if needed else fitness
+    return fitness if ranked_only else case((ranked_sql(), fitness), else_=None)
 
 
 def normalized_sql(field: str) -> ColumnElement[Any]:
@@ -147,7 +130,7 @@ def parameter(name: str) -> ColumnElement[Any]:
 def scale_values(scale: FitnessScale) -> dict[str, Any]:
     """Returns the parameters of a statement that reads a fitness."""
     return {
-        "environment_ids": list(scale.environment_ids),
+        "device": scale.device,
         "fitness_weight": scale.weight,
         "least_accuracy": scale.least_accuracy,
         "accuracy_span": _span(scale.least_accuracy, scale.greatest_accuracy),
@@ -162,10 +145,10 @@ def _span(least: float | None, greatest: float | None) -> float | None:
     return greatest - least if greatest > least else math.inf  # all are equal: each is at zero
 
 
-def _meets(form: Form, scope: Scope) -> ColumnElement[bool]:
+def _meets(form: Form, ranked_only: bool) -> ColumnElement[bool]:
     if form.field == RANKED.field:
         return ranked_sql()
-    column = column_sql(form.field, form.layer, scope=scope)
+    column = column_sql(form.field, form.layer, ranked_only=ranked_only)
     parts = [_within(column, *ends) for ends in form.ranges]
     if form.exact is not None:
         parts.append(column == any_(bindparam(form.exact, type_=ARRAY(column.type))))

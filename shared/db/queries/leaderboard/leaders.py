@@ -6,29 +6,40 @@ from dataclasses import dataclass, fields
 from functools import cache, lru_cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, bindparam, case, func, or_, select
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    ColumnElement,
+    Select,
+    and_,
+    any_,
+    bindparam,
+    case,
+    func,
+    or_,
+    select,
+)
 from sqlalchemy.orm import Session
 
 from shared.db.models import Environment, Job
 from shared.db.queries.leaderboard.conditions import (
     Form,
-    Scope,
     column_sql,
     conditions_sql,
     fitness_sql,
     is_ranked_only,
     name_values,
     normalized_sql,
-    on_device,
     parameter,
     ranked_sql,
     scale_values,
-    throughput_device_sql,
+    with_throughput,
 )
 from shared.db.queries.rows import LayerColumns
 from shared.db.queries.statements import Prepared
+from shared.db.timing_models import JobThroughput
 from shared.domain.architecture import LayerConfig
-from shared.domain.results.columns import COLUMN, COLUMNS
+from shared.domain.results.columns import COLUMN, COLUMNS, Column
 from shared.domain.results.ranking import RANKED, Condition, FitnessScale, Place, SortKey
 
 SAMPLE = 256  # jobs beyond a page that bound the fitness of its last one from below
@@ -67,10 +78,14 @@ class LeaderRow(LayerColumns):
     sort_values: tuple[float | int | None, ...]  # of the listing's sort keys
 
 
+def _row_name(column: Column) -> str:
+    """Returns the name of a column in a row: its name in the database, if that is unique."""
+    return column.name if column.stored_name == "device" else column.stored_name
+
+
 _SHOWN: dict[str, Any] = {
     **{field: getattr(Job, field) for field in LayerConfig._fields},
-    **{column.stored_name: column_sql(column.name) for column in COLUMNS if column.database},
-    "throughput_device": throughput_device_sql(),
+    **{_row_name(column): column_sql(column.name) for column in COLUMNS if column.database},
     "fitness": fitness_sql(),
 }
 _NAMES = [field.name for field in fields(LeaderRow) if field.name != "sort_values"]
@@ -84,7 +99,7 @@ class Listing:
     sweep_id: int
     conditions: tuple[Condition, ...]
     sort: tuple[SortKey, ...]
-    scale: FitnessScale  # its environments are those of the throughputs
+    scale: FitnessScale  # its device is that of the throughputs
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +107,8 @@ class _Form:
     """What the statement of a page depends on: everything about the listing except values."""
 
     conditions: tuple[Form, ...]
-    scope: Scope
+    ranked_only: bool
+    timed_only: bool
     sort: tuple[SortKey, ...]
     after: tuple[bool, ...] | None  # whether each value of the place is known
     valued: bool = True  # the jobs with a value of the first sort key, or those without
@@ -100,30 +116,33 @@ class _Form:
 
 
 def select_fitness_scale(
-    session: Session, sweep_id: int, environment_ids: Sequence[int], weight: float
+    session: Session, sweep_id: int, device: str | None, weight: float
 ) -> FitnessScale:
     """Returns the least and greatest figures of the sweep's ranked jobs.
 
-    Throughputs are only those of the environments. Each of the four takes one index lookup.
+    Throughputs are only those of the device model. Each of the four takes one index lookup.
     """
-    values = {"sweep_id": sweep_id, "environment_ids": list(environment_ids)}
+    values = {"sweep_id": sweep_id, "device": device}
     extremes: tuple[float | None, ...] = tuple(_extremes().rows(session, values)[0])
-    return FitnessScale(tuple(environment_ids), weight, *extremes)
+    return FitnessScale(device, weight, *extremes)
 
 
 @cache
 def _extremes() -> Prepared:
-    columns = (Job.accuracy, Job.throughput)
-    extremes: list[Any] = [_extreme(c, down) for c in columns for down in (False, True)]
+    accuracies = select(Job.accuracy).where(
+        Job.sweep_id == bindparam("sweep_id"), ranked_sql(), Job.accuracy.is_not(None)
+    )
+    throughputs = (
+        select(JobThroughput.throughput)
+        .select_from(with_throughput(timed_only=True))
+        .where(JobThroughput.sweep_id == bindparam("sweep_id"), ranked_sql())
+    )
+    extremes: list[Any] = [
+        figures.order_by(_order(column, down)).limit(1).scalar_subquery()
+        for figures, column in ((accuracies, Job.accuracy), (throughputs, JobThroughput.throughput))
+        for down in (False, True)
+    ]
     return Prepared.of(select(*extremes))
-
-
-def _extreme(column: Any, descending: bool) -> ColumnElement[float | None]:
-    ranked = [Job.sweep_id == bindparam("sweep_id"), ranked_sql(), column.is_not(None)]
-    if column is Job.throughput:
-        ranked.append(on_device())
-    order = _order(column, descending)
-    return select(column).where(*ranked).order_by(order).limit(1).scalar_subquery()
 
 
 def _order(column: Any, descending: bool) -> ColumnElement[Any]:
@@ -131,6 +150,30 @@ def _order(column: Any, descending: bool) -> ColumnElement[Any]:
     ordered: ColumnElement[Any]
     ordered = column.desc().nulls_last() if descending else column.asc().nulls_first()
     return ordered
+
+
+def select_networks(
+    session: Session, job_ids: Sequence[int], scale: FitnessScale
+) -> dict[int, LeaderRow]:
+    """Returns jobs by their ids, with their throughput and fitness on the scale."""
+    values = scale_values(scale) | {"job_ids": list(job_ids)}
+    networks = map(_leader_row, _networks().rows(session, values))
+    return {network.id: network for network in networks}
+
+
+@cache
+def _networks() -> Prepared:
+    by_id = Job.id == any_(bindparam("job_ids", type_=ARRAY(BigInteger)))
+    return Prepared.of(_shown().where(by_id))
+
+
+def _shown(*more: ColumnElement[Any]) -> Select[Any]:
+    """Returns what a row shows of jobs, and ``more``."""
+    return (
+        select(*_SELECTED, *more)
+        .select_from(with_throughput())
+        .outerjoin(Environment, Environment.id == Job.environment_id)
+    )
 
 
 def select_leaders(
@@ -152,17 +195,18 @@ def select_leaders(
 def _select_page(
     session: Session, listing: Listing, after: Place | None, limit: int, *, valued: bool
 ) -> list[LeaderRow]:
-    scope = _scope(listing, valued)
+    ranked_only = is_ranked_only(listing.conditions)
     # completed jobs are ranked; the partial indexes serve only where that is said
-    implied = {RANKED} - set(listing.conditions) if scope.ranked else set()
+    implied = {RANKED} - set(listing.conditions) if ranked_only else set()
     conditions, values = name_values((*listing.conditions, *implied))
     form = _Form(
         conditions,
-        scope,
+        ranked_only,
+        _is_timed_only(listing, valued),
         listing.sort,
         None if after is None else tuple(value is not None for value in after.values),
         valued,
-        bounded=valued and scope.ranked and _is_by_fitness(listing),
+        bounded=valued and ranked_only and _is_by_fitness(listing),
     )
     values |= scale_values(listing.scale)
     values |= {"sweep_id": listing.sweep_id, "limit": limit, "sample": limit + SAMPLE}
@@ -172,13 +216,12 @@ def _select_page(
     return [_leader_row(row) for row in _page(form).rows(session, values)]
 
 
-def _scope(listing: Listing, valued: bool) -> Scope:
-    """Returns what holds for a page: values that depend on the device are of its model."""
+def _is_timed_only(listing: Listing, valued: bool) -> bool:
+    """Says whether only jobs with a throughput can be on a page."""
     needed = {condition.field for condition in listing.conditions}
     if valued:
         needed.add(listing.sort[0].field)
-    per_device = any(name in COLUMN and COLUMN[name].per_device for name in needed)
-    return Scope(is_ranked_only(listing.conditions), per_device)
+    return any(name in COLUMN and COLUMN[name].per_device for name in needed)
 
 
 def _leader_row(row: Sequence[Any]) -> LeaderRow:
@@ -202,9 +245,12 @@ def _page(form: _Form) -> Prepared:
     The other columns are then read by id.
     """
     keys = [
-        column_sql(key.field, scope=form.scope).label(f"key_{n}") for n, key in enumerate(form.sort)
+        column_sql(key.field, ranked_only=form.ranked_only).label(f"key_{n}")
+        for n, key in enumerate(form.sort)
     ]
-    ranked = select(Job.id, *keys).where(*_listed(form, [key.element for key in keys]))
+    jobs = with_throughput(timed_only=form.timed_only)
+    listed = _listed(form, [key.element for key in keys])
+    ranked = select(Job.id, *keys).select_from(jobs).where(*listed)
     if form.bounded:
         ranked = _among_the_fittest(ranked)
     columns = list(ranked.selected_columns)[1:]
@@ -212,18 +258,15 @@ def _page(form: _Form) -> Prepared:
     page = ranked.limit(bindparam("limit")).subquery("page")
     names = [page.c[key.name] for key in keys]
     return Prepared.of(
-        select(*_SELECTED, *names)
-        .join(page, page.c.id == Job.id)
-        .outerjoin(Environment, Environment.id == Job.environment_id)
-        .order_by(*_orders(form, names), page.c.id)
+        _shown(*names).join(page, page.c.id == Job.id).order_by(*_orders(form, names), page.c.id)
     )
 
 
 def _listed(form: _Form, keys: Sequence[ColumnElement[Any]]) -> list[ColumnElement[bool]]:
     return [
         Job.sweep_id == bindparam("sweep_id"),
-        *conditions_sql(form.conditions, scope=form.scope),
-        *((on_device(),) if form.scope.on_device else ()),
+        *((JobThroughput.sweep_id == bindparam("sweep_id"),) if form.timed_only else ()),
+        *conditions_sql(form.conditions, ranked_only=form.ranked_only),
         keys[0].is_not(None) if form.valued else keys[0].is_(None),
         *(_beyond(form, keys) if form.after is not None else ()),
     ]
@@ -239,12 +282,12 @@ def _among_the_fittest(jobs: Select[Any]) -> Select[Any]:
     Source: the threshold algorithm of Fagin, Lotem and Naor (2001), in one statement.
     """
     narrow = jobs.add_columns(
-        fitness_sql(scope=Scope(ranked=True, on_device=True)).label("fitness"),
+        fitness_sql(ranked_only=True).label("fitness"),
         normalized_sql("throughput").label("speed"),
     )
     fastest, accurate = (
         narrow.order_by(_order(column, True)).limit(bindparam("sample")).cte(name)
-        for name, column in (("fastest", Job.throughput), ("accurate", Job.accuracy))
+        for name, column in (("fastest", JobThroughput.throughput), ("accurate", Job.accuracy))
     )
     sample = select(fastest.c.id, fastest.c.fitness).union(
         select(accurate.c.id, accurate.c.fitness)

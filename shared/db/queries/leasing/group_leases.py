@@ -28,6 +28,7 @@ class ClaimedRow(LayerColumns):
     id: int
     trials_done: int
     trials_target: int
+    timed: bool  # whether the worker's device model has a throughput of it
     group_pending: int  # pending jobs of the group before this claim
 
 
@@ -68,6 +69,10 @@ _CLAIM = f"""
     FROM claimable, lease WHERE jobs.id = claimable.id
     RETURNING jobs.id, jobs.channels, jobs.kernel_size, jobs.stride, jobs.dilation,
         jobs.padding, jobs.activation, jobs.trials_done, jobs.trials_target,
+        EXISTS (
+            SELECT FROM throughputs t JOIN workers w ON w.device = t.device
+            WHERE t.job_id = jobs.id AND w.id = :worker_id
+        ) AS timed,
         (SELECT pending FROM groups WHERE sweep_id = :sweep_id AND index = :group)
             AS group_pending
 """  # noqa: S608
@@ -116,51 +121,48 @@ _HELD_JOBS = """held AS (
     ORDER BY jobs.id FOR UPDATE OF jobs
 )"""
 _NEW_TRIALS = """arrived AS (
-    INSERT INTO trials (job_id, trial, accuracy, train_accuracy, fit_s, images_per_s,
-        images_per_s_spread, timing_runs, throughput_source, weights_seed, correct_bits,
+    INSERT INTO trials (job_id, trial, accuracy, train_accuracy, fit_s, weights_seed, correct_bits,
         environment_id, attempt)
-    SELECT t.job_id, t.trial, t.accuracy, t.train_accuracy, t.fit_s, t.images_per_s,
-        t.images_per_s_spread, t.timing_runs, t.throughput_source, t.weights_seed,
+    SELECT t.job_id, t.trial, t.accuracy, t.train_accuracy, t.fit_s, t.weights_seed,
         decode(t.correct_bits, 'hex'), :environment_id, held.attempt
     FROM jsonb_to_recordset(CAST(:trials AS jsonb)) AS t(
         job_id bigint, trial smallint, accuracy float8, train_accuracy float8,
-        fit_s float8, images_per_s float8, images_per_s_spread float8, timing_runs int,
-        throughput_source text, weights_seed bigint, correct_bits text)
+        fit_s float8, weights_seed bigint, correct_bits text)
     JOIN held ON held.id = t.job_id
-    RETURNING job_id, accuracy, train_accuracy, fit_s, images_per_s, throughput_source
+    RETURNING job_id, accuracy, train_accuracy, fit_s
 )"""
-# Of jobs with new trials: the totals of others stay. Throughput counts only from the same device.
+# A trigger totals them by job and device model.
+_NEW_TIMINGS = """timed AS (
+    INSERT INTO timings (job_id, trial, environment_id, images_per_s, spread, runs, source, attempt)
+    SELECT t.job_id, t.trial, :environment_id, t.images_per_s, t.spread, t.runs, t.source,
+        held.attempt
+    FROM jsonb_to_recordset(CAST(:timings AS jsonb)) AS t(
+        job_id bigint, trial smallint, images_per_s float8, spread float8, runs int, source text)
+    JOIN held ON held.id = t.job_id
+)"""
+# Of jobs with new trials: the totals of others stay.
 _ALL_TRIALS = """every_trial AS (
     SELECT * FROM arrived
     UNION ALL
-    SELECT t.job_id, t.accuracy, t.train_accuracy, t.fit_s,
-        CASE WHEN stored.device = current.device THEN t.images_per_s END,
-        CASE WHEN stored.device = current.device THEN t.throughput_source END
-    FROM trials t JOIN environments stored ON stored.id = t.environment_id
-    JOIN environments current ON current.id = :environment_id
-    WHERE t.job_id IN (SELECT job_id FROM arrived)
+    SELECT t.job_id, t.accuracy, t.train_accuracy, t.fit_s
+    FROM trials t WHERE t.job_id IN (SELECT job_id FROM arrived)
 )"""
 _TOTALS = """total AS (
     SELECT job_id, count(*) AS trials, avg(accuracy) AS accuracy,
         stddev_samp(accuracy) AS accuracy_sd, min(accuracy) AS accuracy_min,
-        max(accuracy) AS accuracy_max, avg(train_accuracy) AS train_accuracy,
-        percentile_cont(0.5) WITHIN GROUP (ORDER BY images_per_s) AS throughput,
-        min(images_per_s) AS throughput_min,
-        max(images_per_s) AS throughput_max,
-        bool_and(throughput_source <> 'screened') AS throughput_measured,
-        avg(fit_s) AS fit_s
+        max(accuracy) AS accuracy_max, avg(train_accuracy) AS train_accuracy, avg(fit_s) AS fit_s
     FROM every_trial GROUP BY job_id
 )"""
 _TOTAL_COLUMNS = (
-    "accuracy", "accuracy_sd", "accuracy_min", "accuracy_max", "train_accuracy", "throughput",
-    "throughput_min", "throughput_max", "throughput_measured", "fit_s",
+    "accuracy", "accuracy_sd", "accuracy_min", "accuracy_max", "train_accuracy", "fit_s",
 )  # fmt: skip
 _NEW_TOTALS = ", ".join(
     f"{name} = CASE WHEN total.job_id IS NULL THEN jobs.{name} ELSE total.{name} END"
     for name in _TOTAL_COLUMNS
 )
 _COMPLETION = f"""
-    WITH {_OUTCOMES}, {_HELD_JOBS}, {RECORDED}, {_NEW_TRIALS}, {_ALL_TRIALS}, {_TOTALS}
+    WITH {_OUTCOMES}, {_HELD_JOBS}, {RECORDED}, {_NEW_TRIALS}, {_NEW_TIMINGS}, {_ALL_TRIALS},
+        {_TOTALS}
     UPDATE jobs SET
         status = outcome.status, reason = outcome.reason, error = outcome.error,
         lease_token = NULL, trials_done = coalesce(total.trials, jobs.trials_done), {_NEW_TOTALS},
@@ -181,8 +183,9 @@ def complete_jobs(
     environment_id: int,
     jobs: list[dict[str, Any]],
     trials: list[dict[str, Any]],
+    timings: list[dict[str, Any]],
 ) -> list[int]:
-    """Writes outcomes and trials of the jobs that ``token`` still holds; returns their ids.
+    """Writes what became of the jobs that ``token`` still holds; returns their ids.
 
     One statement: a job that the token no longer holds does not change and gets no trials. Totals
     are computed from all trials, stored and new; a job without new ones keeps its results.
@@ -191,12 +194,14 @@ def complete_jobs(
         jobs: ``id status reason error`` per job.
         trials: ``job_id`` and the columns of ``trials`` except environment, attempt and time;
             ``correct_bits`` in hexadecimal.
+        timings: ``job_id trial images_per_s spread runs source`` per timing.
     """
     values = {
         "token": token,
         "environment_id": environment_id,
         "jobs": json.dumps(jobs),
         "trials": json.dumps(trials),
+        "timings": json.dumps(timings),
     }
     return list(session.execute(sql(_COMPLETION), values).scalars())
 

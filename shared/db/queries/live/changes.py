@@ -10,7 +10,7 @@ from shared.db.queries.rows import LayerColumns, read_rows
 from shared.db.queries.statements import sql
 
 _COLUMNS = """
-    id, accuracy, throughput, trials_done, finished_at, architecture_hash,
+    id, accuracy, trials_done, finished_at, architecture_hash,
     channels, kernel_size, stride, dilation, padding, activation, environment_id
 """
 
@@ -22,7 +22,7 @@ class BestRow(LayerColumns):
     id: int
     architecture_hash: bytes
     accuracy: float  # fraction, mean over trials
-    throughput: float | None  # images/s, median of the timed trials, on its own device
+    throughput: float | None  # images/s on the device model of its last trials
     device: str
     trials_done: int
     finished_at: dt.datetime
@@ -53,17 +53,22 @@ def select_best(
     With a floor (an accuracy) the result also has the best ``limit`` jobs at or above it.
     """
     statement = sql(f"""
-        SELECT id, accuracy, throughput, trials_done, finished_at, architecture_hash,
-            channels, kernel_size, stride, dilation, padding, activation,
-            (SELECT device FROM environments WHERE environments.id = environment_id) AS device
-        FROM (
+        WITH best AS (
             (SELECT {_COLUMNS} FROM jobs WHERE sweep_id = :sweep_id AND {RANKED}
              AND accuracy IS NOT NULL
              ORDER BY accuracy DESC NULLS LAST, id LIMIT :leaders)
             UNION
             (SELECT {_COLUMNS} FROM jobs WHERE sweep_id = :sweep_id AND {RANKED}
              AND accuracy >= :floor ORDER BY accuracy DESC NULLS LAST, id LIMIT :limit)
-        ) best ORDER BY accuracy DESC NULLS LAST, id
+        ), placed AS (
+            SELECT *, (SELECT device FROM environments e WHERE e.id = environment_id) AS device
+            FROM best
+        )
+        SELECT id, accuracy, trials_done, finished_at, architecture_hash, channels, kernel_size,
+            stride, dilation, padding, activation, device,
+            (SELECT throughput FROM throughputs t
+             WHERE t.job_id = placed.id AND t.device = placed.device) AS throughput
+        FROM placed ORDER BY accuracy DESC NULLS LAST, id
     """)  # noqa: S608
     values = {"sweep_id": sweep_id, "leaders": leaders, "floor": floor, "limit": limit}
     return read_rows(BestRow, session.execute(statement, values))

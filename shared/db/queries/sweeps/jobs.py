@@ -1,10 +1,23 @@
 """SQL that reads jobs and their trials."""
 
+from dataclasses import dataclass
+
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from shared.db.models import Environment, Job, Trial
+from shared.db.queries.result_columns import timing_of_trial
+from shared.db.timing_models import JobThroughput, Timing
 from shared.domain.status import JobStatus
+
+
+@dataclass(frozen=True, slots=True)
+class TrialRow:
+    """A trial, where it was measured, and the timing that was made with it."""
+
+    trial: Trial
+    environment: Environment
+    timing: Timing | None
 
 
 def find_job(session: Session, job_id: int) -> Job | None:
@@ -22,12 +35,19 @@ def select_jobs(
     return list(session.execute(statement.order_by(Job.id).limit(limit)).scalars())
 
 
-def select_trials(session: Session, job_id: int) -> list[tuple[Trial, Environment]]:
-    """Returns a job's trials in order, each with where it was measured."""
+def select_trials(session: Session, job_id: int) -> list[TrialRow]:
+    """Returns a job's trials in order, each with where it was measured and its timing."""
     statement = (
-        select(Trial, Environment)
+        select(Trial, Environment, Timing)
         .join(Environment, Environment.id == Trial.environment_id)
+        .outerjoin(Timing, timing_of_trial())
         .where(Trial.job_id == job_id)
         .order_by(Trial.trial)
     )
-    return [(row[0], row[1]) for row in session.execute(statement)]
+    return [TrialRow(*row) for row in session.execute(statement)]
+
+
+def select_throughputs(session: Session, job_id: int) -> list[JobThroughput]:
+    """Returns a job's throughputs by the names of the device models."""
+    statement = select(JobThroughput).where(JobThroughput.job_id == job_id)
+    return list(session.execute(statement.order_by(JobThroughput.device)).scalars())
