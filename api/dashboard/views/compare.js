@@ -245,7 +245,10 @@ function protocolWords({ dataset, train_images, validation_images, trials, weigh
   return `${dataset}, ${images}, ${trials} trials, weights shared by ${weights.scope}, seed ${seed}`
 }
 
-/** A row for each device model that has timed any of the networks. */
+/**
+ * A row for each device model that has timed any of the networks.
+ * @returns {[string, (job: any) => any][]}
+ */
 function throughputRows(jobs) {
   const devices = new Set(jobs.flatMap((job) => job.throughputs.map((one) => one.throughput_device)))
   const on = (job, device) => job.throughputs.find((one) => one.throughput_device === device)?.throughput
