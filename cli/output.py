@@ -173,6 +173,11 @@ def _half(row: RankedNetwork) -> str | None:
 def print_devices(board: Leaderboard) -> None:
     """Says whose throughputs were shown if not all networks have one, or others have timed, too."""
     shown, networks = board.throughput_device, sum(board.measured.values())
+    if shown is not None and board.min_throughput is not None:
+        say(
+            f"Networks below {board.min_throughput:,g} images/s on {shown} are left out; "
+            "`-w throughput=0..` shows them."
+        )
     if shown is None or (len(board.timed) == 1 and board.timed[shown] >= networks):
         return
     others = [f'--device "{name}" ({n:,})' for name, n in board.timed.items() if name != shown]

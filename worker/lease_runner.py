@@ -87,6 +87,11 @@ class LeaseRunner:
                 lease.decline(again)
             raise
 
+    def read(self, look: Callable[[Session], bool]) -> bool:
+        """Returns what ``look`` finds in the database."""
+        with self._session_factory() as session:
+            return look(session)
+
     def decline(self, lease: Lease) -> None:
         """Defers a hint that this worker cannot serve."""
         with self._session_factory.begin() as session:

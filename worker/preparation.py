@@ -164,12 +164,6 @@ class Preparation:
                 f"{self._device.model}. Start a worker on such a device."
             )
 
-        if self._shares_device and protocol.gates.min_throughput is not None:
-            raise DeviceUnavailableError(
-                "The sweep has a gate on throughput, which cannot be measured on a shared device. "
-                "Start a worker with CONVSWEEP_WORKERS_PER_DEVICE=1."
-            )
-
     def _load_pinned(self, sweep_id: int, requirements: Requirements) -> Dataset:
         protocol = requirements.protocol
         if protocol not in self._loaded:

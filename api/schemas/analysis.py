@@ -37,6 +37,11 @@ class CoverageOut(_Out):
     throughput_device: str | None = Field(
         description="The device model whose throughputs and fitness count."
     )
+    min_throughput: float | None = Field(
+        description="Networks that are slower than this on the device model, in images per second, "
+        "are left out unless a filter names a status or a throughput; null where the protocol has "
+        "no such gate."
+    )
 
     @classmethod
     def of(cls, coverage: Coverage) -> "CoverageOut":

@@ -22,6 +22,11 @@ class PointsOut(BaseModel):
     measured: dict[str, int] = Field(
         description="Ranked networks by the device model of their last trials, most first."
     )
+    min_throughput: float | None = Field(
+        description="Networks that are slower than this on the device model, in images per second, "
+        "are left out unless a filter names a status or a throughput; null where the protocol has "
+        "no such gate."
+    )
     id: list[int] = Field(description="The numbers of the jobs.")
     space_index: list[int] = Field(
         description="Place in the sweep's space, from 0: which choices the network is made of."
@@ -38,6 +43,7 @@ class PointsOut(BaseModel):
             throughput_device=points.throughput_device,
             timed=points.timed,
             measured=points.measured,
+            min_throughput=points.min_throughput,
             id=points.job_ids,
             space_index=points.space_indices,
             columns={name: column.tolist() for name, column in points.columns.items()},

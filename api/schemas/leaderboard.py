@@ -54,6 +54,11 @@ class LeaderboardOut(BaseModel):
     measured: dict[str, int] = Field(
         description="Ranked networks by the device model of their last trials, most first."
     )
+    min_throughput: float | None = Field(
+        description="Networks that are slower than this on the device model, in images per second, "
+        "are left out unless a filter names a status or a throughput; null where the protocol has "
+        "no such gate."
+    )
     rows: list[LeaderOut]
     next_page_token: str | None = NEXT_PAGE
 
@@ -66,6 +71,7 @@ def leaderboard_fields(sweep_id: int, page: LeaderPage) -> dict[str, Any]:
         "throughput_device": page.choice.device,
         "timed": page.choice.timed,
         "measured": page.choice.measured,
+        "min_throughput": page.choice.min_throughput,
         "rows": [{"rank": rank, **network_fields(row)} for rank, row in ranked],
         "next_page_token": page.next_page_token,
     }

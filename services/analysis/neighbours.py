@@ -6,17 +6,12 @@ from itertools import islice
 
 from sqlalchemy.orm import Session
 
-from services.leaderboard.device_choice import choose_device
-from services.leaderboard.leaders import get_job
+from services.leaderboard.leaders import get_job, select_scale
+from services.sweeps.device_choice import choose_device
 from services.sweeps.reading import load_sweep
 from shared.db.queries.analysis import arrays as array_queries
-from shared.db.queries.leaderboard.leaders import (
-    LeaderRow,
-    select_fitness_scale,
-    select_networks,
-)
+from shared.db.queries.leaderboard.leaders import LeaderRow, select_networks
 from shared.domain.architecture import Architecture, LayerConfig
-from shared.domain.results.ranking import FITNESS_WEIGHT
 from shared.domain.space import Parameter, SearchSpace
 
 MAX_NEIGHBOURS = 500
@@ -47,8 +42,7 @@ def find_neighbours(session: Session, job_id: int) -> list[Neighbour]:
     jobs = array_queries.select_jobs_by_hash(
         session, job.sweep_id, [architecture.hash for architecture, *_ in steps]
     )
-    device = choose_device(session, job.sweep_id).device
-    scale = select_fitness_scale(session, job.sweep_id, device, FITNESS_WEIGHT)
+    scale = select_scale(session, job.sweep_id, choose_device(session, job.sweep_id))
     networks = select_networks(session, [neighbour.id for neighbour in jobs.values()], scale)
     return [
         Neighbour(networks[jobs[architecture.hash].id], parameter, was, now)

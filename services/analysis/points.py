@@ -7,9 +7,9 @@ import numpy as np
 from sqlalchemy.orm import Session
 
 from services.analysis.result_table import ResultSelection
-from services.leaderboard.device_choice import choose_device
+from services.leaderboard.leaders import select_scale
+from services.sweeps.device_choice import choose_device
 from shared.db.queries.analysis import arrays as array_queries
-from shared.db.queries.leaderboard.leaders import select_fitness_scale
 from shared.domain.arrays import FloatArray
 from shared.domain.errors import InvalidInputError
 from shared.domain.results.columns import PLOTTABLE
@@ -25,6 +25,7 @@ class Points:
     throughput_device: str | None
     timed: dict[str, int]
     measured: dict[str, int]
+    min_throughput: float | None
     job_ids: list[int]
     space_indices: list[int]
     columns: dict[str, FloatArray]
@@ -43,16 +44,24 @@ def load_points(
         InvalidInputError: a field is unknown, or nothing was measured on a device of the filters.
     """
     _check_fields(fields)
-    filters = selection.filters.or_ranked()
-    choice = choose_device(session, sweep_id, filters.device)
-    scale = select_fitness_scale(session, sweep_id, choice.device, selection.fitness_weight)
+    choice = choose_device(session, sweep_id, selection.filters.device)
+    filters = selection.filters.with_defaults(choice.min_throughput)
+    scale = select_scale(session, sweep_id, choice, selection.fitness_weight)
     names = [*_PLACES, *dict.fromkeys(fields)]
     measures, _ = array_queries.select_columns(
         session, sweep_id, names, (), conditions=filters.conditions, scale=scale
     )
     job_ids, space_indices = (column.astype(np.int64).tolist() for column in measures[:2])
     columns = {name: _rounded(column) for name, column in zip(names[2:], measures[2:], strict=True)}
-    return Points(choice.device, choice.timed, choice.measured, job_ids, space_indices, columns)
+    return Points(
+        choice.device,
+        choice.timed,
+        choice.measured,
+        choice.min_throughput,
+        job_ids,
+        space_indices,
+        columns,
+    )
 
 
 def _check_fields(fields: Sequence[str]) -> None:

@@ -6,12 +6,12 @@ import numpy as np
 from sqlalchemy.orm import Session
 
 from services.analysis.statistics.factorial import Factor
-from services.leaderboard.device_choice import choose_device
 from services.leaderboard.filters import Filters
+from services.leaderboard.leaders import select_scale
+from services.sweeps.device_choice import choose_device
 from services.sweeps.reading import SweepState, get_sweep
 from shared.db.models import Sweep
 from shared.db.queries.analysis import arrays as array_queries
-from shared.db.queries.leaderboard.leaders import select_fitness_scale
 from shared.db.queries.sweeps import sweeps as sweep_queries
 from shared.domain.architecture import ACTIVATIONS
 from shared.domain.arrays import FloatArray
@@ -52,6 +52,7 @@ class Coverage:
     missing: dict[str, int]
     device: tuple[str, ...]  # models that measured the networks
     throughput_device: str | None  # model whose throughputs and fitness count
+    min_throughput: float | None  # networks slower than this on the model are left out by default
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,14 @@ class Results:
         without = self.sweep.total - len(self) - sum(missing.values())
         if without > 0:
             missing["left_out"] = without
-        return Coverage(self.sweep.total, len(self), missing, self.device, self.scale.device)
+        return Coverage(
+            self.sweep.total,
+            len(self),
+            missing,
+            self.device,
+            self.scale.device,
+            self.scale.min_throughput,
+        )
 
 
 def _named(parameter: Parameter) -> bool:
@@ -130,9 +138,9 @@ def load_results(session: Session, sweep_id: int, selection: ResultSelection) ->
     """
     state = get_sweep(session, sweep_id)
     space = SearchSpace.model_validate(state.sweep.space)
-    filters = selection.filters.or_ranked()
-    choice = choose_device(session, sweep_id, filters.device)
-    scale = select_fitness_scale(session, sweep_id, choice.device, selection.fitness_weight)
+    choice = choose_device(session, sweep_id, selection.filters.device)
+    filters = selection.filters.with_defaults(choice.min_throughput)
+    scale = select_scale(session, sweep_id, choice, selection.fitness_weight)
     parameters = space.varied_parameters
     measures, levels = array_queries.select_columns(
         session, sweep_id, _MEASURES, parameters, conditions=filters.conditions, scale=scale

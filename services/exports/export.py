@@ -16,11 +16,11 @@ from sqlalchemy import Select
 from sqlalchemy.orm import Session
 
 from services.analysis.statistics.intervals import t_quantile
-from services.leaderboard.device_choice import choose_device
 from services.leaderboard.filters import Filters
+from services.leaderboard.leaders import select_scale
+from services.sweeps.device_choice import choose_device
 from services.sweeps.reading import load_sweep
 from shared.db.queries.exports import rows as export_queries
-from shared.db.queries.leaderboard.leaders import select_fitness_scale
 from shared.domain.protocol import MAX_TRIALS
 from shared.domain.results.choices import ExportFormat, ExportRows
 from shared.domain.results.ranking import FITNESS_WEIGHT
@@ -92,7 +92,7 @@ def _statement(
 ) -> Select[Any]:
     depth = len(load_sweep(session, sweep_id).space["layers"])
     choice = choose_device(session, sweep_id, filters.device)
-    scale = select_fitness_scale(session, sweep_id, choice.device, weight)
+    scale = select_scale(session, sweep_id, choice, weight)
     if rows is ExportRows.TRIALS:
         only = filters.device is not None
         return export_queries.trial_rows(sweep_id, depth, filters.conditions, scale, only)

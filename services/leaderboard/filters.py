@@ -7,7 +7,14 @@ from dataclasses import dataclass
 
 from shared.domain.errors import InvalidFilterError, InvalidInputError, UnknownFilterError
 from shared.domain.results.columns import CHOICES, FILTERABLE, LAYER_COLUMNS, SORTABLE, Kind
-from shared.domain.results.ranking import RANKED, Condition, Range, SortKey, Value
+from shared.domain.results.ranking import (
+    RANKED,
+    Condition,
+    Range,
+    SortKey,
+    Value,
+    not_slower_than,
+)
 from shared.domain.space import MAX_COUNT, MAX_LAYERS
 
 DEVICE = "device"
@@ -31,11 +38,17 @@ class Filters:
         """Says whether there is a condition on a column."""
         return any(condition.field == field for condition in self.conditions)
 
-    def or_ranked(self) -> "Filters":
-        """Returns these filters, limited to ranked jobs unless they name a status themselves."""
+    def with_defaults(self, min_throughput: float | None) -> "Filters":
+        """Returns these filters with those that apply unless they name a status or throughput.
+
+        Only ranked jobs are shown, and none that is known to be slower than ``min_throughput``.
+        """
         if self.uses("status"):
             return self
-        return Filters((*self.conditions, RANKED), self.device)
+        added = [RANKED]
+        if min_throughput is not None and not self.uses("throughput"):
+            added.append(not_slower_than(min_throughput))
+        return Filters((*self.conditions, *added), self.device)
 
 
 def parse_filters(pairs: Iterable[tuple[str, str]], also_known: Sequence[str] = ()) -> Filters:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
-from services.leaderboard.device_choice import DeviceChoice, choose_device
 from services.leaderboard.filters import DEFAULT_SORT, Filters, parse_sort
+from services.sweeps.device_choice import DeviceChoice, choose_device
 from services.sweeps.reading import load_sweep
 from shared.db.models import Job
 from shared.db.queries.leaderboard import leaders as leaderboard_queries
@@ -61,7 +61,8 @@ def rank_jobs(
 ) -> LeaderPage:
     """Returns a page of the jobs that pass the filters, in order, ties by id.
 
-    Without a filter on the status these are all jobs with results that no gate rejected. The first
+    By default these are all jobs with results that no gate rejected or hides: see
+    ``Filters.with_defaults``. The first
     page fixes the device model of the throughputs and the scale of the fitness; its tokens carry
     both to the next pages. A job whose figures do not change in between is on exactly one page,
     even while other results arrive.
@@ -71,7 +72,7 @@ def rank_jobs(
         InvalidInputError: the sort is unknown, or nothing was measured on a device of the filters.
         InvalidPageTokenError: the token is damaged or comes from another listing.
     """
-    keys, filters = parse_sort(sort), filters.or_ranked()
+    keys = parse_sort(sort)
     identity = ["leaderboard", sweep_id, repr(filters), repr(keys), fitness_weight]
     place = None
     if page_token is not None:
@@ -79,7 +80,8 @@ def rank_jobs(
         _check_keys(place, keys)
     choice = choose_device(session, sweep_id, place.device if place else filters.device)
     scale = _scale(session, sweep_id, choice, fitness_weight, place)
-    listing = Listing(sweep_id, filters.conditions, keys, scale)
+    shown_by_default = filters.with_defaults(choice.min_throughput)
+    listing = Listing(sweep_id, shown_by_default.conditions, keys, scale)
     after = Place(tuple(place.values), place.id) if place else None
     rows = leaderboard_queries.select_leaders(session, listing, after=after, limit=page_size + 1)
     shown, before = rows[:page_size], place.shown if place else 0
@@ -125,8 +127,17 @@ def _scale(
     place: _LeaderPlace | None,
 ) -> FitnessScale:
     if place is not None:
-        return FitnessScale(choice.device, weight, *place.scale)
-    return leaderboard_queries.select_fitness_scale(session, sweep_id, choice.device, weight)
+        return FitnessScale(choice.device, choice.min_throughput, weight, *place.scale)
+    return select_scale(session, sweep_id, choice, weight)
+
+
+def select_scale(
+    session: Session, sweep_id: int, choice: DeviceChoice, weight: float = FITNESS_WEIGHT
+) -> FitnessScale:
+    """Returns the scale of the fitness on a device model, over the networks shown by default."""
+    return leaderboard_queries.select_fitness_scale(
+        session, sweep_id, choice.device, choice.min_throughput, weight
+    )
 
 
 def list_jobs(

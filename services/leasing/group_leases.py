@@ -1,7 +1,7 @@
 """The jobs of a group under a lease: claim, renew, complete, release, fail."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from shared.db.queries.leasing import leases as lease_queries
 from shared.db.queries.sweeps import sweeps as sweep_queries
 from shared.domain.architecture import Architecture
 from shared.domain.errors import StaleLeaseError
-from shared.domain.measurements import Environment, JobOutcome, Throughput, TrialResult
+from shared.domain.measurements import Environment, JobOutcome, TrialResult
 from shared.domain.protocol import Protocol
 
 
@@ -66,11 +66,13 @@ def claim_group(
     worker_id: uuid.UUID,
     lease_s: float,
     limit: int,
+    times: bool = True,
     token: uuid.UUID | None = None,
 ) -> Claim | None:
     """Leases pending jobs of a group; None if none is pending or the sweep is not running.
 
     Args:
+        times: whether the worker times networks that others have probed; else those are left out.
         token: the lease's token, for callers that must know it even if no answer comes.
     """
     token = token or uuid.uuid4()
@@ -82,6 +84,7 @@ def claim_group(
         token=token,
         lease_s=lease_s,
         limit=limit,
+        times=times,
     )
     if not jobs:
         return None
@@ -110,7 +113,8 @@ def complete_claim(
 ) -> int:
     """Writes the outcomes of a claim's jobs with their trials; returns the number written.
 
-    The first trials of a sweep pin the content of its dataset.
+    The first trials of a sweep pin the content of its dataset. A network that the protocol's device
+    model must still time is pending again, and a group with such networks is due for a hint.
 
     Raises:
         StaleLeaseError: the lease has ended; nothing is written.
@@ -127,6 +131,8 @@ def complete_claim(
         session,
         token=claim.token,
         environment_id=known.id or environment_queries.upsert_environment(session, row),
+        timing_model=known.timing_model,
+        is_timing_model=environment.device == known.timing_model,
         jobs=[
             {
                 "id": job.id,
@@ -137,13 +143,10 @@ def complete_claim(
             for job, outcome in pairs
         ],
         trials=[_trial_row(job.id, trial) for job, outcome in pairs for trial in outcome.trials],
-        timings=[
-            _timing_row(job.id, trial, trial.throughput)
-            for job, outcome in pairs
-            for trial in outcome.trials
-            if trial.throughput
-        ],
+        timings=[row for job, outcome in pairs for row in _timing_rows(job.id, outcome)],
     )
+    if known.timing_model is not None:
+        hint_queries.defer_hints(session, [(claim.sweep_id, claim.group)])
     sweep_queries.update_finished_sweeps(session, claim.sweep_id)
     return len(written)
 
@@ -163,6 +166,11 @@ def has_completed(session: Session, token: uuid.UUID) -> bool:
     Only the worker that holds the lease can have written them.
     """
     return lease_queries.find_lease_outcome(session, token) == "completed"
+
+
+def is_waiting(session: Session, sweep_id: int, group: int) -> bool:
+    """Returns whether a group of a running sweep has pending jobs."""
+    return group_queries.has_pending_jobs(session, sweep_id, group)
 
 
 def decline_group(session: Session, sweep_id: int, group: int) -> None:
@@ -217,5 +225,9 @@ def _trial_row(job_id: int, trial: TrialResult) -> dict[str, Any]:
     }
 
 
-def _timing_row(job_id: int, trial: TrialResult, throughput: Throughput) -> dict[str, Any]:
-    return {"job_id": job_id, "trial": trial.trial, **asdict(throughput)}
+def _timing_rows(job_id: int, outcome: JobOutcome) -> Iterator[dict[str, Any]]:
+    for trial in outcome.trials:
+        if trial.throughput:
+            yield {"job_id": job_id, "trial": trial.trial, **asdict(trial.throughput)}
+    if outcome.timing:
+        yield {"job_id": job_id, "trial": None, **asdict(outcome.timing)}

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.orm import Session
 
 from services.monitoring.workers import SEEN_WITHIN_S
+from services.sweeps.device_choice import choose_device
 from services.sweeps.reading import SweepState, get_sweep
 from shared.db.queries.live import changes as live_queries
 from shared.db.queries.live.changes import BestRow
@@ -110,13 +111,20 @@ def observe(session: Session, sweep_id: int, cursors: Sequence[Cursor] = ()) -> 
     seen = [cursor.as_of for cursor in cursors if cursor.as_of is not None]
     since = min([_micros(now), *seen]) - LATE_S * 1_000_000
     floor = min((cursor.floor[0] for cursor in cursors if cursor.floor), default=None)
+    choice = choose_device(session, sweep_id)
     return Observation(
         as_of=_micros(now),
         since=since,
         floor=floor,
         progress=_progress(state),
         best=live_queries.select_best(
-            session, sweep_id, leaders=LEADERS, floor=floor, limit=CAUGHT_UP
+            session,
+            sweep_id,
+            leaders=LEADERS,
+            floor=floor,
+            limit=CAUGHT_UP,
+            device=choice.device,
+            min_throughput=choice.min_throughput,
         ),
         workers=_with_problems(
             worker_queries.select_workers(

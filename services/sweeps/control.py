@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 
 from sqlalchemy.orm import Session
 
+from services.sweeps.device_choice import choose_device
 from shared.db.models import Sweep
 from shared.db.queries.dispatching import groups as group_queries
 from shared.db.queries.leasing import leases as lease_queries
@@ -105,8 +106,8 @@ def extend_sweep(session: Session, sweep_id: int, *, trials: int, top: int | Non
     """Raises a sweep's trials per job to ``trials``; returns the number of jobs that it changed.
 
     Without ``top`` this concerns every completed or pending job, with it the ``top`` most accurate
-    ones with results. Results stay, keep their rank and count; a completed or cancelled sweep runs
-    again. Rejected and cancelled jobs stay so, and running jobs keep their target: a later
+    ones of the leaderboard. Results stay, keep their rank and count; a completed or cancelled sweep
+    runs again. Rejected and cancelled jobs stay so, and running jobs keep their target: a later
     extension reaches them.
 
     Raises:
@@ -119,7 +120,15 @@ def extend_sweep(session: Session, sweep_id: int, *, trials: int, top: int | Non
     if top is None:
         extended = control_queries.extend_jobs(session, sweep_id, trials)
     else:
-        extended = control_queries.extend_leaders(session, sweep_id, trials, top)
+        choice = choose_device(session, sweep_id)
+        extended = control_queries.extend_leaders(
+            session,
+            sweep_id,
+            trials,
+            top,
+            device=choice.device,
+            min_throughput=choice.min_throughput,
+        )
     if not extended:
         raise _nothing_to_extend(session, sweep, trials, top)
     _run_again(session, sweep)

@@ -70,12 +70,16 @@ class TrialResult:
 
 @dataclass(frozen=True, slots=True)
 class JobOutcome:
-    """How a job ended. ``trials`` holds what was measured, also for a rejected job."""
+    """How a job ended. ``trials`` holds what was measured, also for a rejected job.
+
+    ``timing`` is one without a trial: of a network whose trials another device model made.
+    """
 
     status: JobStatus
     reason: Reason | None = None
     error: str | None = None
     trials: tuple[TrialResult, ...] = field(default=())
+    timing: Throughput | None = None
 
 
 @dataclass(frozen=True, slots=True)

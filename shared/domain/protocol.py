@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from shared.domain.architecture import InputShape
+from shared.domain.names import Name
 
 Fraction = Annotated[float, Field(strict=True, ge=0, le=1, allow_inf_nan=False)]
 DatasetName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
@@ -60,13 +61,17 @@ class _Part(BaseModel):
 class Gates(_Part):
     """Bounds that a network must keep; None asks nothing.
 
-    The ratio range is checked before anything runs (the job becomes ``invalid``), the others after
-    each trial of the protocol (``rejected``); trials that are added later reject no network.
+    The ratio range is checked before anything runs (the job becomes ``invalid``), the accuracy
+    after each trial of the protocol (``rejected``); trials that are added later reject no network.
+    The throughput counts when results are read, since it depends on the device. Only where
+    ``Timing.device_model`` names one does it reject.
     """
 
     min_accuracy: Fraction | None = None
     min_throughput: Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)] | None = Field(
-        default=None, description="Images per second at the timing's batch size."
+        default=None,
+        description="Images per second at the timing's batch size. Results hide slower networks "
+        "by default; with timing.device_model these are rejected.",
     )
     min_ratio: Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)] | None = None
     max_ratio: Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)] | None = Field(
@@ -95,6 +100,11 @@ class Timing(_Part):
         description="Time an architecture once on a device, or anew in each of its trials.",
     )
     batch_size: Annotated[int, Field(strict=True, ge=1, le=65_536)] = 32
+    device_model: Name | None = Field(
+        default=None,
+        description="Only workers with this device model time networks, such as 'NVIDIA H100 80GB "
+        "HBM3'; others leave the timing to them. By default every worker times what it probes.",
+    )
     max_s: Annotated[float, Field(strict=True, gt=0, le=600)] = Field(
         default=0.5, description="Time limit of the repeated runs of one network."
     )
@@ -108,6 +118,15 @@ class Timing(_Part):
         strict=True,
         description="Rule the hopeless out by summed layer times; near the gate always measure.",
     )
+
+    @model_validator(mode="after")
+    def _one_device(self) -> "Timing":
+        if self.device_model is not None and self.repeat is TimingRepeat.EACH_TRIAL:
+            raise ValueError(
+                "repeat: each_trial cannot go with device_model, whose workers time networks of "
+                "which others made the trials"
+            )
+        return self
 
 
 class Weights(_Part):
@@ -143,6 +162,11 @@ class Protocol(_Part):
                 f"{MAX_IMAGE_BYTES // 2**30} GiB; take smaller or fewer ones"
             )
         return self
+
+    @property
+    def timing_model(self) -> str | None:
+        """The device model that must time every network; None where any may."""
+        return self.timing.device_model if self.timing else None
 
     @model_validator(mode="after")
     def _timed_if_gated(self) -> "Protocol":

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from shared.domain.architecture import Architecture
 from shared.domain.measurements import JobOutcome, Reason, ThroughputSource
-from shared.domain.protocol import Gates, Timing, TimingRepeat, Weights, WeightSharing
+from shared.domain.protocol import Gates, Timing, Weights, WeightSharing
 from shared.domain.status import JobStatus
 from tests.engine.networks import (
     CPU,
@@ -160,7 +160,7 @@ def test_the_first_trial_below_the_accuracy_gate_ends_the_job_and_is_kept() -> N
 
 def test_trials_beyond_those_of_the_protocol_reject_no_network() -> None:
     gates = Gates(min_accuracy=1, min_throughput=1e9)
-    timing = Timing(batch_size=4, max_s=0.02)
+    timing = Timing(batch_size=4, max_s=0.02, device_model="this one")
     protocol = digits_protocol(gates=gates, timing=timing, trials=2)
     for outcome in evaluate(mixed_group()[:2], protocol, range(2, 5)):
         assert outcome.status is JobStatus.COMPLETED
@@ -175,7 +175,7 @@ def test_trials_beyond_those_of_the_protocol_reject_no_network() -> None:
 
 @pytest.mark.parametrize("screening", [True, False])
 def test_the_throughput_gate_rejects_and_says_how_it_was_measured(screening: bool) -> None:
-    timing = Timing(batch_size=4, max_s=0.02, screening=screening)
+    timing = Timing(batch_size=4, max_s=0.02, screening=screening, device_model="this one")
     gates = Gates(min_throughput=1e9)
     (outcome,) = evaluate(mixed_group()[:1], digits_protocol(timing=timing, gates=gates), range(3))
     assert (outcome.status, outcome.reason) == (
@@ -188,6 +188,27 @@ def test_the_throughput_gate_rejects_and_says_how_it_was_measured(screening: boo
     assert (result.throughput.runs == 0) == screening
 
 
+def test_without_a_named_model_the_throughput_gate_rejects_nothing_and_all_is_measured() -> None:
+    timing, gates = Timing(batch_size=4, max_s=0.02), Gates(min_throughput=1e9)
+    (outcome,) = evaluate(mixed_group()[:1], digits_protocol(timing=timing, gates=gates), range(3))
+    assert outcome.status is JobStatus.COMPLETED
+    assert len(outcome.trials) == 3
+    assert outcome.trials[0].throughput is not None
+    assert outcome.trials[0].throughput.source is ThroughputSource.MEASURED
+
+
+@pytest.mark.parametrize("gate", [None, 1e9])
+def test_networks_that_others_have_probed_are_only_timed_and_gated(gate: float | None) -> None:
+    timing = Timing(batch_size=4, max_s=0.02, device_model="this one", screening=False)
+    protocol = digits_protocol(timing=timing, gates=Gates(min_throughput=gate))
+    for outcome in evaluate(mixed_group()[:2], protocol, range(2, 2)):
+        assert outcome.trials == ()
+        assert outcome.timing is not None
+        assert outcome.timing.source is ThroughputSource.MEASURED
+        wanted = JobStatus.COMPLETED if gate is None else JobStatus.REJECTED
+        assert outcome.status is wanted
+
+
 def test_an_architecture_is_timed_once_because_weights_do_not_change_its_speed() -> None:
     protocol = digits_protocol(timing=Timing(batch_size=4, max_s=0.02), gates=Gates())
     (outcome,) = evaluate(mixed_group()[:1], protocol, range(1, 4))
@@ -195,13 +216,12 @@ def test_an_architecture_is_timed_once_because_weights_do_not_change_its_speed()
 
 
 def test_far_above_the_gate_the_whole_network_is_measured() -> None:
-    timing = Timing(batch_size=4, max_s=0.02, repeat=TimingRepeat.EACH_TRIAL)
+    timing = Timing(batch_size=4, max_s=0.02, device_model="this one")
     protocol = digits_protocol(timing=timing, gates=Gates(min_throughput=0.001))
     (outcome,) = evaluate(mixed_group()[:1], protocol, range(2))
     assert outcome.status is JobStatus.COMPLETED
-    for result in outcome.trials:
-        assert result.throughput is not None
-        assert result.throughput.source is ThroughputSource.MEASURED
+    assert outcome.trials[0].throughput is not None
+    assert outcome.trials[0].throughput.source is ThroughputSource.MEASURED
 
 
 def damaged(dataset: Dataset, **changes: torch.Tensor) -> Dataset:

@@ -52,7 +52,7 @@ def evaluate_group(
     """Evaluates architectures together and returns one outcome for each, in their order.
 
     ``trials[i]`` are the numbers of the trials that architecture ``i`` still needs, and
-    ``timed[i]`` is whether this device model has timed it before (default: it has not). Layers that
+    ``timed[i]`` is whether this device need not time it (default: it must). Layers that
     share their weights are computed once per trial, and no network's results depend on another.
     Images and labels are those of ``dataset``, float32 (N, C, H, W) and int64 (N,). All randomness
     comes from the protocol's seed. ``memory_budget_bytes`` bounds the tensors alive at one time.
@@ -75,6 +75,7 @@ def evaluate_group(
         open_jobs = [job for job in jobs if job.open and trial in job.trials]
         if open_jobs:
             group.run_trial(trial, open_jobs)
+    group.time_without_trial([job for job in jobs if job.open and not job.trials])
     return [job.outcome() for job in jobs]
 
 
@@ -121,6 +122,7 @@ class _Job:
     trials: range
     timed: bool
     results: list[TrialResult] = field(default_factory=list)
+    timing: Throughput | None = None  # without a trial
     ended: JobOutcome | None = None
 
     @property
@@ -132,7 +134,7 @@ class _Job:
 
     def outcome(self) -> JobOutcome:
         end = self.ended or JobOutcome(JobStatus.COMPLETED)
-        return JobOutcome(end.status, end.reason, end.error, tuple(self.results))
+        return JobOutcome(end.status, end.reason, end.error, tuple(self.results), self.timing)
 
 
 def _check_shape(job: _Job, protocol: Protocol) -> None:
@@ -178,7 +180,14 @@ class _Group:
             minimum = self._gates(trial).min_accuracy
             if minimum is not None and result.accuracy < minimum:
                 job.end(JobStatus.REJECTED, Reason.ACCURACY_BELOW_MINIMUM)
-        untimed = [job for job, _ in probed if job.open and self._needs_timing(job)]
+        self._time_all(trial, [job for job, _ in probed if job.open])
+
+    def time_without_trial(self, jobs: Sequence[_Job]) -> None:
+        """Times and gates networks that other devices have probed."""
+        self._time_all(None, jobs)
+
+    def _time_all(self, trial: int | None, jobs: Sequence[_Job]) -> None:
+        untimed = [job for job in jobs if self._needs_timing(job)]
         if untimed:
             with self.lock.exclusive(self.on_progress):
                 for job in untimed:
@@ -188,6 +197,12 @@ class _Group:
         """Returns the gates of a trial: trials beyond those of the protocol have none."""
         return self.protocol.gates if trial < self.protocol.trials else Gates()
 
+    def _min_throughput(self, trial: int | None) -> float | None:
+        """Returns the throughput below which a network is rejected, on a named model only."""
+        if self.protocol.timing_model is None:
+            return None
+        return self._gates(trial or 0).min_throughput
+
     def _needs_timing(self, job: _Job) -> bool:
         timing = self.protocol.timing
         if timing is None:
@@ -195,9 +210,10 @@ class _Group:
         timed = job.timed or any(result.throughput for result in job.results)
         return timing.repeat is TimingRepeat.EACH_TRIAL or not timed
 
-    def fail(self, job: _Job, trial: int, reason: Reason, cause: str) -> None:
+    def fail(self, job: _Job, trial: int | None, reason: Reason, cause: str) -> None:
         """Ends ``job`` with an error that says what failed where."""
-        error = f"Architecture {job.architecture}, trial {trial}: {cause}."
+        where = "" if trial is None else f", trial {trial}"
+        error = f"Architecture {job.architecture}{where}: {cause}."
         job.end(JobStatus.FAILED, reason, error)
 
     def _probe(self, trial: int, jobs: Sequence[_Job]) -> list[tuple[_Job, TrialResult]]:
@@ -267,7 +283,7 @@ class _Group:
             correct_bits=np.packbits(correct[train:]).tobytes(),
         )
 
-    def _time(self, trial: int, job: _Job) -> None:
+    def _time(self, trial: int | None, job: _Job) -> None:
         started = time.perf_counter()
         try:
             throughput = self._throughput(trial, job)
@@ -276,16 +292,20 @@ class _Group:
             if fault is None:
                 raise
             release_memory(self.device)
-            job.results.pop()
+            if trial is not None:
+                job.results.pop()
             return self.fail(job, trial, fault.reason, f"timing: {fault.cause}")
         timing_s = time.perf_counter() - started
-        job.results[-1] = replace(job.results[-1], throughput=throughput, timing_s=timing_s)
-        minimum = self._gates(trial).min_throughput
+        if trial is None:
+            job.timing = throughput
+        else:
+            job.results[-1] = replace(job.results[-1], throughput=throughput, timing_s=timing_s)
+        minimum = self._min_throughput(trial)
         if minimum is not None and throughput.images_per_s < minimum:
             job.end(JobStatus.REJECTED, Reason.THROUGHPUT_BELOW_MINIMUM)
         return None
 
-    def _throughput(self, trial: int, job: _Job) -> Throughput:
+    def _throughput(self, trial: int | None, job: _Job) -> Throughput:
         timing = self.protocol.timing
         assert timing is not None
         if screened := self._screened(trial, job, timing):
@@ -300,9 +320,9 @@ class _Group:
         SLOWEST_RATES.add(self.device, timing, flops * throughput.images_per_s)
         return throughput
 
-    def _screened(self, trial: int, job: _Job, timing: Timing) -> Throughput | None:
+    def _screened(self, trial: int | None, job: _Job, timing: Timing) -> Throughput | None:
         """Returns an estimate if it is enough to rule the network out."""
-        minimum, shape = self._gates(trial).min_throughput, self.protocol.input_shape
+        minimum, shape = self._min_throughput(trial), self.protocol.input_shape
         if not timing.screening or minimum is None:
             return None
         flops = job.architecture.measures(shape).flops

@@ -12,6 +12,7 @@ from services.leasing import group_leases
 from services.leasing.group_leases import Claim
 from shared.domain.errors import DatasetMismatchError
 from shared.domain.measurements import JobOutcome
+from shared.domain.protocol import Protocol
 from shared.domain.status import JobStatus
 from shared.settings import Settings
 from worker.device import Device
@@ -35,6 +36,7 @@ class GroupLease:
     worker_id: uuid.UUID
     lease_s: float
     limit: int
+    times: bool = True  # whether the worker times networks that others have probed
     token: uuid.UUID = field(default_factory=uuid.uuid4)
     kind: WorkKind = "group"
     permanent_errors: tuple[type[Exception], ...] = ()
@@ -55,12 +57,16 @@ class GroupLease:
             worker_id=self.worker_id,
             lease_s=self.lease_s,
             limit=self.limit,
+            times=self.times,
             token=self.token,
         )
         if claim is None:
             return False
         self.held = claim
         return True
+
+    def is_waiting(self, session: Session) -> bool:
+        return group_leases.is_waiting(session, self.sweep_id, self.group)
 
     def decline(self, session: Session) -> None:
         group_leases.decline_group(session, self.sweep_id, self.group)
@@ -120,19 +126,40 @@ class Executor:
                 self._claim_all(sweep_id, group, prepared)
 
     def _claim_all(self, sweep_id: int, group: int, prepared: PreparedSweep) -> None:
-        more = True
+        times, first, more = self._times(prepared.protocol), True, True
         while more and not self._runner.should_stop():
-            lease = self._lease(sweep_id, group)
+            lease = self._lease(sweep_id, group, times=times)
             if not self._runner.claim(lease):
+                if first and not times:
+                    self._pass_on(lease, prepared.protocol)
                 return
+            first = False
             with bound_contextvars(lease=str(lease.token)):
                 self._runner.run(lease, lambda: self._evaluate_claim(lease, prepared))  # noqa: B023
             more = lease.held.leaves_some
 
-    def _lease(self, sweep_id: int, group: int) -> GroupLease:
+    def _times(self, protocol: Protocol) -> bool:
+        """Returns whether this worker times the networks of a sweep."""
+        return protocol.timing is not None and protocol.timing_model in (None, self._device.model)
+
+    def _pass_on(self, lease: GroupLease, protocol: Protocol) -> None:
+        """Leaves a group whose networks only have to be timed to the workers that do so."""
+        if not self._runner.read(lease.is_waiting):
+            return
+        problem = (
+            f"All that is left waits to be timed on {protocol.timing_model}; this worker has "
+            f"{self._device.model}. Start a worker on such a device."
+            if protocol.timing
+            else "All that is left waits to be timed, which is not possible on a shared device. "
+            "Start a worker with CONVSWEEP_WORKERS_PER_DEVICE=1."
+        )
+        self._preparation.note_problem(lease.sweep_id, problem)
+        self._runner.decline(lease)
+
+    def _lease(self, sweep_id: int, group: int, *, times: bool = True) -> GroupLease:
         first = min(FIRST_CLAIM_JOBS, self._settings.claim_jobs)
         limit = self._claim_limits.get(sweep_id, first)
-        return GroupLease(sweep_id, group, self._worker_id, self._settings.lease_s, limit)
+        return GroupLease(sweep_id, group, self._worker_id, self._settings.lease_s, limit, times)
 
     def _evaluate_claim(self, lease: GroupLease, prepared: PreparedSweep) -> None:
         started = time.monotonic()
@@ -141,7 +168,7 @@ class Executor:
             GroupRequest(
                 [job.architecture for job in jobs],
                 [job.trials for job in jobs],
-                [job.timed for job in jobs],
+                [job.timed or not lease.times for job in jobs],
                 prepared.dataset,
                 prepared.protocol,
                 self._device,

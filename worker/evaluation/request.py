@@ -16,7 +16,7 @@ from worker.engine.evaluate import evaluate_group
 class GroupRequest:
     """Architectures of one group to evaluate; ``trials[i]`` are those of ``architectures[i]``.
 
-    ``timed[i]`` is whether the device model has timed it before. ``on_progress`` is called between
+    ``timed[i]`` is whether the device need not time it. ``on_progress`` is called between
     steps; what it raises ends the evaluation. ``report_waiting`` is called when the device stays
     occupied for long.
     """

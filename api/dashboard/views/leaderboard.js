@@ -351,9 +351,10 @@ function ranked(texts) {
 }
 
 /** Says which device model's throughputs are shown, and how many networks it has timed. */
-function deviceNote({ timed, measured, throughput_device: device }) {
+function deviceNote({ timed, measured, throughput_device: device, min_throughput: least }) {
   if (!device) return ""
   const all = Object.values(measured).reduce((sum, networks) => sum + networks, 0)
   const part = timed[device] < all ? ` (${count(timed[device])} of ${count(all)} networks)` : ""
-  return `throughput on ${device}${part}`
+  const hidden = least ? `; below ${count(least)} images/s left out` : ""
+  return `throughput on ${device}${part}${hidden}`
 }

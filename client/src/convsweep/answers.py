@@ -58,11 +58,15 @@ class LeaderboardPage(TypedDict):
     throughput_device: str | None
     timed: dict[str, int]
     measured: dict[str, int]
+    min_throughput: float | None
     next_page_token: str | None
 
 
 class Preview(TypedDict):
-    """The size and cost of a sweep before it is created; ``flops`` is for one image."""
+    """The size and cost of a sweep before it is created; ``flops`` is for one image.
+
+    ``warnings`` says what it asks for and no running worker has.
+    """
 
     total: int
     valid: int
@@ -71,6 +75,7 @@ class Preview(TypedDict):
     groups: int
     flops: int
     flops_per_trial: int
+    warnings: list[str]
 
 
 class WorkerProblem(TypedDict):
@@ -113,6 +118,12 @@ class Sweep(TypedDict):
     dataset_hash: str | None
     space: dict[str, Any]
     protocol: dict[str, Any]
+
+
+class CreatedSweep(Sweep):
+    """A new sweep; ``warnings`` says what it asks for and no running worker has."""
+
+    warnings: list[str]
 
 
 class WorkerState(TypedDict):

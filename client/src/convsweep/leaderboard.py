@@ -27,11 +27,13 @@ class Leaderboard:
         throughput_device: the device model whose throughputs and fitness are shown.
         timed: number of networks per device model that timed them.
         measured: number of ranked networks per device model of their last trials.
+        min_throughput: images per second below which networks are left out by default.
     """
 
     throughput_device: str | None
     timed: dict[str, int]
     measured: dict[str, int]
+    min_throughput: float | None
 
     def __init__(self, fetch_page: FetchPage, limit: int | None = None) -> None:
         self._fetch_page = fetch_page
@@ -40,6 +42,7 @@ class Leaderboard:
         self.throughput_device = self._first["throughput_device"]
         self.timed = self._first["timed"]
         self.measured = self._first["measured"]
+        self.min_throughput = self._first["min_throughput"]
 
     def __iter__(self) -> Iterator[RankedNetwork]:
         """Yields the networks from rank 1 on."""

@@ -28,6 +28,12 @@ class Condition:
 
 
 RANKED = Condition("ranked", ())  # every job that keeps at least one complete trial
+NOT_SLOW = "not_slow"  # a job whose throughput, if it is known, is in the range
+
+
+def not_slower_than(images_per_s: float) -> Condition:
+    """Returns the condition that a job is not known to be slower."""
+    return Condition(NOT_SLOW, (Range(images_per_s, None),))
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +62,7 @@ class FitnessScale:
     """
 
     device: str | None  # model; None while nothing was timed
+    min_throughput: float | None  # slower networks do not count
     weight: float
     least_accuracy: float | None
     greatest_accuracy: float | None

@@ -11,9 +11,9 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.orm import Session
 
 from migrations.upgrade import alembic_config
-from services.leaderboard.device_choice import choose_device
 from services.leaderboard.leaders import rank_jobs
 from services.leasing.group_leases import Claim, ClaimedJob
+from services.sweeps.device_choice import choose_device
 from services.sweeps.reading import get_sweep
 from shared.db.session import make_engine, make_session_factory
 from shared.domain.protocol import Protocol, TimingRepeat

@@ -9,11 +9,11 @@ from sqlalchemy.orm import Session
 
 from services.analysis.effects import estimate_main_effects
 from services.analysis.result_table import ResultSelection
-from services.leaderboard.device_choice import choose_device
 from services.leaderboard.filters import Filters, parse_filters
 from services.leaderboard.leaders import rank_jobs
 from services.leasing.group_leases import complete_claim
 from services.sweeps.control import cancel_sweep, extend_sweep
+from services.sweeps.device_choice import choose_device
 from shared.domain.errors import InvalidInputError, SweepNotFoundError
 from shared.domain.results.choices import Target
 from tests.integration.scenario import (

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from services.sweeps.control import cancel_sweep, pause_sweep
 from services.sweeps.creation import create_sweep
 from shared.domain.measurements import JobOutcome
-from shared.domain.protocol import DeviceClass, Protocol
+from shared.domain.protocol import DeviceClass, Protocol, Timing
 from shared.settings import Settings
 from tests.conftest import SessionFactory
 from tests.integration.database.cutting_proxy import Cut, CuttingProxy
@@ -237,6 +237,32 @@ def test_worker_that_lacks_the_device_or_the_dataset_claims_nothing_and_passes_t
         waiting = "SELECT count(*) FROM groups WHERE hinted_at < now() - interval '1 day'"
         assert site.scalar(f"{waiting} AND sweep_id = {sweep_id}") == 1
     assert site.scalar("SELECT count(*) FROM leases") == 0
+
+
+def test_worker_probes_for_another_device_model_and_then_passes_the_timing_on(
+    site: Site, sessions: SessionFactory
+) -> None:
+    timing = Timing(device_model="NVIDIA H100 80GB HBM3")
+    sweep_id = site.add_sweep(small_protocol().model_copy(update={"timing": timing}))
+    asked: list[bool] = []
+
+    def probe(request: GroupRequest) -> list[JobOutcome]:
+        asked.extend(request.timed)
+        return [
+            success([trial(number, images_per_s=None) for number in trials])
+            for trials in request.trials
+        ]
+
+    executor = site.executor(sessions, engine=probe)
+    executor.execute_group(sweep_id, 0)
+    assert asked == [True] * GROUP_SIZE  # nothing for this device to time
+    assert site.problem() is None
+    executor.execute_group(sweep_id, 0)
+    assert len(asked) == GROUP_SIZE
+    assert "waits to be timed on NVIDIA H100 80GB HBM3" in (site.problem() or "")
+    assert assert_counts_add_up(site.session, sweep_id) == {"pending": GROUP_SIZE}
+    waiting = "SELECT count(*) FROM groups WHERE hinted_at < now() - interval '1 day'"
+    assert site.scalar(waiting) == 1
 
 
 def test_work_for_another_sweep_leaves_a_problem_that_is_still_there(

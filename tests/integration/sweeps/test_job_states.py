@@ -157,7 +157,9 @@ EDGES: dict[str, tuple[Callable[[Jobs], object], dict[JobStatus, JobStatus]]] = 
         {COMPLETED: PENDING, PENDING: PENDING},
     ),
     "extend the leaders": (
-        lambda jobs: control.extend_leaders(jobs.session, jobs.sweep_id, TRIALS + 1, 100),
+        lambda jobs: control.extend_leaders(
+            jobs.session, jobs.sweep_id, TRIALS + 1, 100, device=None, min_throughput=None
+        ),
         {COMPLETED: PENDING},
     ),
 }

@@ -30,7 +30,7 @@ from shared.db.models import Job
 from shared.db.queries.result_columns import layer_sql, stored_sql
 from shared.db.timing_models import JobThroughput
 from shared.domain.results.columns import COLUMN
-from shared.domain.results.ranking import RANKED, Condition, FitnessScale, Range
+from shared.domain.results.ranking import NOT_SLOW, RANKED, Condition, FitnessScale, Range
 from shared.domain.status import JobStatus
 
 
@@ -85,6 +85,11 @@ def with_throughput(*, timed_only: bool = False) -> FromClause:
     """
     of_device = and_(JobThroughput.job_id == Job.id, JobThroughput.device == bindparam("device"))
     return join(Job, JobThroughput, of_device, isouter=not timed_only)
+
+
+def not_slow_sql(images_per_s: ColumnElement[Any]) -> ColumnElement[bool]:
+    """Returns the condition that a job's throughput, if it has one, is not below a number."""
+    return or_(JobThroughput.throughput >= images_per_s, JobThroughput.throughput.is_(None))
 
 
 def is_ranked_only(conditions: Sequence[Condition]) -> bool:
@@ -148,6 +153,8 @@ def _span(least: float | None, greatest: float | None) -> float | None:
 def _meets(form: Form, ranked_only: bool) -> ColumnElement[bool]:
     if form.field == RANKED.field:
         return ranked_sql()
+    if form.field == NOT_SLOW:
+        return not_slow_sql(cast(bindparam(form.ranges[0][0]), Float))
     column = column_sql(form.field, form.layer, ranked_only=ranked_only)
     parts = [_within(column, *ends) for ends in form.ranges]
     if form.exact is not None:

@@ -30,6 +30,7 @@ from shared.db.queries.leaderboard.conditions import (
     is_ranked_only,
     name_values,
     normalized_sql,
+    not_slow_sql,
     parameter,
     ranked_sql,
     scale_values,
@@ -116,26 +117,36 @@ class _Form:
 
 
 def select_fitness_scale(
-    session: Session, sweep_id: int, device: str | None, weight: float
+    session: Session,
+    sweep_id: int,
+    device: str | None,
+    min_throughput: float | None,
+    weight: float,
 ) -> FitnessScale:
     """Returns the least and greatest figures of the sweep's ranked jobs.
 
-    Throughputs are only those of the device model. Each of the four takes one index lookup.
+    Throughputs are only those of the device model, and jobs that are slower on it than
+    ``min_throughput`` do not count. Each figure takes one index lookup.
     """
-    values = {"sweep_id": sweep_id, "device": device}
-    extremes: tuple[float | None, ...] = tuple(_extremes().rows(session, values)[0])
-    return FitnessScale(device, weight, *extremes)
+    values = {"sweep_id": sweep_id, "device": device, "min_throughput": min_throughput}
+    found = _extremes(gated=min_throughput is not None).rows(session, values)
+    extremes: tuple[float | None, ...] = tuple(found[0])
+    return FitnessScale(device, min_throughput, weight, *extremes)
 
 
 @cache
-def _extremes() -> Prepared:
-    accuracies = select(Job.accuracy).where(
-        Job.sweep_id == bindparam("sweep_id"), ranked_sql(), Job.accuracy.is_not(None)
+def _extremes(*, gated: bool) -> Prepared:
+    fast = [not_slow_sql(parameter("min_throughput"))] if gated else []
+    accuracies = (
+        select(Job.accuracy)
+        .select_from(with_throughput())
+        .where(Job.sweep_id == bindparam("sweep_id"), ranked_sql(), Job.accuracy.is_not(None))
+        .where(*fast)
     )
     throughputs = (
         select(JobThroughput.throughput)
         .select_from(with_throughput(timed_only=True))
-        .where(JobThroughput.sweep_id == bindparam("sweep_id"), ranked_sql())
+        .where(JobThroughput.sweep_id == bindparam("sweep_id"), ranked_sql(), *fast)
     )
     extremes: list[Any] = [
         figures.order_by(_order(column, down)).limit(1).scalar_subquery()

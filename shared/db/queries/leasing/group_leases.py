@@ -44,17 +44,19 @@ def find_requirements(session: Session, sweep_id: int) -> RequirementsRow | None
 _RUNNING_SWEEP = """sweep AS (
     SELECT id FROM sweeps WHERE id = :sweep_id AND status = 'running' FOR SHARE
 )"""
-_NEW_JOBS_EXIST = """fresh AS (
+# What is left of a network with all trials is a timing.
+_FOR_THIS_WORKER = "status = 'pending' AND (:times OR trials_done < trials_target)"
+_NEW_JOBS_EXIST = f"""fresh AS (
     SELECT EXISTS (SELECT FROM jobs WHERE sweep_id = :sweep_id AND group_index = :group
-                   AND status = 'pending' AND attempt = 0) AS exist
-)"""
-_CLAIMABLE_JOBS = """claimable AS (
+                   AND {_FOR_THIS_WORKER} AND attempt = 0) AS exist
+)"""  # noqa: S608
+_CLAIMABLE_JOBS = f"""claimable AS (
     SELECT jobs.id FROM jobs JOIN sweep ON sweep.id = jobs.sweep_id CROSS JOIN fresh
     WHERE jobs.sweep_id = :sweep_id AND jobs.group_index = :group
-      AND jobs.status = 'pending' AND (jobs.attempt = 0 OR NOT fresh.exist)
+      AND {_FOR_THIS_WORKER} AND (jobs.attempt = 0 OR NOT fresh.exist)
     ORDER BY jobs.id LIMIT (SELECT CASE WHEN exist THEN :limit ELSE 1 END FROM fresh)
     FOR UPDATE OF jobs SKIP LOCKED
-)"""
+)"""  # noqa: S608
 _NEW_LEASE = """lease AS (
     INSERT INTO leases (token, sweep_id, group_index, worker_id, jobs, expires_at)
     SELECT :token, :sweep_id, :group, :worker_id, count(*),
@@ -87,8 +89,11 @@ def claim_jobs(
     token: uuid.UUID,
     lease_s: float,
     limit: int,
+    times: bool = True,
 ) -> list[ClaimedRow]:
     """Leases up to ``limit`` pending jobs of a group of a running sweep; returns them by id.
+
+    Without ``times`` only those that need trials, not those that need only a timing.
 
     Skips jobs that another transaction locks. The sweep is locked in share mode: every claim after
     a committed pause sees it. Jobs whose last attempt was lost are claimed after all others and
@@ -104,9 +109,23 @@ def claim_jobs(
         "token": token,
         "lease_s": lease_s,
         "limit": limit,
+        "times": times,
     }
     claimed = read_rows(ClaimedRow, session.execute(sql(_CLAIM), values))
     return sorted(claimed, key=lambda job: job.id)
+
+
+def has_pending_jobs(session: Session, sweep_id: int, group: int) -> bool:
+    """Returns whether a group of a running sweep has pending jobs."""
+    statement = sql("""
+        SELECT EXISTS (
+            SELECT FROM groups g JOIN sweeps s ON s.id = g.sweep_id
+            WHERE g.sweep_id = :sweep_id AND g.index = :group AND g.pending > 0
+                AND s.status = 'running'
+        )
+    """)
+    found = session.execute(statement, {"sweep_id": sweep_id, "group": group})
+    return bool(found.scalar_one())
 
 
 # The steps of a completion, each a CTE of one statement.
@@ -139,6 +158,15 @@ _NEW_TIMINGS = """timed AS (
     FROM jsonb_to_recordset(CAST(:timings AS jsonb)) AS t(
         job_id bigint, trial smallint, images_per_s float8, spread float8, runs int, source text)
     JOIN held ON held.id = t.job_id
+    RETURNING job_id
+)"""
+# Probed, but the device model that must time it has not: pending again, with no attempt so far.
+_UNTIMED = """untimed AS (
+    SELECT held.id FROM held
+    WHERE held.outcome = 'completed' AND CAST(:timing_model AS text) IS NOT NULL
+        AND NOT EXISTS (SELECT FROM throughputs t
+                        WHERE t.job_id = held.id AND t.device = :timing_model)
+        AND NOT (:is_timing_model AND EXISTS (SELECT FROM timed WHERE timed.job_id = held.id))
 )"""
 # Of jobs with new trials: the totals of others stay.
 _ALL_TRIALS = """every_trial AS (
@@ -161,16 +189,19 @@ _NEW_TOTALS = ", ".join(
     for name in _TOTAL_COLUMNS
 )
 _COMPLETION = f"""
-    WITH {_OUTCOMES}, {_HELD_JOBS}, {RECORDED}, {_NEW_TRIALS}, {_NEW_TIMINGS}, {_ALL_TRIALS},
-        {_TOTALS}
+    WITH {_OUTCOMES}, {_HELD_JOBS}, {RECORDED}, {_NEW_TRIALS}, {_NEW_TIMINGS}, {_UNTIMED},
+        {_ALL_TRIALS}, {_TOTALS}
     UPDATE jobs SET
-        status = outcome.status, reason = outcome.reason, error = outcome.error,
+        status = CASE WHEN untimed.id IS NULL THEN outcome.status ELSE 'pending' END,
+        attempt = CASE WHEN untimed.id IS NULL THEN jobs.attempt ELSE 0 END,
+        reason = outcome.reason, error = outcome.error,
         lease_token = NULL, trials_done = coalesce(total.trials, jobs.trials_done), {_NEW_TOTALS},
         finished_at = CASE WHEN total.job_id IS NULL AND jobs.trials_done > 0
                            THEN jobs.finished_at ELSE clock_timestamp() END,
         environment_id = CASE WHEN total.job_id IS NULL AND jobs.trials_done > 0
                               THEN jobs.environment_id ELSE :environment_id END
     FROM held JOIN outcome ON outcome.id = held.id LEFT JOIN total ON total.job_id = held.id
+        LEFT JOIN untimed ON untimed.id = held.id
     WHERE jobs.id = held.id
     RETURNING jobs.id
 """  # noqa: S608
@@ -184,6 +215,8 @@ def complete_jobs(
     jobs: list[dict[str, Any]],
     trials: list[dict[str, Any]],
     timings: list[dict[str, Any]],
+    timing_model: str | None = None,
+    is_timing_model: bool = False,
 ) -> list[int]:
     """Writes what became of the jobs that ``token`` still holds; returns their ids.
 
@@ -195,6 +228,8 @@ def complete_jobs(
         trials: ``job_id`` and the columns of ``trials`` except environment, attempt and time;
             ``correct_bits`` in hexadecimal.
         timings: ``job_id trial images_per_s spread runs source`` per timing.
+        timing_model: the device model that must time every network before its job completes.
+        is_timing_model: whether the environment is on this model.
     """
     values = {
         "token": token,
@@ -202,6 +237,8 @@ def complete_jobs(
         "jobs": json.dumps(jobs),
         "trials": json.dumps(trials),
         "timings": json.dumps(timings),
+        "timing_model": timing_model,
+        "is_timing_model": is_timing_model,
     }
     return list(session.execute(sql(_COMPLETION), values).scalars())
 

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 from shared.db.models import RANKED
 from shared.db.queries.rows import LayerColumns, read_rows
 from shared.db.queries.statements import sql
+from shared.db.queries.sweeps.devices import NOT_SLOW
 
 _COLUMNS = """
     id, accuracy, trials_done, finished_at, architecture_hash,
@@ -46,19 +47,28 @@ def select_now(session: Session) -> dt.datetime:
 
 
 def select_best(
-    session: Session, sweep_id: int, *, leaders: int, floor: float | None, limit: int
+    session: Session,
+    sweep_id: int,
+    *,
+    leaders: int,
+    floor: float | None,
+    limit: int,
+    device: str | None,
+    min_throughput: float | None,
 ) -> list[BestRow]:
     """Returns a sweep's ``leaders`` most accurate ranked jobs, best first, ties by id.
 
-    With a floor (an accuracy) the result also has the best ``limit`` jobs at or above it.
+    With a floor (an accuracy) the result also has the best ``limit`` jobs at or above it. Jobs that
+    are slower than ``min_throughput`` on the device model are left out.
     """
+    ranked = RANKED if min_throughput is None else f"{RANKED} AND {NOT_SLOW}"
     statement = sql(f"""
         WITH best AS (
-            (SELECT {_COLUMNS} FROM jobs WHERE sweep_id = :sweep_id AND {RANKED}
+            (SELECT {_COLUMNS} FROM jobs WHERE sweep_id = :sweep_id AND {ranked}
              AND accuracy IS NOT NULL
              ORDER BY accuracy DESC NULLS LAST, id LIMIT :leaders)
             UNION
-            (SELECT {_COLUMNS} FROM jobs WHERE sweep_id = :sweep_id AND {RANKED}
+            (SELECT {_COLUMNS} FROM jobs WHERE sweep_id = :sweep_id AND {ranked}
              AND accuracy >= :floor ORDER BY accuracy DESC NULLS LAST, id LIMIT :limit)
         ), placed AS (
             SELECT *, (SELECT device FROM environments e WHERE e.id = environment_id) AS device
@@ -70,7 +80,14 @@ def select_best(
              WHERE t.job_id = placed.id AND t.device = placed.device) AS throughput
         FROM placed ORDER BY accuracy DESC NULLS LAST, id
     """)  # noqa: S608
-    values = {"sweep_id": sweep_id, "leaders": leaders, "floor": floor, "limit": limit}
+    values = {
+        "sweep_id": sweep_id,
+        "leaders": leaders,
+        "floor": floor,
+        "limit": limit,
+        "device": device,
+        "min_throughput": min_throughput,
+    }
     return read_rows(BestRow, session.execute(statement, values))
 
 

@@ -5,6 +5,7 @@ from sqlalchemy.orm import Session
 from shared.db.models import RANKED
 from shared.db.queries.statements import affected_rows, sql
 from shared.db.queries.sweeps.attempts import RECORDED
+from shared.db.queries.sweeps.devices import NOT_SLOW
 
 
 def cancel_jobs(session: Session, sweep_id: int) -> int:
@@ -57,14 +58,24 @@ def extend_jobs(session: Session, sweep_id: int, trials: int) -> int:
     return affected_rows(session.execute(statement, values))
 
 
-def extend_leaders(session: Session, sweep_id: int, trials: int, top: int) -> int:
+def extend_leaders(
+    session: Session,
+    sweep_id: int,
+    trials: int,
+    top: int,
+    *,
+    device: str | None,
+    min_throughput: float | None,
+) -> int:
     """Raises the target of the ``top`` most accurate ranked jobs; returns the number raised.
 
-    Of them, those that completed or are pending change as in ``extend_jobs``.
+    Jobs that are slower than ``min_throughput`` on the device model are left out. Of the others,
+    those that completed or are pending change as in ``extend_jobs``.
     """
     statement = sql(f"""
         WITH leaders AS (
             SELECT id FROM jobs WHERE sweep_id = :sweep_id AND {RANKED}
+                AND {NOT_SLOW}
             ORDER BY accuracy DESC NULLS LAST, id LIMIT :top FOR UPDATE
         )
         UPDATE jobs SET trials_target = :trials,
@@ -72,5 +83,11 @@ def extend_leaders(session: Session, sweep_id: int, trials: int, top: int) -> in
         FROM leaders WHERE jobs.id = leaders.id AND jobs.status IN ('completed', 'pending')
           AND jobs.trials_target < :trials
     """)  # noqa: S608
-    values = {"sweep_id": sweep_id, "trials": trials, "top": top}
+    values = {
+        "sweep_id": sweep_id,
+        "trials": trials,
+        "top": top,
+        "device": device,
+        "min_throughput": min_throughput,
+    }
     return affected_rows(session.execute(statement, values))

@@ -1,13 +1,14 @@
-"""Chooses the device model whose throughputs are shown (default: the one that timed most jobs).
+"""Chooses the device model whose throughputs are shown, and says which networks are too slow.
 
-Accuracy does not depend on the device, so views of it have the results of all devices.
+Accuracy does not depend on the device, so views of it have the results of all devices. A gate on
+throughput that no device model is named for counts on the model that is shown.
 """
 
 from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
-from shared.db.queries.leaderboard import devices as device_queries
+from shared.db.queries.sweeps import devices as device_queries
 from shared.domain.errors import InvalidInputError, SweepNotFoundError
 
 
@@ -18,30 +19,34 @@ class DeviceChoice:
     device: str | None  # None while nothing was timed
     timed: dict[str, int]  # jobs by the device model that timed them, most first
     measured: dict[str, int]  # ranked jobs by the model that measured their last trials, most first
+    min_throughput: float | None  # networks slower than this are hidden by default
 
 
 def choose_device(session: Session, sweep_id: int, name: str | None = None) -> DeviceChoice:
     """Returns the device model whose throughputs are comparable with each other.
 
-    Without a ``name`` this is the model that timed most jobs of the sweep; of several with equally
-    many, the first by name.
+    Without a ``name`` this is the model that the protocol names, or else the one that timed most
+    jobs of the sweep; of several with equally many, the first by name.
 
     Raises:
         SweepNotFoundError: there is no such sweep.
         InvalidInputError: no job of the sweep was timed on a device of that name.
     """
-    counts = device_queries.count_by_device(session, sweep_id)
-    if counts is None:
+    found = device_queries.count_by_device(session, sweep_id)
+    if found is None:
         raise SweepNotFoundError(f"There is no sweep {sweep_id}.", field="sweep_id")
-    timed = _most_first({device: timed for device, _, timed in counts})
-    measured = _most_first({device: measured for device, measured, _ in counts})
+    timed, measured = _most_first(found.timed), _most_first(found.measured)
     if name is not None and name not in timed:
         known = ", ".join(map(repr, timed)) or "none yet"
         raise InvalidInputError(
             f"device: no network of this sweep was timed on {name!r}; there are: {known}.",
             field="device",
         )
-    return DeviceChoice(name or next(iter(timed), None), timed, measured)
+    preferred = found.timing_model if found.timing_model in timed else next(iter(timed), None)
+    rejected = found.timing_model is not None
+    return DeviceChoice(
+        name or preferred, timed, measured, None if rejected else found.min_throughput
+    )
 
 
 def _most_first(counts: dict[str, int]) -> dict[str, int]:
