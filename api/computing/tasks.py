@@ -25,14 +25,26 @@ from services.analysis.importance import estimate_importance
 from services.analysis.points import load_points
 from services.analysis.result_table import ResultSelection
 from services.sweeps.creation import preview_sweep
+from services.sweeps.warnings import find_warnings
 from services.trainings.probe_vs_trained import compare_probe_with_training
+from shared.db.availability import DATABASE_UNAVAILABLE, log_unavailable
 from shared.domain.protocol import Protocol
 from shared.domain.results.choices import CorrelationMethod, Target
 from shared.domain.space import SearchSpace
 
 
 def preview(space: SearchSpace, protocol: Protocol) -> bytes:
-    return _json(PreviewOut.of(preview_sweep(space, protocol)))
+    return _json(PreviewOut.of(preview_sweep(space, protocol), _warnings(protocol)))
+
+
+def _warnings(protocol: Protocol) -> list[str]:
+    """Returns warnings; none while the database is unavailable, since the rest needs none."""
+    try:
+        with open_session() as session:
+            return find_warnings(session, protocol)
+    except DATABASE_UNAVAILABLE as error:
+        log_unavailable(error)
+        return []
 
 
 def correlations(sweep_id: int, selection: ResultSelection, method: CorrelationMethod) -> bytes:

@@ -18,8 +18,16 @@ from api.deps import (
 )
 from api.json_body import JsonRoute
 from api.openapi.document import raises
-from api.schemas.sweeps import ExtensionIn, PreviewOut, SweepIn, SweepOut, SweepPageOut
+from api.schemas.sweeps import (
+    CreatedSweepOut,
+    ExtensionIn,
+    PreviewOut,
+    SweepIn,
+    SweepOut,
+    SweepPageOut,
+)
 from services.sweeps import control, creation, reading
+from services.sweeps.warnings import find_warnings
 from shared.domain.errors import (
     ConflictError,
     IdempotencyKeyReusedError,
@@ -55,23 +63,25 @@ def create(
     response: Response,
     caller: KeyPrefix,
     key: IdempotencyKey = None,
-) -> SweepOut:
+) -> CreatedSweepOut:
     """Creates a sweep with one job per architecture, all of them or none.
 
     With an `Idempotency-Key` a repeated request is safe: the same body gets the same sweep, another
     body is a conflict. Two API keys may use the same one; each creates a sweep of its own.
     """
+    protocol = _protocol(body)
     sweep = creation.create_sweep(
         session,
         body.resolved_space(),
-        _protocol(body),
+        protocol,
         body.name,
         idempotency_key=key,
         idempotency_scope=caller,
     )
     log.info("sweep_created", sweep_id=sweep.id, jobs=sweep.total)
     response.headers["Location"] = f"/v1/sweeps/{sweep.id}"
-    return SweepOut.of(reading.get_sweep(session, sweep.id))
+    state = reading.get_sweep(session, sweep.id)
+    return CreatedSweepOut.created(state, find_warnings(session, protocol))
 
 
 @router.get("")

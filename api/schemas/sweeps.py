@@ -114,6 +114,11 @@ class ExtensionIn(BaseModel):
     )
 
 
+WARNINGS: list[str] = Field(
+    description="What the sweep asks for and no running worker has, with names that are close."
+)
+
+
 class PreviewOut(BaseModel):
     total: int
     valid: int
@@ -125,10 +130,11 @@ class PreviewOut(BaseModel):
     groups: int
     flops: int = Field(description="One image through every valid network.")
     flops_per_trial: int = Field(description="All images of the protocol through each of them.")
+    warnings: list[str] = WARNINGS
 
     @classmethod
-    def of(cls, preview: Preview) -> "PreviewOut":
-        return cls.model_validate(preview, from_attributes=True)
+    def of(cls, preview: Preview, warnings: list[str]) -> "PreviewOut":
+        return cls(**asdict(preview), warnings=warnings)
 
 
 class SweepOut(BaseModel):
@@ -177,6 +183,14 @@ class SweepOut(BaseModel):
             space=SearchSpace.model_validate(sweep.space),
             protocol=Protocol.model_validate(sweep.protocol),
         )
+
+
+class CreatedSweepOut(SweepOut):
+    warnings: list[str] = WARNINGS
+
+    @classmethod
+    def created(cls, state: SweepState, warnings: list[str]) -> "CreatedSweepOut":
+        return cls(**SweepOut.of(state).model_dump(), warnings=warnings)
 
 
 class SweepPageOut(BaseModel):

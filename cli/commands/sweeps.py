@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -105,7 +106,12 @@ def preview(
         ("PFLOP per trial, if no layer were shared", f"{answer['flops_per_trial'] / 1e15:.3f}"),
     ]
     output.print_table(None, ["", ""], rows)
-    return None
+    return _warn(answer["warnings"])
+
+
+def _warn(warnings: Sequence[str]) -> None:
+    for warning in warnings:
+        output.note(f"warning: {warning}")
 
 
 @app.command()
@@ -133,6 +139,7 @@ def start(
         sweep = client.create_sweep(body, idempotency_key=key)
         if not as_json:
             output.say(f"Sweep {sweep['id']}: {sweep['total']:,} architectures.")
+            _warn(sweep["warnings"])
     if watching and not as_json:
         watch(str(sweep["id"]), url)
     elif watching:

@@ -154,6 +154,7 @@ function described(totals, trials, paces) {
           `Not measured: ${lost.map(([reason, many]) => `${count(many)} ${reason.replaceAll("_", " ")}`).join(", ")}.`,
         )
       : null,
+    ...totals.warnings.map((warning) => h("p", { class: "notice" }, warning)),
     totals.equivalent
       ? h(
           "p",

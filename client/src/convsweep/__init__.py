@@ -13,7 +13,7 @@ dictionaries with the fields that the API's description at ``/docs`` lists. Ever
 package raises is a ``ClientError``.
 """
 
-from convsweep.answers import Layer, Preview, RankedNetwork, Sweep, WorkerState
+from convsweep.answers import CreatedSweep, Layer, Preview, RankedNetwork, Sweep, WorkerState
 from convsweep.client import Client
 from convsweep.errors import (
     ApiError,
@@ -43,6 +43,7 @@ __all__ = [
     "ApiUnreachableError",
     "Client",
     "ClientError",
+    "CreatedSweep",
     "EndEvent",
     "Event",
     "InvalidFilterError",

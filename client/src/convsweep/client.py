@@ -7,7 +7,7 @@ from typing import Any
 
 from httpx_sse import EventSource
 
-from convsweep.answers import LeaderboardPage, Preview, Sweep, WorkerState
+from convsweep.answers import CreatedSweep, LeaderboardPage, Preview, Sweep, WorkerState
 from convsweep.connection import Connection
 from convsweep.errors import ApiUnreachableError
 from convsweep.events import EndEvent, StreamedEvent, parse_event
@@ -70,7 +70,7 @@ class Client:
 
     def create_sweep(
         self, sweep: Mapping[str, Any], *, idempotency_key: str | None = None
-    ) -> Sweep:
+    ) -> CreatedSweep:
         """Creates a sweep and returns it.
 
         Args:
@@ -79,7 +79,7 @@ class Client:
             idempotency_key: repeated requests with the same key create one sweep.
         """
         headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
-        created: Sweep = self._connection.post("/v1/sweeps", json=sweep, headers=headers)
+        created: CreatedSweep = self._connection.post("/v1/sweeps", json=sweep, headers=headers)
         return created
 
     def list_sweeps(self, page_size: int = 50) -> list[Sweep]:

@@ -33,6 +33,26 @@ class WorkerRow:
     problem_at: dt.datetime | None
 
 
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What a running worker can serve."""
+
+    device_class: str
+    device: str  # model
+    datasets: list[str]  # names
+
+
+def select_offers(session: Session, *, seen_within_s: float) -> list[Offer]:
+    """Returns what the running workers can serve."""
+    statement = sql("""
+        SELECT DISTINCT device_class, device,
+            ARRAY(SELECT jsonb_object_keys(datasets) ORDER BY 1) AS datasets
+        FROM workers WHERE stopped_at IS NULL
+            AND last_seen_at > clock_timestamp() - make_interval(secs => :seen_within_s)
+    """)
+    return read_rows(Offer, session.execute(statement, {"seen_within_s": seen_within_s}))
+
+
 def insert_worker(session: Session, worker: dict[str, Any]) -> None:
     """Adds a worker process: ``id hostname pid device_class device code_version datasets``."""
     statement = sql("""
