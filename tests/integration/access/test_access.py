@@ -277,7 +277,7 @@ def test_the_description_and_its_page_need_no_key_and_nothing_from_elsewhere(
 
 def test_no_route_is_left_out_of_the_description(api: httpx.Client) -> None:
     written = {
-        (method, route.path)
+        (method, route.path_format)
         for module in pkgutil.iter_modules(routes.__path__)
         for route in importlib.import_module(f"api.routes.{module.name}").router.routes
         for method in route.methods
