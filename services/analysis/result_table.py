@@ -30,8 +30,8 @@ _MEASURES = ("id", "ratio", *Target)
 class ResultSelection:
     """The results that an analysis uses: those that pass the filters.
 
-    Without a filter on the status these are ranked networks, and without a filter on the device
-    throughputs are those of the device model with the most of them.
+    Without a filter on the status these are ranked networks that are not too slow, and without a
+    filter on the device throughputs are those of the device model that timed most.
     """
 
     filters: Filters

@@ -72,7 +72,7 @@ def export_rows(
     """Yields a file of a sweep's rows that pass the filters, by job id, in constant memory.
 
     Every architecture appears once, as it is when its range is read, with the throughput and the
-    fitness of one device model: the one of the filters, or else the one with the most ranked jobs.
+    fitness of one device model: the one of the filters, or else the one that timed most jobs.
     Trials have their own throughputs and devices; with a device in the filters these are only the
     trials that it measured. The sweep is looked up in the call, rows during iteration.
 

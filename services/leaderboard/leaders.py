@@ -62,10 +62,9 @@ def rank_jobs(
     """Returns a page of the jobs that pass the filters, in order, ties by id.
 
     By default these are all jobs with results that no gate rejected or hides: see
-    ``Filters.with_defaults``. The first
-    page fixes the device model of the throughputs and the scale of the fitness; its tokens carry
-    both to the next pages. A job whose figures do not change in between is on exactly one page,
-    even while other results arrive.
+    ``Filters.with_defaults``. The first page fixes the device model of the throughputs and the
+    scale of the fitness; its tokens carry both to the next pages. A job whose figures do not change
+    in between is on exactly one page, even while other results arrive.
 
     Raises:
         SweepNotFoundError: there is no such sweep.
