@@ -5,7 +5,7 @@ import os
 import subprocess
 import time
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 from sqlalchemy import Engine, create_engine
 
@@ -26,6 +26,12 @@ def run(*command: str, check: bool = True, **environment: str) -> subprocess.Com
     )
     assert not check or done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
     return done
+
+
+class Logged(Protocol):
+    """One or more Compose projects whose logs explain a failure."""
+
+    def logs(self) -> str: ...
 
 
 class Stack:

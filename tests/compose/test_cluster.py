@@ -12,7 +12,7 @@ from convsweep import Client
 from tests.acceptance.conftest import small_sweep
 from tests.acceptance.faults.invariants import answers, broken, differing
 from tests.acceptance.faults.site import wait_for
-from tests.compose.stack import Stack, run
+from tests.compose.stack import Logged, Stack, run
 from tests.conftest import free_port
 
 pytestmark = [pytest.mark.compose, pytest.mark.timeout(3600)]
@@ -120,7 +120,7 @@ def ended(client: Client, sweep_id: int) -> int:
     return int(sum(counts.values()) - counts["pending"] - counts["running"])
 
 
-def wait_more(stack: Stack, client: Client, sweep_id: int) -> None:
+def wait_more(stack: Logged, client: Client, sweep_id: int) -> None:
     """Returns when more jobs have ended than now."""
     before = ended(client, sweep_id)
     seconds = wait_for(lambda: ended(client, sweep_id) > before, "progress", stack.logs)
@@ -128,7 +128,7 @@ def wait_more(stack: Stack, client: Client, sweep_id: int) -> None:
     assert before < client.get_sweep(sweep_id)["total"]
 
 
-def wait_completed(stack: Stack, client: Client, sweep_id: int) -> None:
+def wait_completed(stack: Logged, client: Client, sweep_id: int) -> None:
     def completed() -> bool:
         return bool(client.get_sweep(sweep_id)["status"] == "completed")
 

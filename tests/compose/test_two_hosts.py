@@ -44,6 +44,10 @@ class Hosts:
         """Gives it back."""
         run("docker", "network", "connect", self.network, self.worker_id)
 
+    def logs(self) -> str:
+        """Returns the ends of all logs of both hosts."""
+        return self.server.logs() + self.worker.logs()
+
     @property
     def worker_id(self) -> str:
         [container] = self.worker.containers("worker")
@@ -66,7 +70,7 @@ def hosts(tmp_path: Path) -> Iterator[Hosts]:
         "COMPOSE_PROJECT_NAME": f"convsweep-test-worker-{os.getpid()}",
         "CONVSWEEP_DATABASE_URL": f"postgresql://convsweep_worker@{SERVER}/convsweep"
         f"?sslmode=verify-full&sslrootcert={trust}",
-        "CONVSWEEP_BROKER_URL": f"rediss://{SERVER}:6380/0"
+        "CONVSWEEP_BROKER_URL": f"rediss://convsweep_worker@{SERVER}:6380/0"
         f"?ssl_cert_reqs=required&ssl_ca_certs={trust}",
     }
     try:
@@ -84,16 +88,16 @@ def test_a_worker_on_another_host_joins_works_is_cut_off_and_comes_back(hosts: H
     with server.client(server.make_key()) as client:
         sweep_id = client.create_sweep(wanted())["id"]
         print(f"\na worker joins: {worker.up():.1f} s")
-        wait_more(server, client, sweep_id)
+        wait_more(hosts, client, sweep_id)
         check_encryption(hosts)
         hosts.cut()
         print("it is cut off")
-        wait_for(lambda: expired(server, sweep_id), "the lease's end", server.logs, s=10 * LEASE_S)
+        wait_for(lambda: expired(server, sweep_id), "the lease's end", hosts.logs, s=10 * LEASE_S)
         check_standstill(client, sweep_id)
         hosts.join()
         print("it is back")
-        wait_more(server, client, sweep_id)
-        wait_completed(server, client, sweep_id)
+        wait_more(hosts, client, sweep_id)
+        wait_completed(hosts, client, sweep_id)
     [container] = worker.containers("worker")
     print(f"restarts of its process: {container['RestartCount']}")
     database = server.database()

@@ -139,6 +139,10 @@ _HELD_JOBS = """held AS (
     WHERE jobs.lease_token = :token AND jobs.status = 'running'
     ORDER BY jobs.id FOR UPDATE OF jobs
 )"""
+# One time for all of them, once every lock is taken: only their ids order the jobs of a completion.
+_CLOCK = """clock AS MATERIALIZED (
+    SELECT clock_timestamp() AS now FROM (SELECT count(*) FROM held) AS locked
+)"""
 _NEW_TRIALS = """arrived AS (
     INSERT INTO trials (job_id, trial, accuracy, train_accuracy, fit_s, weights_seed, correct_bits,
         environment_id, attempt)
@@ -189,19 +193,19 @@ _NEW_TOTALS = ", ".join(
     for name in _TOTAL_COLUMNS
 )
 _COMPLETION = f"""
-    WITH {_OUTCOMES}, {_HELD_JOBS}, {RECORDED}, {_NEW_TRIALS}, {_NEW_TIMINGS}, {_UNTIMED},
-        {_ALL_TRIALS}, {_TOTALS}
+    WITH {_OUTCOMES}, {_HELD_JOBS}, {_CLOCK}, {RECORDED}, {_NEW_TRIALS}, {_NEW_TIMINGS},
+        {_UNTIMED}, {_ALL_TRIALS}, {_TOTALS}
     UPDATE jobs SET
         status = CASE WHEN untimed.id IS NULL THEN outcome.status ELSE 'pending' END,
         attempt = CASE WHEN untimed.id IS NULL THEN jobs.attempt ELSE 0 END,
         reason = outcome.reason, error = outcome.error,
         lease_token = NULL, trials_done = coalesce(total.trials, jobs.trials_done), {_NEW_TOTALS},
         finished_at = CASE WHEN total.job_id IS NULL AND jobs.trials_done > 0
-                           THEN jobs.finished_at ELSE clock_timestamp() END,
+                           THEN jobs.finished_at ELSE clock.now END,
         environment_id = CASE WHEN total.job_id IS NULL AND jobs.trials_done > 0
                               THEN jobs.environment_id ELSE :environment_id END
     FROM held JOIN outcome ON outcome.id = held.id LEFT JOIN total ON total.job_id = held.id
-        LEFT JOIN untimed ON untimed.id = held.id
+        LEFT JOIN untimed ON untimed.id = held.id CROSS JOIN clock
     WHERE jobs.id = held.id
     RETURNING jobs.id
 """  # noqa: S608
