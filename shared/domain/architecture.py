@@ -20,6 +20,7 @@ ACTIVATIONS: tuple[str, ...] = get_args(Activation)
 TORCH_ACTIVATIONS: dict[str, str] = {  # names of the modules in torch.nn
     "relu": "ReLU", "gelu": "GELU", "silu": "SiLU", "tanh": "Tanh", "none": "Identity",
 }  # fmt: skip
+FLOAT32_BYTES = 4
 IntOrArray = TypeVar("IntOrArray", int, IntArray)
 PositiveCount = Annotated[int, Field(gt=0, strict=True)]  # neither true nor "3"
 InputShape = tuple[PositiveCount, PositiveCount, PositiveCount]  # (C, H, W)
@@ -111,9 +112,7 @@ class Architecture:
         Raises:
             InvalidInputError: a kernel does not fit, so there is nothing to measure.
         """
-        costs = self.layer_costs(input_shape)
-        if len(costs) < len(self.layers):
-            raise InvalidInputError(f"Layer {len(costs)} of {self} does not fit its input.")
+        costs = self._all_layer_costs(input_shape)
         return Measures(
             features=math.prod(costs[-1].shape),
             input_elements=math.prod(input_shape),
@@ -128,6 +127,26 @@ class Architecture:
             cost = layer_cost(before, layer.channels, layer.kernel_size, shape[1] * shape[2])
             costs.append(LayerCost(shape, *cost))
             before = layer.channels
+        return costs
+
+    def bytes_moved(self, input_shape: Sequence[int], batch_size: int) -> float:
+        """Returns the bytes per image that layers read and write at least, in batches of this size.
+
+        Raises:
+            InvalidInputError: a kernel does not fit, so there is nothing to move.
+        """
+        costs = self._all_layer_costs(input_shape)
+        total, before = 0, math.prod(input_shape)
+        for cost in costs:
+            after = math.prod(cost.shape)
+            total += layer_bytes(before, after, cost.parameters, batch_size)
+            before = after
+        return total / batch_size
+
+    def _all_layer_costs(self, input_shape: Sequence[int]) -> list["LayerCost"]:
+        costs = self.layer_costs(input_shape)
+        if len(costs) < len(self.layers):
+            raise InvalidInputError(f"Layer {len(costs)} of {self} does not fit its input.")
         return costs
 
     def __str__(self) -> str:
@@ -166,6 +185,16 @@ def layer_cost(
     """Returns (parameters, FLOPs per image) of a convolution with ``positions`` outputs."""
     taps = channels_in * kernel_size * kernel_size
     return channels * (taps + 1), 2 * channels * taps * positions
+
+
+def layer_bytes(
+    elements_in: IntOrArray, elements_out: IntOrArray, parameters: IntOrArray, batch_size: int
+) -> IntOrArray:
+    """Returns the bytes of a batch's inputs and outputs and of the weights, in float32.
+
+    Elements are those of one image.
+    """
+    return FLOAT32_BYTES * ((elements_in + elements_out) * batch_size + parameters)
 
 
 def architecture_hash(layer_keys: Sequence[str]) -> bytes:

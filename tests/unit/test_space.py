@@ -115,6 +115,17 @@ def test_measures_of_something_that_does_not_fit_raise() -> None:
     assert architecture.output_shape(INPUT_SHAPE) is None
     with pytest.raises(InvalidInputError, match="does not fit"):
         architecture.measures(INPUT_SHAPE)
+    with pytest.raises(InvalidInputError, match="does not fit"):
+        architecture.bytes_moved(INPUT_SHAPE, 32)
+
+
+def test_bytes_moved_are_those_of_inputs_outputs_and_shared_weights() -> None:
+    architecture = published((3, 3, 3), (3, 2, 1), (1, 1, 1))  # sides 96, 32, 15, 13
+    elements = (3 * 96**2 + 32 * 32**2) + 32 * (32**2 + 15**2) + 32 * (15**2 + 13**2)
+    parameters = 32 * (3 * 9 + 1) + 2 * 32 * (32 * 9 + 1)
+    for batch_size in (1, 32):
+        expected = 4 * (elements + parameters / batch_size)
+        assert architecture.bytes_moved(INPUT_SHAPE, batch_size) == expected
 
 
 # An identity must never change: results of years hang on it.
