@@ -170,7 +170,7 @@ def fleet(model: Model, networks: Networks, quirks: float, random: np.random.Gen
 
 
 def across_models(networks: Networks, seeds: int, quirks: float = 0.0) -> dict[str, float]:
-    """Returns how well a bridge foretells the rest on the target, over ``seeds`` simulations."""
+    """Returns how well a bridge predicts the rest on the target, over ``seeds`` simulations."""
     found = [_across_models(networks, quirks, seed) for seed in range(seeds)]
     mean = {name: float(np.mean([one[name] for one in found])) for name in found[0]}
     smallest = min(one["rank_correlation"] for one in found)
@@ -209,8 +209,10 @@ def _spearman(first: FloatArray, second: FloatArray) -> float:
 
 
 def find_drift(networks: Networks, drifts: int) -> dict[str, Any]:
-    """Returns in how many of ``drifts`` runs of a unit a slowdown was found, and when, and how
-    often as many runs without one raised an alarm."""
+    """Returns how many slowdowns were found and when, and how many false alarms there were.
+
+    Each of ``drifts`` units runs once with a slowdown and once without.
+    """
     random = np.random.default_rng(0)
     speeds = throughputs(SOURCE, networks, np.ones_like(networks.flops))
     delays: list[int] = []

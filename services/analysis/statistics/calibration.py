@@ -15,7 +15,7 @@ from shared.domain.arrays import FloatArray, IntArray
 from shared.domain.errors import InvalidInputError, NoResultsError
 from shared.domain.results.choices import CorrelationMethod
 
-MIN_BRIDGE_ROWS = 40  # networks measured on both models, before one foretells the other
+MIN_BRIDGE_ROWS = 40  # networks measured on both models before one predicts the other
 MAX_COVERAGE = 0.99
 RIDGE = 1e-3  # of standardised features: what is collinear or constant has a solution, too
 
@@ -150,8 +150,8 @@ def _check_rows(rows: int, coverage: float) -> None:
         needed += 1
     if rows < needed:
         raise NoResultsError(
-            f"{rows} networks were measured on both models, and {needed} tell one from the other: "
-            f"{needed - rows} more needed."
+            f"{rows} networks were measured on both models; predicting one from the other takes "
+            f"{needed}: {needed - rows} more needed."
         )
 
 
