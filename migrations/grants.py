@@ -18,14 +18,18 @@ EVERY_TABLE = frozenset(Base.metadata.tables)
 # changed by triggers, with the owner's rights
 COUNTED_BY_TRIGGER = frozenset({"sweep_environments", "sweep_devices", "throughputs"})
 SWEEPS = frozenset({"sweeps", "sweep_progress", "groups", "jobs"})
-RESULTS = frozenset({"trials", "timings", "environments", "workers", "dataset_labels"})
+RESULTS = frozenset({
+    "trials", "timings", "environments", "workers", "dataset_labels", "reference_runs",
+})  # fmt: skip
+WANTED = frozenset({"wanted_timings"})
 TRAININGS = frozenset({"trainings", "training_epochs"})
 PROBLEMS = frozenset({"worker_problems"})
 
 GRANTS: Grants = {
     "convsweep_api": {
         "SELECT": EVERY_TABLE,
-        "INSERT": SWEEPS | {"attempts", "api_keys", "trainings"},
+        "INSERT": SWEEPS | WANTED | {"attempts", "api_keys", "trainings"},
+        "DELETE": WANTED,
         "UPDATE": SWEEPS | {"leases", "api_keys", "trainings"},
     },
     "convsweep_dispatcher": {
@@ -33,10 +37,11 @@ GRANTS: Grants = {
         "INSERT": frozenset({"attempts"}),
     },
     "convsweep_worker": {
-        "SELECT": SWEEPS | RESULTS | TRAININGS | PROBLEMS
-        | {"leases", "attempts", "device_leases"} | COUNTED_BY_TRIGGER,
-        "INSERT": RESULTS | PROBLEMS | {"attempts", "leases", "device_leases", "training_epochs"},
-        "DELETE": PROBLEMS | {"device_leases", "training_epochs"},
+        "SELECT": SWEEPS | RESULTS | TRAININGS | PROBLEMS | WANTED | COUNTED_BY_TRIGGER
+        | {"leases", "attempts", "device_leases"},
+        "INSERT": RESULTS | PROBLEMS | WANTED
+        | {"attempts", "leases", "device_leases", "training_epochs"},
+        "DELETE": PROBLEMS | WANTED | {"device_leases", "training_epochs"},
     },
 }  # fmt: skip
 
@@ -48,6 +53,8 @@ _FINISHED_SWEEPS = {
 }
 _LOST_JOBS = ("status", "reason", "error", "lease_token", "finished_at")
 _LOST_TRAININGS = ("status", "error", "lease_token", "hinted_at", "finished_at")
+# It lets timings lose their validity and makes their jobs pending, with the owner's rights.
+FUNCTIONS = {"convsweep_worker": ("invalidate_timings",)}
 UPDATED_COLUMNS: Columns = {
     "convsweep_dispatcher": _FINISHED_SWEEPS
     | {
@@ -75,6 +82,7 @@ UPDATED_COLUMNS: Columns = {
             "stopped_at",
         ),
         "worker_problems": ("problem", "since"),
+        "reference_runs": ("invalidated",),
         "device_leases": ("worker_id", "expires_at"),
     },
 }  # fmt: skip
@@ -94,6 +102,8 @@ def grant_roles(connection: Connection) -> list[str]:
             connection.execute(text(f"GRANT {privilege} ON {names} TO {role}"))
         for table, columns in UPDATED_COLUMNS.get(role, {}).items():
             connection.execute(text(f"GRANT UPDATE ({', '.join(columns)}) ON {table} TO {role}"))
+        for function in FUNCTIONS.get(role, ()):
+            connection.execute(text(f"GRANT EXECUTE ON FUNCTION {function} TO {role}"))
     return roles
 
 

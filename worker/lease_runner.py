@@ -4,6 +4,7 @@ import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Protocol as Interface
+from typing import TypeVar
 
 import structlog
 from sqlalchemy.orm import Session, sessionmaker
@@ -16,6 +17,8 @@ from worker.heartbeat import Heartbeat
 from worker.metrics import WorkerMetrics, WorkKind
 
 log = structlog.get_logger(__name__)
+
+Found = TypeVar("Found")
 
 RETRY_PAUSE_S = 0.5
 
@@ -87,7 +90,7 @@ class LeaseRunner:
                 lease.decline(again)
             raise
 
-    def read(self, look: Callable[[Session], bool]) -> bool:
+    def read(self, look: Callable[[Session], Found]) -> Found:
         """Returns what ``look`` finds in the database."""
         with self._session_factory() as session:
             return look(session)

@@ -23,6 +23,7 @@ from shared.settings import Settings
 from shared.version import code_version
 from worker.device import Device, list_devices
 from worker.device_lock import DeviceLock
+from worker.device_meter import meter_of
 from worker.evaluation.executor import Executor
 from worker.evaluation.request import Evaluate, evaluate_on_device
 from worker.heartbeat import HUNG_STATUS, Heartbeat
@@ -31,6 +32,7 @@ from worker.metrics import WorkerMetrics, serve_metrics
 from worker.placement import place_worker
 from worker.preparation import Preparation, available_datasets
 from worker.problems import Problems, WaitingReport
+from worker.references import IDLE_S, References
 from worker.refused_messages import MessageFilter
 from worker.tasks import register_tasks
 from worker.training.trainer import Trainer
@@ -117,6 +119,7 @@ class Duties:
 
     executor: Executor
     trainer: Trainer
+    references: References
 
 
 def make_duties(
@@ -130,6 +133,8 @@ def make_duties(
 ) -> Duties:
     """Returns the duties of a worker on one device; they share its lease runner."""
     report = WaitingReport(session_factory, worker_id)
+    meter = meter_of(device)
+    references = References(session_factory, worker_id, device, meter)
     preparation = Preparation(
         session_factory,
         worker_id,
@@ -141,9 +146,13 @@ def make_duties(
         shares_device=device.uuid is not None and settings.workers_per_device > 1,
     )
     return Duties(
-        Executor(settings, device, worker_id, runner, preparation, metrics, evaluate, report),
+        Executor(
+            settings, device, worker_id, runner, preparation, metrics, evaluate, report, meter,
+            references,
+        ),
         Trainer(settings, session_factory, device, worker_id, runner, preparation, metrics, report),
-    )
+        references,
+    )  # fmt: skip
 
 
 def _start_heartbeat(settings: Settings, worker_id: uuid.UUID) -> Heartbeat:
@@ -172,7 +181,11 @@ def _serve(settings: Settings, worker_id: uuid.UUID, duties: Duties, metrics: Wo
         without_mingle=True,
         loglevel=settings.log_level.upper(),
     )
+    # in the thread that does the work, between messages
+    celery_worker.timer.call_repeatedly(IDLE_S, duties.references.conclude_if_idle)
     celery_worker.start()
+    if not celery_worker.exitcode:
+        duties.references.conclude()
     return int(celery_worker.exitcode or 0)
 
 

@@ -28,7 +28,7 @@ class ClaimedJob:
     id: int
     architecture: Architecture
     trials: range
-    timed: bool = False  # whether the worker's device model has timed it before
+    timed: bool = False  # whether the worker need not time it
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +67,15 @@ def claim_group(
     lease_s: float,
     limit: int,
     times: bool = True,
+    can_time: bool = True,
     token: uuid.UUID | None = None,
 ) -> Claim | None:
     """Leases pending jobs of a group; None if none is pending or the sweep is not running.
 
     Args:
-        times: whether the worker times networks that others have probed; else those are left out.
+        times: whether the worker times every network; networks that lack only a timing are left
+            out without it.
+        can_time: whether it times those that its device model is asked to.
         token: the lease's token, for callers that must know it even if no answer comes.
     """
     token = token or uuid.uuid4()
@@ -85,6 +88,7 @@ def claim_group(
         lease_s=lease_s,
         limit=limit,
         times=times,
+        can_time=can_time,
     )
     if not jobs:
         return None
@@ -113,8 +117,8 @@ def complete_claim(
 ) -> int:
     """Writes the outcomes of a claim's jobs with their trials; returns the number written.
 
-    The first trials of a sweep pin the content of its dataset. A network that the protocol's device
-    model must still time is pending again, and a group with such networks is due for a hint.
+    The first trials of a sweep pin the content of its dataset. A network that a device model must
+    still time is pending again, and a group that may have such networks is due for a hint.
 
     Raises:
         StaleLeaseError: the lease has ended; nothing is written.
@@ -131,21 +135,23 @@ def complete_claim(
         session,
         token=claim.token,
         environment_id=known.id or environment_queries.upsert_environment(session, row),
+        device=environment.device,
         timing_model=known.timing_model,
-        is_timing_model=environment.device == known.timing_model,
         jobs=[
             {
                 "id": job.id,
                 "status": outcome.status,
                 "reason": outcome.reason,
                 "error": outcome.error and storable(outcome.error),
+                "throttled": outcome.throttled,
             }
             for job, outcome in pairs
         ],
         trials=[_trial_row(job.id, trial) for job, outcome in pairs for trial in outcome.trials],
         timings=[row for job, outcome in pairs for row in _timing_rows(job.id, outcome)],
     )
-    if known.timing_model is not None:
+    throttled = any(outcome.throttled for outcome in outcomes)
+    if throttled or known.timing_model is not None or known.wants_timings:
         hint_queries.defer_hints(session, [(claim.sweep_id, claim.group)])
     sweep_queries.update_finished_sweeps(session, claim.sweep_id)
     return len(written)
@@ -168,9 +174,12 @@ def has_completed(session: Session, token: uuid.UUID) -> bool:
     return lease_queries.find_lease_outcome(session, token) == "completed"
 
 
-def is_waiting(session: Session, sweep_id: int, group: int) -> bool:
-    """Returns whether a group of a running sweep has pending jobs."""
-    return group_queries.has_pending_jobs(session, sweep_id, group)
+def awaited_models(session: Session, sweep_id: int, group: int) -> list[str | None]:
+    """Returns the device models that a group's networks with all trials wait to be timed on.
+
+    None among them stands for any model; empty where nothing waits, or the sweep does not run.
+    """
+    return group_queries.select_awaited_models(session, sweep_id, group)
 
 
 def decline_group(session: Session, sweep_id: int, group: int) -> None:

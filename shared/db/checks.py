@@ -22,6 +22,10 @@ _MEASURED = {
         "throughput BETWEEN 1e-15 AND 1e15 AND throughput_min BETWEEN 1e-15 AND 1e15 "
         "AND throughput_max BETWEEN 1e-15 AND 1e15"
     ),
+    "reference_runs": (
+        "1e-15 <= ALL(images_per_s) AND 1e15 >= ALL(images_per_s) "
+        "AND speed_change BETWEEN -1 AND 1e15"
+    ),
     "training_epochs": (
         "train_loss BETWEEN -1e300 AND 1e300 AND validation_loss BETWEEN -1e300 AND 1e300 "
         "AND learning_rate BETWEEN 0 AND 1e15 AND seconds BETWEEN 0 AND 1e15 "

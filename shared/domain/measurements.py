@@ -32,6 +32,43 @@ class ThroughputSource(StrEnum):
     SCREENED = "screened"
 
 
+class WantedReason(StrEnum):
+    """Why a device model has to time a network before its job completes."""
+
+    DRIFT = "drift"  # the device changed its speed around the timing before
+    THROTTLED = "throttled"  # the device was too slow to be timed
+    BRIDGE = "bridge"  # to compare device models
+
+
+class Invalidation(StrEnum):
+    """Why a timing does not count."""
+
+    DRIFT = "drift"
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceReading:
+    """The state of a device at one moment; None for what its driver does not say."""
+
+    clock_mhz: float | None = None  # of the SMs, or the mean of a processor's cores
+    memory_clock_mhz: float | None = None
+    temperature_c: float | None = None
+    power_limit_w: float | None = None
+    throttle_reasons: tuple[str, ...] = ()
+    load: float | None = None  # of a processor: processes that ran or waited in the last minute
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """What a timing was made on and in which state that was, before and after."""
+
+    unit: str  # a GPU's UUID, or the name of the machine whose processor it is
+    driver: str | None
+    default_clock_mhz: float | None
+    before: DeviceReading
+    after: DeviceReading
+
+
 @dataclass(frozen=True, slots=True)
 class Throughput:
     """Images per second of the unshared network, with nothing else on the device.
@@ -44,6 +81,7 @@ class Throughput:
     spread: float
     runs: int
     source: ThroughputSource
+    conditions: Conditions | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +111,7 @@ class JobOutcome:
     """How a job ended. ``trials`` holds what was measured, also for a rejected job.
 
     ``timing`` is one without a trial: of a network whose trials another device model made.
+    ``throttled`` is whether the device was too slow to time the network, which is left to do.
     """
 
     status: JobStatus
@@ -80,6 +119,7 @@ class JobOutcome:
     error: str | None = None
     trials: tuple[TrialResult, ...] = field(default=())
     timing: Throughput | None = None
+    throttled: bool = False
 
 
 @dataclass(frozen=True, slots=True)

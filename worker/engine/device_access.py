@@ -1,8 +1,10 @@
-"""Access to a device that several processes may compute on, as the engine asks for it."""
+"""Access to a device that several processes may compute on, and its state, as the engine asks."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol as Interface
+
+from shared.domain.measurements import Conditions, DeviceReading
 
 Progress = Callable[[], None]
 
@@ -25,3 +27,13 @@ class SoleAccess:
 
     def exclusive(self, _on_progress: Progress) -> AbstractContextManager[None]:
         return nullcontext()
+
+
+class DeviceMeter(Interface):
+    """Reads the state of the device that a process computes on."""
+
+    def read(self) -> DeviceReading:
+        """Returns the state at this moment; cheap enough to be read around every timing."""
+
+    def conditions(self, before: DeviceReading, after: DeviceReading) -> Conditions:
+        """Returns what is recorded with a timing between two readings."""

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from worker.engine.budgets import MEMORY_LIMITS
 from worker.engine.cpu.tuning import CpuTuning, tuning_of_this_machine
 from worker.engine.data.datasets import Dataset
 from worker.engine.data.on_device import IMAGES
-from worker.engine.device_access import DeviceAccess, SoleAccess
+from worker.engine.device_access import DeviceAccess, DeviceMeter, SoleAccess
 from worker.engine.faults import Fault, classify, release_memory
 from worker.engine.layers import layer_seeds, network_shapes, timed_network
 from worker.engine.timing import (
@@ -24,6 +25,7 @@ from worker.engine.timing import (
     arithmetic,
     measure_throughput,
     screen_throughput,
+    time_unthrottled,
 )
 from worker.engine.tree import DrawnLayer, Network, grow_tree
 from worker.engine.walk import Prediction, Walk
@@ -47,6 +49,7 @@ def evaluate_group(
     memory_budget_bytes: int = DEFAULT_MEMORY_BUDGET_BYTES,
     on_progress: Callable[[], None] = _nothing,
     device_lock: DeviceAccess | None = None,
+    meter: DeviceMeter | None = None,
     tuning: CpuTuning | None = None,
 ) -> list[JobOutcome]:
     """Evaluates architectures together and returns one outcome for each, in their order.
@@ -57,14 +60,15 @@ def evaluate_group(
     Images and labels are those of ``dataset``, float32 (N, C, H, W) and int64 (N,). All randomness
     comes from the protocol's seed. ``memory_budget_bytes`` bounds the tensors alive at one time.
     ``on_progress`` is called between steps; what it raises ends the evaluation. ``device_lock``
-    grants access to a device that other processes compute on. ``tuning`` replaces that of
-    this machine.
+    grants access to a device that other processes compute on. ``meter`` reads its state; where that
+    shows that it is too slow to be timed, networks stay untimed. ``tuning`` replaces that of this
+    machine.
 
     Raises:
         DevicePoisonedError: the device context is damaged; this process must end.
     """
     lock = device_lock or SoleAccess()
-    group = _Group(dataset, protocol, device, memory_budget_bytes, on_progress, lock, tuning)
+    group = _Group(dataset, protocol, device, memory_budget_bytes, on_progress, lock, meter, tuning)
     before = timed or [False] * len(architectures)
     jobs = [_Job(*job) for job in zip(architectures, trials, before, strict=True)]
     for job in jobs:
@@ -123,6 +127,7 @@ class _Job:
     timed: bool
     results: list[TrialResult] = field(default_factory=list)
     timing: Throughput | None = None  # without a trial
+    throttled: bool = False
     ended: JobOutcome | None = None
 
     @property
@@ -134,7 +139,8 @@ class _Job:
 
     def outcome(self) -> JobOutcome:
         end = self.ended or JobOutcome(JobStatus.COMPLETED)
-        return JobOutcome(end.status, end.reason, end.error, tuple(self.results), self.timing)
+        results = tuple(self.results)
+        return JobOutcome(end.status, end.reason, end.error, results, self.timing, self.throttled)
 
 
 def _check_shape(job: _Job, protocol: Protocol) -> None:
@@ -167,7 +173,9 @@ class _Group:
     budget: int
     on_progress: Callable[[], None]
     lock: DeviceAccess
+    meter: DeviceMeter | None
     tuning: CpuTuning | None
+    throttled: bool = False
 
     def run_trial(self, trial: int, jobs: Sequence[_Job]) -> None:
         """Probes, times and gates one trial of ``jobs``."""
@@ -205,7 +213,7 @@ class _Group:
 
     def _needs_timing(self, job: _Job) -> bool:
         timing = self.protocol.timing
-        if timing is None:
+        if timing is None or job.throttled:
             return False
         timed = job.timed or any(result.throughput for result in job.results)
         return timing.repeat is TimingRepeat.EACH_TRIAL or not timed
@@ -295,6 +303,9 @@ class _Group:
             if trial is not None:
                 job.results.pop()
             return self.fail(job, trial, fault.reason, f"timing: {fault.cause}")
+        if throughput is None:
+            job.throttled = self.throttled = True
+            return None
         timing_s = time.perf_counter() - started
         if trial is None:
             job.timing = throughput
@@ -305,17 +316,28 @@ class _Group:
             job.end(JobStatus.REJECTED, Reason.THROUGHPUT_BELOW_MINIMUM)
         return None
 
-    def _throughput(self, trial: int | None, job: _Job) -> Throughput:
+    def _throughput(self, trial: int | None, job: _Job) -> Throughput | None:
+        """Returns the throughput of a network; None where the device is too slow to be timed.
+
+        Once it is, this goes for the rest of the group.
+        """
         timing = self.protocol.timing
         assert timing is not None
+        if self.throttled:
+            return None
         if screened := self._screened(trial, job, timing):
             return screened
         architecture, shape = job.architecture, self.protocol.input_shape
         network = timed_network(architecture, shape[0], self.device)
         data = IMAGES.get(self.dataset, self.device, self.budget)
-        throughput = measure_throughput(
-            network, data.images[: timing.batch_size], timing, self.on_progress
-        )
+        images = data.images[: timing.batch_size]
+        measure = partial(measure_throughput, network, images, timing, self.on_progress)
+        if self.meter is None:
+            throughput: Throughput | None = measure()
+        else:
+            throughput = time_unthrottled(measure, self.meter, self.on_progress)
+        if throughput is None:
+            return None
         flops = architecture.measures(shape).flops
         SLOWEST_RATES.add(self.device, timing, flops * throughput.images_per_s)
         return throughput

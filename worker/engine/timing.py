@@ -7,7 +7,8 @@ longer to issue three layers than a large GPU to compute them, is not measured.
 import contextlib
 import gc
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -16,9 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from shared.domain.architecture import Architecture, LayerConfig
-from shared.domain.measurements import Throughput, ThroughputSource
+from shared.domain.measurements import Conditions, Throughput, ThroughputSource
 from shared.domain.protocol import Precision, Timing
-from worker.engine.device_access import Progress
+from worker.engine.device_access import DeviceMeter, Progress
 from worker.engine.layers import network_shapes, timed_network, torch_memory_format
 from worker.engine.stopwatch import Stopwatch
 from worker.engine.tree import Shape
@@ -29,6 +30,8 @@ MIN_RUNS = 7
 LEAST_RUNS = 3  # however little time there is: one run has no spread
 MIN_RUN_S = 0.0005  # a shorter run would measure the clock
 UNSTEADY_SPREAD = 0.2  # something disturbed the device: measure once more
+LEAST_CLOCK = 0.75  # of the default one; slower, a GPU protects itself, and its times say little
+COOLING_S = (0.05, 0.5, 2.0, 5.0, 10.0)  # pauses before the timings that follow a discarded one
 SURE_FACTOR = 10  # a network that must be this many times above the gate needs no estimate
 SURE_NETWORKS = 20  # measured ones after which a device's slowest rate is known
 
@@ -81,6 +84,41 @@ def measure_throughput(
         if spread > UNSTEADY_SPREAD:
             median, spread, runs = min((median, spread, runs), measure(), key=lambda m: m[1])
     return Throughput(passes * timing.batch_size / median, spread, runs, source)
+
+
+def time_unthrottled(
+    measure: Callable[[], Throughput],
+    meter: DeviceMeter,
+    on_progress: Progress,
+    *,
+    pauses_s: Sequence[float] = COOLING_S,
+) -> Throughput | None:
+    """Returns what ``measure`` does, with the state of the device, or None where it is too slow.
+
+    A timing after which the clock is below ``LEAST_CLOCK`` of the default one is discarded, and
+    made again after each of ``pauses_s`` (seconds). Source: nvbench discards likewise.
+    """
+    for pause_s in (0.0, *pauses_s):
+        _rest(pause_s, on_progress)
+        before = meter.read()
+        throughput = measure()
+        conditions = meter.conditions(before, meter.read())
+        if not is_throttled(conditions):
+            return replace(throughput, conditions=conditions)
+    return None
+
+
+def is_throttled(conditions: Conditions) -> bool:
+    """Returns whether a device ran too slowly to be timed; False where its driver does not say."""
+    clock, default = conditions.after.clock_mhz, conditions.default_clock_mhz
+    return clock is not None and default is not None and clock < LEAST_CLOCK * default
+
+
+def _rest(pause_s: float, on_progress: Progress) -> None:
+    deadline = time.monotonic() + pause_s
+    while (left := deadline - time.monotonic()) > 0:
+        on_progress()
+        time.sleep(min(left, 1.0))
 
 
 class LayerTimes:

@@ -2,6 +2,7 @@
 
 import time
 import uuid
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import structlog
@@ -17,13 +18,16 @@ from shared.domain.status import JobStatus
 from shared.settings import Settings
 from worker.device import Device
 from worker.device_lock import ReportWaiting
+from worker.engine.device_access import DeviceMeter
 from worker.evaluation.request import Evaluate, GroupRequest
 from worker.lease_runner import LeaseRunner, Released
 from worker.metrics import WorkerMetrics, WorkKind
 from worker.preparation import Preparation, PreparedSweep
+from worker.references import References
 
 log = structlog.get_logger(__name__)
 
+TIME_AGAIN_S = 60.0  # a device that was too slow to be timed is tried again after this
 FIRST_CLAIM_JOBS = 4  # before the first claim of a sweep the cost of its jobs is unknown
 
 
@@ -36,7 +40,8 @@ class GroupLease:
     worker_id: uuid.UUID
     lease_s: float
     limit: int
-    times: bool = True  # whether the worker times networks that others have probed
+    times: bool = True  # whether the worker times every network
+    can_time: bool = True  # whether it times those that its device model is asked to
     token: uuid.UUID = field(default_factory=uuid.uuid4)
     kind: WorkKind = "group"
     permanent_errors: tuple[type[Exception], ...] = ()
@@ -58,6 +63,7 @@ class GroupLease:
             lease_s=self.lease_s,
             limit=self.limit,
             times=self.times,
+            can_time=self.can_time,
             token=self.token,
         )
         if claim is None:
@@ -65,8 +71,8 @@ class GroupLease:
         self.held = claim
         return True
 
-    def is_waiting(self, session: Session) -> bool:
-        return group_leases.is_waiting(session, self.sweep_id, self.group)
+    def awaited_models(self, session: Session) -> list[str | None]:
+        return group_leases.awaited_models(session, self.sweep_id, self.group)
 
     def decline(self, session: Session) -> None:
         group_leases.decline_group(session, self.sweep_id, self.group)
@@ -91,6 +97,8 @@ class Executor:
         metrics: WorkerMetrics,
         evaluate: Evaluate,
         report_waiting: ReportWaiting,
+        meter: DeviceMeter,
+        references: References,
     ) -> None:
         self._settings = settings
         self._device = device
@@ -100,6 +108,9 @@ class Executor:
         self._metrics = metrics
         self._evaluate = evaluate
         self._report_waiting = report_waiting
+        self._meter = meter
+        self._references = references
+        self._throttled_at: float | None = None
         self._claim_limits: dict[int, int] = {}  # by sweep, once the cost of its jobs is known
 
     def execute_group(self, sweep_id: int, group: int) -> None:
@@ -126,40 +137,69 @@ class Executor:
                 self._claim_all(sweep_id, group, prepared)
 
     def _claim_all(self, sweep_id: int, group: int, prepared: PreparedSweep) -> None:
-        times, first, more = self._times(prepared.protocol), True, True
+        first, more = True, True
         while more and not self._runner.should_stop():
-            lease = self._lease(sweep_id, group, times=times)
+            can_time = prepared.protocol.timing is not None and not self._is_throttled()
+            times = can_time and prepared.protocol.timing_model in (None, self._device.model)
+            lease = self._lease(sweep_id, group, times=times, can_time=can_time)
             if not self._runner.claim(lease):
-                if first and not times:
+                if first:
                     self._pass_on(lease, prepared.protocol)
                 return
             first = False
             with bound_contextvars(lease=str(lease.token)):
                 self._runner.run(lease, lambda: self._evaluate_claim(lease, prepared))  # noqa: B023
             more = lease.held.leaves_some
+            self._time_references()
 
-    def _times(self, protocol: Protocol) -> bool:
-        """Returns whether this worker times the networks of a sweep."""
-        return protocol.timing is not None and protocol.timing_model in (None, self._device.model)
+    def _time_references(self) -> None:
+        with suppress(Released):
+            self._references.keep_up(self._check_stop)
+
+    def _check_stop(self) -> None:
+        if self._runner.should_stop():
+            raise Released
+
+    def _is_throttled(self) -> bool:
+        """Returns whether the device was too slow to be timed a moment ago."""
+        noticed = self._throttled_at
+        return noticed is not None and time.monotonic() - noticed < TIME_AGAIN_S
 
     def _pass_on(self, lease: GroupLease, protocol: Protocol) -> None:
         """Leaves a group whose networks only have to be timed to the workers that do so."""
-        if not self._runner.read(lease.is_waiting):
+        models = self._runner.read(lease.awaited_models)
+        if not models or (lease.times and None in models):
             return
-        problem = (
-            f"All that is left waits to be timed on {protocol.timing_model}; this worker has "
-            f"{self._device.model}. Start a worker on such a device."
-            if protocol.timing
-            else "All that is left waits to be timed, which is not possible on a shared device. "
-            "Start a worker with CONVSWEEP_WORKERS_PER_DEVICE=1."
-        )
+        if protocol.timing is None:
+            problem = (
+                "All that is left waits to be timed, which is not possible on a shared device. "
+                "Start a worker with CONVSWEEP_WORKERS_PER_DEVICE=1."
+            )
+        elif lease.can_time:
+            if self._device.model in models:
+                return  # another worker has just taken them
+            names = ", ".join(model for model in models if model)
+            problem = (
+                f"All that is left waits to be timed on {names}; this worker has "
+                f"{self._device.model}. Start a worker on such a device."
+            )
+        else:
+            problem = (
+                "All that is left waits to be timed, but this device runs below three quarters of "
+                "its default clock. Check its cooling, its power limit and its clock limit "
+                "(nvidia-smi -q -d PERFORMANCE,POWER,CLOCK)."
+            )
         self._preparation.note_problem(lease.sweep_id, problem)
         self._runner.decline(lease)
 
-    def _lease(self, sweep_id: int, group: int, *, times: bool = True) -> GroupLease:
+    def _lease(
+        self, sweep_id: int, group: int, *, times: bool = True, can_time: bool = True
+    ) -> GroupLease:
         first = min(FIRST_CLAIM_JOBS, self._settings.claim_jobs)
         limit = self._claim_limits.get(sweep_id, first)
-        return GroupLease(sweep_id, group, self._worker_id, self._settings.lease_s, limit, times)
+        return GroupLease(
+            sweep_id, group, self._worker_id, self._settings.lease_s, limit, times, can_time
+        )
 
     def _evaluate_claim(self, lease: GroupLease, prepared: PreparedSweep) -> None:
         started = time.monotonic()
@@ -168,14 +208,18 @@ class Executor:
             GroupRequest(
                 [job.architecture for job in jobs],
                 [job.trials for job in jobs],
-                [job.timed or not lease.times for job in jobs],
+                [job.timed for job in jobs],
                 prepared.dataset,
                 prepared.protocol,
                 self._device,
                 self._runner.report_progress,
                 self._report_waiting,
+                self._meter,
             )
         )
+        if any(outcome.throttled for outcome in outcomes):
+            log.warning("device_throttled", device=self._device.model)
+            self._throttled_at = time.monotonic()
         self._complete(lease, outcomes, prepared)
         seconds = time.monotonic() - started
         self._fit_claims(lease.sweep_id, seconds / len(jobs))
@@ -208,6 +252,7 @@ class Executor:
             self._preparation.note_problem(lease.sweep_id, error.message)
             raise Released from error
         self._metrics.note_outcomes(outcomes, time.monotonic() - started)
+        self._references.note(outcomes)
         for job, outcome in zip(lease.held.jobs, outcomes, strict=True):
             if outcome.status is JobStatus.FAILED:
                 log.warning("job_failed", job_id=job.id, reason=outcome.reason, error=outcome.error)

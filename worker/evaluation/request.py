@@ -9,6 +9,7 @@ from shared.domain.protocol import Protocol
 from worker.device import Device
 from worker.device_lock import DeviceLock, ReportWaiting, ignore_waiting
 from worker.engine.data.datasets import Dataset
+from worker.engine.device_access import DeviceMeter
 from worker.engine.evaluate import evaluate_group
 
 
@@ -18,7 +19,7 @@ class GroupRequest:
 
     ``timed[i]`` is whether the device need not time it. ``on_progress`` is called between
     steps; what it raises ends the evaluation. ``report_waiting`` is called when the device stays
-    occupied for long.
+    occupied for long. ``meter`` reads the device's state around timings.
     """
 
     architectures: Sequence[Architecture]
@@ -29,6 +30,7 @@ class GroupRequest:
     device: Device
     on_progress: Callable[[], None]
     report_waiting: ReportWaiting = ignore_waiting
+    meter: DeviceMeter | None = None
 
 
 Evaluate = Callable[[GroupRequest], list[JobOutcome]]
@@ -50,4 +52,5 @@ def evaluate_on_device(request: GroupRequest) -> list[JobOutcome]:
         memory_budget_bytes=request.device.memory_budget_bytes,
         on_progress=request.on_progress,
         device_lock=DeviceLock(request.device.lock_path, request.report_waiting),
+        meter=request.meter,
     )

@@ -103,6 +103,7 @@ def test_a_job_that_another_token_holds_does_not_change(sessions: SessionFactory
             jobs=[job],
             trials=[],
             timings=[],
+            device="cpu",
         )
         assert written == []
         assert set(scenario.statuses(session, sweep_id).values()) == {"pending", "running"}

@@ -127,6 +127,7 @@ MEASURED = {
     ),
     "timings": ("images_per_s", "spread"),
     "throughputs": ("throughput", "throughput_min", "throughput_max"),
+    "reference_runs": ("speed_change",),
     "trials": ("accuracy", "train_accuracy", "fit_s", "images_per_s", "images_per_s_spread"),
     "training_epochs": (
         "train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "learning_rate",

@@ -6,7 +6,7 @@ from sqlalchemy.orm import Session
 
 from services.leaderboard.filters import parse_filters
 from services.leaderboard.leaders import rank_jobs
-from services.leasing.group_leases import Claim, claim_group, complete_claim, is_waiting
+from services.leasing.group_leases import Claim, awaited_models, claim_group, complete_claim
 from services.sweeps.control import cancel_sweep, extend_sweep
 from services.sweeps.creation import create_sweep
 from services.sweeps.reading import get_sweep
@@ -74,11 +74,11 @@ def test_others_probe_and_the_timing_waits_for_the_model(session: Session, sweep
         (2, None, 0)
     ] * GROUP_SIZE
     assert claim(session, sweep_id, times=False) is None
-    assert is_waiting(session, sweep_id, 0)
+    assert awaited_models(session, sweep_id, 0) == [GPU]
     time_all(session, sweep_id)
     assert assert_counts_add_up(session, sweep_id) == {"completed": GROUP_SIZE}
     assert get_sweep(session, sweep_id).sweep.status == "completed"
-    assert not is_waiting(session, sweep_id, 0)
+    assert awaited_models(session, sweep_id, 0) == []
     for row in rank_jobs(session, sweep_id, sort="-throughput").rows:
         assert (row.throughput, row.throughput_device) == (900, GPU)
         assert (row.device, row.accuracy) == ("a processor", 0.5)

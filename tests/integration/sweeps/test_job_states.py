@@ -123,6 +123,7 @@ def complete_all(jobs: Jobs) -> None:
             jobs=results,
             trials=[],
             timings=[],
+            device="cpu",
         )
 
 

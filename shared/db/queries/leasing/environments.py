@@ -15,18 +15,20 @@ class KnownEnvironment:
     id: int | None  # of the environment; None where it is new
     dataset_hash: str | None  # of the sweep's images; None before its first trials
     timing_model: str | None  # the device model that must time the sweep's networks
+    wants_timings: bool  # whether any network waits to be timed on a certain model
 
 
 def find_environment(session: Session, fingerprint: str, sweep_id: int) -> KnownEnvironment:
     """Returns the id of an environment, if it is known, and what the sweep asks of it."""
     statement = sql("""
-        SELECT e.id, s.dataset_hash, s.protocol #>> '{timing,device_model}' AS timing_model
+        SELECT e.id, s.dataset_hash, s.protocol #>> '{timing,device_model}' AS timing_model,
+            EXISTS (SELECT FROM wanted_timings) AS wants_timings
         FROM sweeps s LEFT JOIN environments e ON e.fingerprint = :fingerprint
         WHERE s.id = :sweep_id
     """)
     values = {"fingerprint": fingerprint, "sweep_id": sweep_id}
     row = session.execute(statement, values).one()
-    return KnownEnvironment(row.id, row.dataset_hash, row.timing_model)
+    return KnownEnvironment(row.id, row.dataset_hash, row.timing_model, row.wants_timings)
 
 
 def upsert_environment(session: Session, environment: dict[str, Any]) -> int:

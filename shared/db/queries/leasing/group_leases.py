@@ -28,7 +28,7 @@ class ClaimedRow(LayerColumns):
     id: int
     trials_done: int
     trials_target: int
-    timed: bool  # whether the worker's device model has a throughput of it
+    timed: bool  # whether the worker need not time it
     group_pending: int  # pending jobs of the group before this claim
 
 
@@ -44,8 +44,13 @@ def find_requirements(session: Session, sweep_id: int) -> RequirementsRow | None
 _RUNNING_SWEEP = """sweep AS (
     SELECT id FROM sweeps WHERE id = :sweep_id AND status = 'running' FOR SHARE
 )"""
+_WANTED = "SELECT FROM wanted_timings w WHERE w.job_id = jobs.id"
+_WANTED_HERE = f"""EXISTS (
+    {_WANTED} AND w.device = (SELECT device FROM workers WHERE id = :worker_id)
+)"""  # noqa: S608
 # What is left of a network with all trials is a timing.
-_FOR_THIS_WORKER = "status = 'pending' AND (:times OR trials_done < trials_target)"
+_FOR_THIS_WORKER = f"""status = 'pending' AND (trials_done < trials_target
+    OR CASE WHEN {_WANTED_HERE} THEN :can_time ELSE :times AND NOT EXISTS ({_WANTED}) END)"""
 _NEW_JOBS_EXIST = f"""fresh AS (
     SELECT EXISTS (SELECT FROM jobs WHERE sweep_id = :sweep_id AND group_index = :group
                    AND {_FOR_THIS_WORKER} AND attempt = 0) AS exist
@@ -71,10 +76,10 @@ _CLAIM = f"""
     FROM claimable, lease WHERE jobs.id = claimable.id
     RETURNING jobs.id, jobs.channels, jobs.kernel_size, jobs.stride, jobs.dilation,
         jobs.padding, jobs.activation, jobs.trials_done, jobs.trials_target,
-        EXISTS (
+        CASE WHEN {_WANTED_HERE} THEN NOT :can_time ELSE NOT :times OR EXISTS (
             SELECT FROM throughputs t JOIN workers w ON w.device = t.device
             WHERE t.job_id = jobs.id AND w.id = :worker_id
-        ) AS timed,
+        ) END AS timed,
         (SELECT pending FROM groups WHERE sweep_id = :sweep_id AND index = :group)
             AS group_pending
 """  # noqa: S608
@@ -90,10 +95,12 @@ def claim_jobs(
     lease_s: float,
     limit: int,
     times: bool = True,
+    can_time: bool = True,
 ) -> list[ClaimedRow]:
     """Leases up to ``limit`` pending jobs of a group of a running sweep; returns them by id.
 
-    Without ``times`` only those that need trials, not those that need only a timing.
+    Jobs that need trials are for every worker. Those that need only a timing are for workers with
+    ``times``, or, where device models are named for them, for workers on these with ``can_time``.
 
     Skips jobs that another transaction locks. The sweep is locked in share mode: every claim after
     a committed pause sees it. Jobs whose last attempt was lost are claimed after all others and
@@ -110,31 +117,38 @@ def claim_jobs(
         "lease_s": lease_s,
         "limit": limit,
         "times": times,
+        "can_time": can_time,
     }
     claimed = read_rows(ClaimedRow, session.execute(sql(_CLAIM), values))
     return sorted(claimed, key=lambda job: job.id)
 
 
-def has_pending_jobs(session: Session, sweep_id: int, group: int) -> bool:
-    """Returns whether a group of a running sweep has pending jobs."""
+def select_awaited_models(session: Session, sweep_id: int, group: int) -> list[str | None]:
+    """Returns the device models that a group's pending jobs with all trials wait for, by name.
+
+    None among them stands for any model. Empty where there are no such jobs, or the sweep does not
+    run.
+    """
     statement = sql("""
-        SELECT EXISTS (
-            SELECT FROM groups g JOIN sweeps s ON s.id = g.sweep_id
-            WHERE g.sweep_id = :sweep_id AND g.index = :group AND g.pending > 0
-                AND s.status = 'running'
-        )
+        SELECT DISTINCT coalesce(w.device, s.protocol #>> '{timing,device_model}') AS device
+        FROM sweeps s
+        JOIN jobs j ON j.sweep_id = s.id AND j.group_index = :group AND j.status = 'pending'
+        LEFT JOIN wanted_timings w ON w.job_id = j.id
+        WHERE s.id = :sweep_id AND s.status = 'running' AND j.trials_done >= j.trials_target
+        ORDER BY device
     """)
-    found = session.execute(statement, {"sweep_id": sweep_id, "group": group})
-    return bool(found.scalar_one())
+    values = {"sweep_id": sweep_id, "group": group}
+    return list(session.execute(statement, values).scalars())
 
 
 # The steps of a completion, each a CTE of one statement.
 _OUTCOMES = """outcome AS (
     SELECT * FROM jsonb_to_recordset(CAST(:jobs AS jsonb))
-        AS o(id bigint, status text, reason text, error text)
+        AS o(id bigint, status text, reason text, error text, throttled boolean)
 )"""
 _HELD_JOBS = """held AS (
-    SELECT jobs.id, jobs.attempt, jobs.lease_token, outcome.status AS outcome, outcome.error
+    SELECT jobs.id, jobs.attempt, jobs.lease_token, outcome.status AS outcome, outcome.error,
+        outcome.throttled
     FROM jobs JOIN outcome USING (id)
     WHERE jobs.lease_token = :token AND jobs.status = 'running'
     ORDER BY jobs.id FOR UPDATE OF jobs
@@ -156,21 +170,34 @@ _NEW_TRIALS = """arrived AS (
 )"""
 # A trigger totals them by job and device model.
 _NEW_TIMINGS = """timed AS (
-    INSERT INTO timings (job_id, trial, environment_id, images_per_s, spread, runs, source, attempt)
+    INSERT INTO timings (job_id, trial, environment_id, images_per_s, spread, runs, source, attempt,
+        unit, conditions)
     SELECT t.job_id, t.trial, :environment_id, t.images_per_s, t.spread, t.runs, t.source,
-        held.attempt
+        held.attempt, t.conditions ->> 'unit', t.conditions - 'unit'
     FROM jsonb_to_recordset(CAST(:timings AS jsonb)) AS t(
-        job_id bigint, trial smallint, images_per_s float8, spread float8, runs int, source text)
+        job_id bigint, trial smallint, images_per_s float8, spread float8, runs int, source text,
+        conditions jsonb)
     JOIN held ON held.id = t.job_id
     RETURNING job_id
 )"""
-# Probed, but the device model that must time it has not: pending again, with no attempt so far.
+_STILL_WANTED = """satisfied AS (
+    DELETE FROM wanted_timings w USING timed WHERE w.job_id = timed.job_id AND w.device = :device
+), throttled AS (
+    INSERT INTO wanted_timings (job_id, device, reason)
+    SELECT id, :device, 'throttled' FROM held WHERE throttled AND outcome = 'completed'
+    ON CONFLICT DO NOTHING
+)"""
+# Probed, but a device model that must time it has not: pending again, with no attempt so far.
 _UNTIMED = """untimed AS (
     SELECT held.id FROM held
-    WHERE held.outcome = 'completed' AND CAST(:timing_model AS text) IS NOT NULL
-        AND NOT EXISTS (SELECT FROM throughputs t
-                        WHERE t.job_id = held.id AND t.device = :timing_model)
-        AND NOT (:is_timing_model AND EXISTS (SELECT FROM timed WHERE timed.job_id = held.id))
+    WHERE held.outcome = 'completed' AND (held.throttled
+        OR EXISTS (SELECT FROM wanted_timings w WHERE w.job_id = held.id AND NOT (
+            w.device = :device AND EXISTS (SELECT FROM timed WHERE timed.job_id = held.id)))
+        OR (CAST(:timing_model AS text) IS NOT NULL
+            AND NOT EXISTS (SELECT FROM throughputs t
+                WHERE t.job_id = held.id AND t.device = :timing_model)
+            AND NOT (:device = :timing_model
+                AND EXISTS (SELECT FROM timed WHERE timed.job_id = held.id))))
 )"""
 # Of jobs with new trials: the totals of others stay.
 _ALL_TRIALS = """every_trial AS (
@@ -194,7 +221,7 @@ _NEW_TOTALS = ", ".join(
 )
 _COMPLETION = f"""
     WITH {_OUTCOMES}, {_HELD_JOBS}, {_CLOCK}, {RECORDED}, {_NEW_TRIALS}, {_NEW_TIMINGS},
-        {_UNTIMED}, {_ALL_TRIALS}, {_TOTALS}
+        {_STILL_WANTED}, {_UNTIMED}, {_ALL_TRIALS}, {_TOTALS}
     UPDATE jobs SET
         status = CASE WHEN untimed.id IS NULL THEN outcome.status ELSE 'pending' END,
         attempt = CASE WHEN untimed.id IS NULL THEN jobs.attempt ELSE 0 END,
@@ -219,8 +246,8 @@ def complete_jobs(
     jobs: list[dict[str, Any]],
     trials: list[dict[str, Any]],
     timings: list[dict[str, Any]],
+    device: str,
     timing_model: str | None = None,
-    is_timing_model: bool = False,
 ) -> list[int]:
     """Writes what became of the jobs that ``token`` still holds; returns their ids.
 
@@ -228,12 +255,12 @@ def complete_jobs(
     are computed from all trials, stored and new; a job without new ones keeps its results.
 
     Args:
-        jobs: ``id status reason error`` per job.
+        jobs: ``id status reason error throttled`` per job.
         trials: ``job_id`` and the columns of ``trials`` except environment, attempt and time;
             ``correct_bits`` in hexadecimal.
-        timings: ``job_id trial images_per_s spread runs source`` per timing.
+        timings: ``job_id trial images_per_s spread runs source conditions`` per timing.
+        device: the environment's model.
         timing_model: the device model that must time every network before its job completes.
-        is_timing_model: whether the environment is on this model.
     """
     values = {
         "token": token,
@@ -241,8 +268,8 @@ def complete_jobs(
         "jobs": json.dumps(jobs),
         "trials": json.dumps(trials),
         "timings": json.dumps(timings),
+        "device": device,
         "timing_model": timing_model,
-        "is_timing_model": is_timing_model,
     }
     return list(session.execute(sql(_COMPLETION), values).scalars())
 

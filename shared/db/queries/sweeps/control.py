@@ -11,8 +11,8 @@ from shared.db.queries.sweeps.devices import NOT_SLOW
 def cancel_jobs(session: Session, sweep_id: int) -> int:
     """Ends every pending or running job of a sweep; returns the number of jobs.
 
-    Those with results are completed with the trials that they have, the others are cancelled. End
-    their leases first, so that late results are refused.
+    Those with results are completed with the trials and timings that they have, the others are
+    cancelled. End their leases first, so that late results are refused.
     """
     statement = sql(f"""
         WITH unfinished AS (
@@ -22,7 +22,9 @@ def cancel_jobs(session: Session, sweep_id: int) -> int:
         ), held AS (
             SELECT *, 'cancelled' AS outcome, CAST(NULL AS text) AS error
             FROM unfinished WHERE lease_token IS NOT NULL
-        ), {RECORDED}
+        ), {RECORDED}, unwanted AS (
+            DELETE FROM wanted_timings w USING unfinished WHERE w.job_id = unfinished.id
+        )
         UPDATE jobs SET lease_token = NULL,
             status = CASE WHEN trials_done > 0 THEN 'completed' ELSE 'cancelled' END,
             trials_target = CASE WHEN trials_done > 0 THEN trials_done ELSE trials_target END,

@@ -1,0 +1,1 @@
+"""Comparing devices: reference runs, drift, factors of units, fits across models."""

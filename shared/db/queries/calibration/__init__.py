@@ -1,0 +1,1 @@
+"""SQL about reference runs and wanted timings."""
