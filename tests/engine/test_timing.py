@@ -13,11 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from shared.domain.architecture import Architecture
-from shared.domain.measurements import Throughput, ThroughputSource
+from shared.domain.measurements import Conditions, DeviceReading, Throughput, ThroughputSource
 from shared.domain.protocol import MemoryFormat, Precision, Timing, TimingRepeat
 from tests.engine.networks import CPU, digits_protocol, evaluate, layer, mixed_group
 from worker import device_lock
 from worker.device_lock import DeviceLock
+from worker.engine import evaluate as evaluate_module
 from worker.engine.timing import (
     LEAST_RUNS,
     MIN_RUNS,
@@ -27,6 +28,7 @@ from worker.engine.timing import (
     SlowestRates,
     measure_throughput,
     screen_throughput,
+    time_unthrottled,
 )
 
 IMAGES = torch.rand(3, 2, 12, 12)
@@ -390,3 +392,68 @@ def test_networks_are_timed_under_the_exclusive_lock_and_probed_under_the_shared
     assert free[0]
     assert not free[-1]
     assert free == sorted(free, reverse=True)
+
+
+class Clock:
+    """A meter of a device whose clock, in MHz, takes these values one after another."""
+
+    def __init__(self, *clocks: float | None, default_mhz: float | None = 1000.0) -> None:
+        self.clocks = iter(clocks)
+        self.default_mhz = default_mhz
+
+    def read(self) -> DeviceReading:
+        return DeviceReading(clock_mhz=next(self.clocks))
+
+    def conditions(self, before: DeviceReading, after: DeviceReading) -> Conditions:
+        return Conditions("GPU-a", None, self.default_mhz, before, after)
+
+
+def rates(*images_per_s: float) -> Callable[[], Throughput]:
+    """Measurements with these results, one after another."""
+    left = iter(images_per_s)
+    return lambda: Throughput(next(left), 0.01, 9, ThroughputSource.REPLAYED)
+
+
+def test_a_timing_on_a_throttled_device_is_discarded_and_made_again() -> None:
+    clock = Clock(1000, 740, 800, 749, 700, 750)
+    found = time_unthrottled(rates(1, 2, 3), clock, nothing, (0, 0, 0))
+    assert found is not None
+    assert found.images_per_s == 3
+    assert found.conditions is not None
+    assert found.conditions.before.clock_mhz == 700
+    assert found.conditions.after.clock_mhz == 750
+
+
+def test_a_device_that_stays_throttled_is_not_timed() -> None:
+    clock = Clock(*[700.0] * 6)
+    assert time_unthrottled(rates(1, 2, 3), clock, nothing, (0, 0)) is None
+
+
+@pytest.mark.parametrize(("clock_mhz", "default_mhz"), [(None, 1000.0), (10.0, None)])
+def test_a_device_whose_driver_names_no_clock_is_timed(
+    clock_mhz: float | None, default_mhz: float | None
+) -> None:
+    clock = Clock(clock_mhz, clock_mhz, default_mhz=default_mhz)
+    found = time_unthrottled(rates(1), clock, nothing, ())
+    assert found is not None
+
+
+def test_the_pause_of_a_throttled_device_calls_for_progress() -> None:
+    calls: list[None] = []
+    clock = Clock(700, 700, 1000, 1000)
+    started = time.monotonic()
+    time_unthrottled(rates(1, 2), clock, lambda: calls.append(None), (0.05,))
+    assert time.monotonic() - started >= 0.05
+    assert calls
+
+
+def test_networks_of_a_throttled_device_are_probed_and_left_untimed() -> None:
+    clock = Clock(*[700.0] * 100)
+    protocol = digits_protocol(timing=Timing(batch_size=4, max_s=0.01))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluate_module, "COOLING_S", ())
+        outcomes = evaluate(mixed_group(), protocol, meter=clock)
+    done = [outcome for outcome in outcomes if outcome.trials]
+    assert done
+    assert all(outcome.throttled for outcome in done)
+    assert all(trial.throughput is None for outcome in done for trial in outcome.trials)

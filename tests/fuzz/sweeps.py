@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 from sqlalchemy.orm import Session
 
+from services.calibration.references import note_reference_run
 from services.leasing.group_leases import fail_claim
 from services.leasing.training_leases import (
     append_epoch,
@@ -14,8 +15,9 @@ from services.leasing.training_leases import (
     complete_training,
 )
 from services.trainings.creation import create_trainings
-from shared.domain.measurements import TrialResult
+from shared.domain.measurements import Conditions, DeviceReading, TrialResult
 from shared.domain.recipe import EpochResult, Recipe
+from shared.domain.reference_set import NETWORKS
 from shared.domain.results.selection import ByRank
 from tests.integration.scenario import (
     GROUPS,
@@ -58,7 +60,23 @@ def fill(session: Session) -> None:
     fail_claim(session, claimed(session, OPEN[0], GROUPS - 1), error="broke", max_attempts=1)
     claim(session, OPEN[1], GROUPS - 1, worker_id=add_worker(session))
     train(session)
+    time_references(session)
     session.commit()
+
+
+def time_references(session: Session) -> None:
+    """Adds two runs of the references on a processor."""
+    worker_id = add_worker(session)
+    for speed in (100.0, 99.0):
+        note_reference_run(
+            session,
+            worker_id,
+            device_class="cpu",
+            device="a processor",
+            versions={"torch": "2"},
+            images_per_s=[speed] * len(NETWORKS),
+            conditions=Conditions("box", None, None, DeviceReading(), DeviceReading(load=1.0)),
+        )
 
 
 def train(session: Session) -> None:

@@ -20,6 +20,7 @@ from worker.engine.device_access import DeviceAccess, DeviceMeter, SoleAccess
 from worker.engine.faults import Fault, classify, release_memory
 from worker.engine.layers import layer_seeds, network_shapes, timed_network
 from worker.engine.timing import (
+    COOLING_S,
     LAYER_TIMES,
     SLOWEST_RATES,
     arithmetic,
@@ -335,7 +336,7 @@ class _Group:
         if self.meter is None:
             throughput: Throughput | None = measure()
         else:
-            throughput = time_unthrottled(measure, self.meter, self.on_progress)
+            throughput = time_unthrottled(measure, self.meter, self.on_progress, COOLING_S)
         if throughput is None:
             return None
         flops = architecture.measures(shape).flops

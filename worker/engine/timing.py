@@ -90,8 +90,7 @@ def time_unthrottled(
     measure: Callable[[], Throughput],
     meter: DeviceMeter,
     on_progress: Progress,
-    *,
-    pauses_s: Sequence[float] = COOLING_S,
+    pauses_s: Sequence[float],
 ) -> Throughput | None:
     """Returns what ``measure`` does, with the state of the device, or None where it is too slow.
 
