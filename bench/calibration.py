@@ -15,6 +15,7 @@ from services.analysis.statistics.calibration import fit_across_models, speed_ch
 from services.analysis.statistics.correlation import correlate
 from shared.domain.architecture import layer_bytes, layer_cost, output_size
 from shared.domain.arrays import FloatArray, IntArray
+from shared.domain.reference_set import EVERY_TIMINGS, MAX_DRIFT, NETWORKS
 from shared.domain.results.choices import CorrelationMethod
 from shared.domain.space import SpaceTable, random_cnn_2025
 
@@ -23,11 +24,8 @@ BATCH_SIZE = 32
 NOISE = 0.01  # of one timing, log-normal
 UNIT_SPREAD = 0.03  # between units of a model, log-normal
 BRIDGE = 0.03  # of all networks
-REFERENCES = 12
 REFERENCE_RUNS = 7
-REFERENCE_EVERY = 500  # timings
 TIMINGS = 10_000
-ALARM = 0.03
 SLOWDOWN = 0.08
 
 
@@ -161,7 +159,7 @@ def fleet(model: Model, networks: Networks, quirks: float, random: np.random.Gen
     speeds = throughputs(model, networks, efficiency)
     factors = np.exp(random.normal(0, UNIT_SPREAD, model.units))
     factors /= np.median(factors)
-    references = speeds[random.choice(len(speeds), REFERENCES, replace=False)]
+    references = speeds[random.choice(len(speeds), len(NETWORKS), replace=False)]
     runs = {
         str(unit): noisy(np.tile(references * factor, (REFERENCE_RUNS, 1)), random)
         for unit, factor in enumerate(factors)
@@ -218,16 +216,16 @@ def find_drift(networks: Networks, drifts: int) -> dict[str, Any]:
     delays: list[int] = []
     false_alarms, largest = 0, 0.0
     for _ in range(drifts):
-        references = speeds[random.choice(len(speeds), REFERENCES, replace=False)]
+        references = speeds[random.choice(len(speeds), len(NETWORKS), replace=False)]
         steady = _changes(references, TIMINGS, random)  # never slows down
-        false_alarms += int((steady > ALARM).sum())
+        false_alarms += int((steady > MAX_DRIFT).sum())
         largest = max(largest, float(steady.max()))
-        start = int(random.integers(0, TIMINGS - REFERENCE_EVERY))
-        alarms = np.flatnonzero(_changes(references, start, random) > ALARM)
-        delays += [(int(first) + 1) * REFERENCE_EVERY - start for first in alarms[:1]]
+        start = int(random.integers(0, TIMINGS - EVERY_TIMINGS))
+        alarms = np.flatnonzero(_changes(references, start, random) > MAX_DRIFT)
+        delays += [(int(first) + 1) * EVERY_TIMINGS - start for first in alarms[:1]]
     return {
         "slowdowns": drifts,
-        "found": sum(0 <= delay <= REFERENCE_EVERY for delay in delays),
+        "found": sum(0 <= delay <= EVERY_TIMINGS for delay in delays),
         "timings_until_found_mean": round(sum(delays) / max(len(delays), 1), 1),
         "timings_until_found_most": max(delays, default=None),
         "timings_without_slowdown": drifts * TIMINGS,
@@ -239,7 +237,7 @@ def find_drift(networks: Networks, drifts: int) -> dict[str, Any]:
 def _changes(references: FloatArray, start: int, random: np.random.Generator) -> FloatArray:
     """Returns the sizes of the changes seen by a unit that is slower from timing ``start`` on."""
     before = noisy(references, random)
-    checks = range(REFERENCE_EVERY, TIMINGS + 1, REFERENCE_EVERY)
+    checks = range(EVERY_TIMINGS, TIMINGS + 1, EVERY_TIMINGS)
     speeds = [references * (1 - SLOWDOWN * (timing > start)) for timing in checks]
     return np.array([abs(speed_change(before, noisy(speed, random))) for speed in speeds])
 

@@ -5,11 +5,13 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
+import numpy as np
 from sqlalchemy.orm import Session
 
+from services.analysis.statistics.calibration import speed_change
 from shared.db.queries.calibration import references as reference_queries
 from shared.domain.measurements import Conditions
-from shared.domain.reference_set import MAX_DRIFT, VERSION, speed_change
+from shared.domain.reference_set import MAX_DRIFT, VERSION
 
 MOST_REPEATS = 2  # timings of a network on one unit that drift makes anew
 
@@ -39,7 +41,8 @@ def note_reference_run(
     programs use, changes its speed all the time: that is recorded, and its timings stay.
     """
     before = reference_queries.find_run_before(session, worker_id, VERSION)
-    change = speed_change(before.images_per_s, images_per_s) if before else None
+    speeds = np.array(images_per_s)
+    change = speed_change(np.array(before.images_per_s), speeds) if before else None
     run_id = reference_queries.insert_run(
         session,
         worker_id=worker_id,

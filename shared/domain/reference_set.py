@@ -4,9 +4,6 @@ A version is never changed: figures of one version are compared over months and 
 choice of networks is another version.
 """
 
-import math
-from collections.abc import Sequence
-
 from shared.domain.architecture import Architecture, LayerConfig
 from shared.domain.protocol import Timing
 
@@ -39,13 +36,3 @@ NETWORKS: tuple[Architecture, ...] = (
     _network((64, 7, 3), (64, 5, 1), (64, 3, 1)),
     _network((16, 9, 2), (32, 7, 1), (32, 5, 2)),
 )
-
-
-def speed_change(before: Sequence[float], after: Sequence[float]) -> float:
-    """Returns the relative change of speed between two runs; -0.08 is 8 % slower.
-
-    ``before`` and ``after`` are the references' images per second in the same order. The change is
-    the geometric mean of their ratios, less one.
-    """
-    ratios = [math.log(new / old) for old, new in zip(before, after, strict=True)]
-    return math.exp(sum(ratios) / len(ratios)) - 1
