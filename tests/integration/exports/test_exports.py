@@ -312,7 +312,8 @@ def test_an_export_whose_client_goes_away_ends(
         finally:
             event.remove(Pool, "checkout", count)
         busy = text("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
-                    "AND state <> 'idle' AND pid <> pg_backend_pid()")  # fmt: skip
+                    "AND state <> 'idle' AND pid <> pg_backend_pid() "
+                    "AND backend_type = 'client backend'")  # fmt: skip
         assert session.execute(busy).scalar_one() == 0
         assert len(read(api, large_sweep, "csv", status="pending")) == 12
 
