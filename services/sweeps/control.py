@@ -37,7 +37,7 @@ def pause_sweep(session: Session, sweep_id: int) -> None:
         SweepNotFoundError: there is no such sweep.
         IllegalTransitionError: the sweep has completed or was cancelled.
     """
-    _change_status(session, _lock(session, sweep_id), SweepStatus.PAUSED)
+    _change_status(session, lock_sweep(session, sweep_id), SweepStatus.PAUSED)
 
 
 def resume_sweep(session: Session, sweep_id: int) -> None:
@@ -47,13 +47,13 @@ def resume_sweep(session: Session, sweep_id: int) -> None:
         SweepNotFoundError: there is no such sweep.
         IllegalTransitionError: the sweep has completed or was cancelled.
     """
-    sweep = _lock(session, sweep_id)
+    sweep = lock_sweep(session, sweep_id)
     if sweep.status == SweepStatus.COMPLETED:
         raise IllegalTransitionError(
             f"Sweep {sweep_id} has completed: there is nothing to resume. "
             "Retry its failed jobs, or extend it to more trials."
         )
-    _check_not_cancelled(sweep)
+    check_not_cancelled(sweep)
     _change_status(session, sweep, SweepStatus.RUNNING)
 
 
@@ -67,7 +67,7 @@ def cancel_sweep(session: Session, sweep_id: int) -> int:
         SweepNotFoundError: there is no such sweep.
         IllegalTransitionError: the sweep has completed.
     """
-    sweep = _lock(session, sweep_id)
+    sweep = lock_sweep(session, sweep_id)
     _change_status(session, sweep, SweepStatus.CANCELLED)
     lease_queries.cancel_leases(session, sweep_id)
     ended = control_queries.cancel_jobs(session, sweep_id)
@@ -86,11 +86,11 @@ def retry_sweep(session: Session, sweep_id: int) -> int:
         SweepNotFoundError: there is no such sweep.
         IllegalTransitionError: the sweep was cancelled.
     """
-    sweep = _lock(session, sweep_id)
-    _check_not_cancelled(sweep)
+    sweep = lock_sweep(session, sweep_id)
+    check_not_cancelled(sweep)
     retried = control_queries.retry_failed_jobs(session, sweep_id)
     if retried:
-        _run_again(session, sweep)
+        run_again(session, sweep)
     return retried
 
 
@@ -116,7 +116,7 @@ def extend_sweep(session: Session, sweep_id: int, *, trials: int, top: int | Non
         InvalidInputError: no such job has fewer than ``trials`` trials.
         ConflictError: ``top`` is given and no job has results yet.
     """
-    sweep = _lock(session, sweep_id)
+    sweep = lock_sweep(session, sweep_id)
     if top is None:
         extended = control_queries.extend_jobs(session, sweep_id, trials)
     else:
@@ -131,7 +131,7 @@ def extend_sweep(session: Session, sweep_id: int, *, trials: int, top: int | Non
         )
     if not extended:
         raise _nothing_to_extend(session, sweep, trials, top)
-    _run_again(session, sweep)
+    run_again(session, sweep)
     return extended
 
 
@@ -139,7 +139,7 @@ def _nothing_to_extend(
     session: Session, sweep: Sweep, trials: int, top: int | None
 ) -> ConflictError | InvalidInputError:
     if not sweep_queries.count_ranked(session, sweep.id):
-        _check_not_cancelled(sweep)
+        check_not_cancelled(sweep)
         if top is not None:
             return ConflictError(f"Sweep {sweep.id} has no results yet, so there are no leaders.")
     return InvalidInputError(
@@ -149,7 +149,12 @@ def _nothing_to_extend(
     )
 
 
-def _check_not_cancelled(sweep: Sweep) -> None:
+def check_not_cancelled(sweep: Sweep) -> None:
+    """Refuses what a cancelled sweep cannot do.
+
+    Raises:
+        IllegalTransitionError: the sweep was cancelled.
+    """
     if sweep.status == SweepStatus.CANCELLED:
         raise IllegalTransitionError(
             f"Sweep {sweep.id} was cancelled permanently. Extend it to measure more trials of the "
@@ -157,14 +162,19 @@ def _check_not_cancelled(sweep: Sweep) -> None:
         )
 
 
-def _run_again(session: Session, sweep: Sweep) -> None:
+def run_again(session: Session, sweep: Sweep) -> None:
     """Makes a sweep with new pending jobs run unless it is paused, its groups hinted at once."""
     group_queries.clear_hints_of_sweep(session, sweep.id)
     if sweep.status in (SweepStatus.COMPLETED, SweepStatus.CANCELLED):
         _change_status(session, sweep, SweepStatus.RUNNING)
 
 
-def _lock(session: Session, sweep_id: int) -> Sweep:
+def lock_sweep(session: Session, sweep_id: int) -> Sweep:
+    """Returns a sweep that no other transaction changes until this one ends.
+
+    Raises:
+        SweepNotFoundError: there is no such sweep.
+    """
     sweep = sweep_queries.lock_sweep(session, sweep_id)
     if sweep is None:
         raise SweepNotFoundError(f"There is no sweep {sweep_id}.", field="sweep_id")

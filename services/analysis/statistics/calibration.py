@@ -34,28 +34,41 @@ def speed_change(before: FloatArray, after: FloatArray) -> float:
     return float(np.expm1(np.mean(np.log(after / before))))
 
 
+def fleet_speeds(runs: Mapping[str, FloatArray]) -> FloatArray:
+    """Returns the fleet's throughput of each reference (r,): the median over its units' medians.
+
+    ``runs`` has, per unit of one device model, the throughputs of the same references (runs, r).
+
+    Raises:
+        InvalidInputError: the units did not run the same references, or one did not run.
+    """
+    return np.median(np.stack([*_unit_medians(runs).values()]), axis=0)
+
+
 def unit_factors(runs: Mapping[str, FloatArray]) -> dict[str, float]:
     """Returns how fast each unit of one device model is relative to the fleet; above 1 is faster.
 
-    ``runs`` has, per unit, the throughputs of the same references (runs, r). A unit's median over
-    its runs is divided by the median of all units, reference by reference; the factor is the
-    geometric mean of these ratios. A throughput divided by its unit's factor is that of the fleet.
+    ``runs`` is that of ``fleet_speeds``. A unit's median over its runs is divided by the fleet's
+    speed, reference by reference; the factor is the geometric mean of these ratios. A throughput
+    divided by its unit's factor is that of the fleet.
 
     Raises:
         InvalidInputError: the units did not run the same references, or one did not run.
     """
     if not runs:
         return {}
+    fleet = fleet_speeds(runs)
+    return {unit: speed_change(fleet, median) + 1 for unit, median in _unit_medians(runs).items()}
+
+
+def _unit_medians(runs: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
     for one in runs.values():
         if one.ndim != 2 or not one.size:
             raise InvalidInputError("Runs of a unit are a table: runs by references.")
         _check_throughputs(one)
-    medians = [np.median(one, axis=0) for one in runs.values()]
-    _check_throughputs(*medians)
-    fleet = np.median(np.stack(medians), axis=0)
-    return {
-        unit: speed_change(fleet, median) + 1 for unit, median in zip(runs, medians, strict=True)
-    }
+    medians: dict[str, FloatArray] = {unit: np.median(one, axis=0) for unit, one in runs.items()}
+    _check_throughputs(*medians.values())
+    return medians
 
 
 @dataclass(frozen=True, slots=True)
