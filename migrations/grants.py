@@ -22,14 +22,15 @@ RESULTS = frozenset({
     "trials", "timings", "environments", "workers", "dataset_labels", "reference_runs",
 })  # fmt: skip
 WANTED = frozenset({"wanted_timings"})
+CALIBRATED = frozenset({"throughputs", "calibrations"})
 TRAININGS = frozenset({"trainings", "training_epochs"})
 PROBLEMS = frozenset({"worker_problems"})
 
 GRANTS: Grants = {
     "convsweep_api": {
         "SELECT": EVERY_TABLE,
-        "INSERT": SWEEPS | WANTED | {"attempts", "api_keys", "trainings"},
-        "DELETE": WANTED,
+        "INSERT": SWEEPS | WANTED | CALIBRATED | {"attempts", "api_keys", "trainings"},
+        "DELETE": WANTED | CALIBRATED,
         "UPDATE": SWEEPS | {"leases", "api_keys", "trainings"},
     },
     "convsweep_dispatcher": {

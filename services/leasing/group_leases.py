@@ -130,6 +130,7 @@ def complete_claim(
         _check_dataset(session, claim, environment, known.dataset_hash)
     if not lease_queries.end_leases(session, [claim.token], "completed"):
         raise StaleLeaseError("The lease ended before its results came; they are dropped.")
+    group_queries.lock_held_jobs(session, claim.token)
     pairs = list(zip(claim.jobs, outcomes, strict=True))
     written = group_queries.complete_jobs(
         session,

@@ -9,15 +9,19 @@ from dataclasses import dataclass
 from sqlalchemy.orm import Session
 
 from shared.db.queries.sweeps import devices as device_queries
+from shared.domain.calibration import is_calibrated_scale
 from shared.domain.errors import InvalidInputError, SweepNotFoundError
 
 
 @dataclass(frozen=True, slots=True)
 class DeviceChoice:
-    """The device model whose throughputs are shown, and all that measured or timed the sweep."""
+    """The device model whose throughputs are shown, and all that measured or timed the sweep.
+
+    A model's calibrated scale stands beside it, under a name of its own.
+    """
 
     device: str | None  # None while nothing was timed
-    timed: dict[str, int]  # jobs by the device model that timed them, most first
+    timed: dict[str, int]  # jobs by the model that timed them, most first, then by calibrated scale
     measured: dict[str, int]  # ranked jobs by the model that measured their last trials, most first
     min_throughput: float | None  # networks slower than this are hidden by default
 
@@ -42,7 +46,8 @@ def choose_device(session: Session, sweep_id: int, name: str | None = None) -> D
             f"device: no network of this sweep was timed on {name!r}; there are: {known}.",
             field="device",
         )
-    preferred = found.timing_model if found.timing_model in timed else next(iter(timed), None)
+    own = (model for model in timed if not is_calibrated_scale(model))
+    preferred = found.timing_model if found.timing_model in timed else next(own, None)
     rejected = found.timing_model is not None
     return DeviceChoice(
         name or preferred, timed, measured, None if rejected else found.min_throughput
@@ -50,5 +55,7 @@ def choose_device(session: Session, sweep_id: int, name: str | None = None) -> D
 
 
 def _most_first(counts: dict[str, int]) -> dict[str, int]:
-    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    ordered = sorted(
+        counts.items(), key=lambda item: (is_calibrated_scale(item[0]), -item[1], item[0])
+    )
     return {device: count for device, count in ordered if count}

@@ -17,11 +17,17 @@ from sqlalchemy import (
     func,
     text,
 )
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from shared.db.base import Base
 from shared.db.checks import measured, one_of
-from shared.domain.measurements import Invalidation, ThroughputSource, WantedReason
+from shared.domain.measurements import (
+    Invalidation,
+    ThroughputKind,
+    ThroughputSource,
+    WantedReason,
+)
 
 
 class Timing(Base):
@@ -55,23 +61,29 @@ class Timing(Base):
 
 
 class JobThroughput(Base):
-    """The throughput of a job on one device model, kept by a trigger on timings."""
+    """The throughput of a job on one device model, kept by a trigger on timings.
+
+    Rows under the name of a calibrated scale, see ``shared.domain.calibration``, are written when
+    someone asks for it.
+    """
 
     __tablename__ = "throughputs"
     __table_args__ = (
         measured("throughputs"),
+        CheckConstraint(one_of("kind", ThroughputKind), name="throughputs_kind"),
         Index(
             "throughputs_ranked", "sweep_id", "device", text("throughput DESC NULLS LAST"), "job_id"
         ),
     )
 
     job_id: Mapped[int] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
-    device: Mapped[str] = mapped_column(primary_key=True)  # model
+    device: Mapped[str] = mapped_column(primary_key=True)  # model, or its calibrated scale
     sweep_id: Mapped[int]
     throughput: Mapped[float]  # images/s, median of the timings
     throughput_min: Mapped[float]
     throughput_max: Mapped[float]
     throughput_measured: Mapped[bool]  # false where any timing was screened
+    kind: Mapped[str] = mapped_column(server_default=text("'measured'"))
 
 
 class SweepDevice(Base):
@@ -97,6 +109,24 @@ class WantedTiming(Base):
     job_id: Mapped[int] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
     device: Mapped[str] = mapped_column(primary_key=True)
     reason: Mapped[str]
+
+
+class Calibration(Base):
+    """How the calibrated throughputs of a sweep on a device model were computed."""
+
+    __tablename__ = "calibrations"
+
+    sweep_id: Mapped[int] = mapped_column(
+        ForeignKey("sweeps.id", ondelete="CASCADE"), primary_key=True
+    )
+    device: Mapped[str] = mapped_column(primary_key=True)  # model
+    reference_version: Mapped[int] = mapped_column(SmallInteger)
+    seed: Mapped[int]  # of the halves that fit and check
+    timed: Mapped[int] = mapped_column(Integer)  # networks with a timing on any model
+    measured: Mapped[int] = mapped_column(Integer)  # networks with a corrected timing
+    predicted: Mapped[int] = mapped_column(Integer)
+    sources: Mapped[list[dict[str, Any]]] = mapped_column(JSONB)  # fits of other models
+    calibrated_at: Mapped[dt.datetime] = mapped_column(server_default=func.clock_timestamp())
 
 
 class ReferenceRun(Base):

@@ -32,6 +32,13 @@ class ThroughputSource(StrEnum):
     SCREENED = "screened"
 
 
+class ThroughputKind(StrEnum):
+    """Whether a device model timed a network, or its throughput there follows from another's."""
+
+    MEASURED = "measured"
+    PREDICTED = "predicted"
+
+
 class WantedReason(StrEnum):
     """Why a device model has to time a network before its job completes."""
 

@@ -42,6 +42,7 @@ class RankedNetwork(TypedDict):
     throughput: float | None
     throughput_min: float | None
     throughput_max: float | None
+    throughput_kind: str | None
     throughput_measured: bool | None
     throughput_device: str | None
     fit_seconds: float | None

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import Enum, StrEnum
 
 from shared.domain.architecture import LayerConfig
-from shared.domain.measurements import Reason, ThroughputSource
+from shared.domain.measurements import Reason, ThroughputKind, ThroughputSource
 from shared.domain.status import JobStatus
 
 
@@ -23,6 +23,7 @@ class Kind(Enum):
     STATUS = "a status"
     REASON = "a reason"
     SOURCE = "a way to measure"
+    ORIGIN = "measured or predicted"
     TEXT = "text"
     HEX = "hexadecimal bytes"
     FLAG = "true or false"
@@ -33,6 +34,7 @@ CHOICES: Mapping[Kind, type[StrEnum]] = {
     Kind.STATUS: JobStatus,
     Kind.REASON: Reason,
     Kind.SOURCE: ThroughputSource,
+    Kind.ORIGIN: ThroughputKind,
 }
 
 
@@ -182,12 +184,19 @@ COLUMNS = (
     Column(
         name="throughput_min", kind=Kind.NUMBER, unit=IMAGES_PER_S,
         database="throughputs.throughput_min",
-        description="Throughput of the slowest timing.", per_device=True,
+        description="Throughput of the slowest timing; of a predicted one the low end of its "
+        "90 % interval.", per_device=True,
     ),
     Column(
         name="throughput_max", kind=Kind.NUMBER, unit=IMAGES_PER_S,
         database="throughputs.throughput_max",
-        description="Throughput of the fastest timing.", per_device=True,
+        description="Throughput of the fastest timing; of a predicted one the high end of its "
+        "90 % interval.", per_device=True,
+    ),
+    Column(
+        name="throughput_kind", kind=Kind.ORIGIN, database="throughputs.kind",
+        description="Whether the device model timed the network, or calibration predicted it from "
+        "another model.", filterable=True, per_device=True,
     ),
     Column(
         name="throughput_measured", kind=Kind.FLAG, database="throughputs.throughput_measured",

@@ -1,93 +1,28 @@
 """What follows where the references show that a device changed its speed."""
 
-import uuid
-from dataclasses import replace
-
 import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from services.calibration.references import MOST_REPEATS, Drift, note_reference_run
+from services.calibration.references import MOST_REPEATS, Drift
 from services.leaderboard.leaders import rank_jobs
-from services.leasing.group_leases import Claim, awaited_models, claim_group, complete_claim
-from services.monitoring.workers import register_worker
+from services.leasing.group_leases import awaited_models, complete_claim
 from services.sweeps.control import cancel_sweep, extend_sweep
 from services.sweeps.creation import create_sweep
 from services.sweeps.reading import get_sweep
-from shared.domain.measurements import Conditions, DeviceReading, JobOutcome, Throughput
-from shared.domain.measurements import ThroughputSource as Source
+from shared.domain.measurements import JobOutcome
 from shared.domain.protocol import Timing
 from shared.domain.reference_set import NETWORKS
 from shared.domain.status import JobStatus
+from tests.integration.calibration.fleet import GPU, SLOWER, STEADY, Worker, timed
 from tests.integration.scenario import (
     GROUP_SIZE,
     assert_counts_add_up,
     environment,
     small_protocol,
     small_space,
-    success,
     trial,
 )
-
-GPU = "H100"
-STEADY = [100.0] * len(NETWORKS)
-SLOWER = [92.0] * len(NETWORKS)
-
-
-def conditions(unit: str) -> Conditions:
-    reading = DeviceReading(clock_mhz=1700.0, throttle_reasons=("software_power_cap",))
-    return Conditions(unit, "580", 1755.0, reading, reading)
-
-
-class Worker:
-    """A worker on one unit of a device model, without its device."""
-
-    def __init__(
-        self, session: Session, unit: str = "GPU-1", model: str = GPU, device_class: str = "cuda"
-    ) -> None:
-        self.session, self.unit, self.model, self.device_class = session, unit, model, device_class
-        self.id = uuid.uuid4()
-        register_worker(
-            session, self.id, hostname="box", pid=7, device_class=device_class, device=model,
-            code_version="1",
-        )  # fmt: skip
-        session.commit()
-
-    def run_references(self, images_per_s: list[float]) -> Drift:
-        drift = note_reference_run(
-            self.session,
-            self.id,
-            device_class=self.device_class,
-            device=self.model,
-            versions={"torch": "2"},
-            images_per_s=images_per_s,
-            conditions=conditions(self.unit),
-        )
-        self.session.commit()
-        return drift
-
-    def claim(self, sweep_id: int, group: int = 0, *, times: bool = True) -> Claim | None:
-        held = claim_group(
-            self.session, sweep_id=sweep_id, group=group, worker_id=self.id, lease_s=60, limit=64,
-            times=times,
-        )  # fmt: skip
-        self.session.commit()
-        return held
-
-    def evaluate(self, sweep_id: int, group: int = 0, images_per_s: float = 100.0) -> None:
-        """Makes all trials of a group, and times what has to be timed."""
-        held = self.claim(sweep_id, group)
-        assert held is not None
-        self.complete(held, images_per_s)
-
-    def complete(self, held: Claim, images_per_s: float = 100.0) -> None:
-        rate = Throughput(images_per_s, 0.01, 9, Source.REPLAYED, conditions(self.unit))
-        outcomes = []
-        for job in held.jobs:
-            made = success([trial(number, images_per_s=None) for number in job.trials])
-            outcomes.append(made if job.timed else replace(made, timing=rate))
-        complete_claim(self.session, held, outcomes, environment(self.model))
-        self.session.commit()
 
 
 @pytest.fixture
@@ -97,23 +32,6 @@ def sweep_id(session: Session) -> int:
     sweep = create_sweep(session, small_space(2), protocol)
     session.commit()
     return sweep.id
-
-
-def timed(session: Session, sweep_id: int) -> dict[str, int]:
-    """Returns the numbers of networks with a throughput, by device model, as they are kept."""
-    rows = session.execute(
-        text("SELECT device, timed FROM sweep_devices WHERE sweep_id = :id AND timed > 0"),
-        {"id": sweep_id},
-    )
-    kept = {row.device: row.timed for row in rows}
-    counted = session.execute(
-        text(
-            "SELECT device, count(*) AS jobs FROM throughputs WHERE sweep_id = :id GROUP BY device"
-        ),
-        {"id": sweep_id},
-    )
-    assert kept == {row.device: row.jobs for row in counted}
-    return kept
 
 
 def test_a_steady_device_keeps_its_timings(session: Session, sweep_id: int) -> None:

@@ -1,12 +1,14 @@
 """SQL about runs of the reference networks, and the timings between them."""
 
+import datetime as dt
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy.orm import Session
 
-from shared.db.queries.rows import read_row
+from shared.db.queries.rows import read_row, read_rows
 from shared.db.queries.statements import sql
 
 
@@ -16,6 +18,37 @@ class RunBefore:
 
     id: int
     images_per_s: list[float]  # of each reference
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRow:
+    """A run of the references on one unit."""
+
+    device: str  # model
+    device_class: str
+    unit: str
+    images_per_s: list[float]  # of each reference
+    speed_change: float | None  # against the run before of the same process
+    invalidated: int  # timings before it that lost their validity
+    clock_mhz: float | None  # afterwards, like the temperature
+    temperature_c: float | None
+    finished_at: dt.datetime
+
+
+def select_runs(
+    session: Session, devices: Sequence[str], version: int, since: dt.datetime
+) -> list[RunRow]:
+    """Returns the runs of a version of the references on device models since a time, in order."""
+    statement = sql("""
+        SELECT device, device_class, unit, images_per_s, speed_change, invalidated,
+            CAST(conditions #>> '{after,clock_mhz}' AS float8) AS clock_mhz,
+            CAST(conditions #>> '{after,temperature_c}' AS float8) AS temperature_c, finished_at
+        FROM reference_runs
+        WHERE device = ANY(:devices) AND reference_version = :version AND finished_at >= :since
+        ORDER BY id
+    """)
+    values = {"devices": list(devices), "version": version, "since": since}
+    return read_rows(RunRow, session.execute(statement, values))
 
 
 def find_run_before(session: Session, worker_id: uuid.UUID, version: int) -> RunBefore | None:

@@ -70,6 +70,7 @@ class LeaderRow(LayerColumns):
     throughput_min: float | None
     throughput_max: float | None
     throughput_measured: bool | None
+    throughput_kind: str | None
     throughput_device: str | None
     fit_s: float | None
     device: str | None
@@ -81,7 +82,7 @@ class LeaderRow(LayerColumns):
 
 def _row_name(column: Column) -> str:
     """Returns the name of a column in a row: its name in the database, if that is unique."""
-    return column.name if column.stored_name == "device" else column.stored_name
+    return column.name if column.stored_name in ("device", "kind") else column.stored_name
 
 
 _SHOWN: dict[str, Any] = {

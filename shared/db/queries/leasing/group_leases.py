@@ -141,6 +141,18 @@ def select_awaited_models(session: Session, sweep_id: int, group: int) -> list[s
     return list(session.execute(statement, values).scalars())
 
 
+def lock_held_jobs(session: Session, token: uuid.UUID) -> None:
+    """Locks the jobs of a lease, so that what is asked of them meanwhile waits.
+
+    The next statement then sees every timing that was asked for before.
+    """
+    statement = sql("""
+        SELECT id FROM jobs WHERE lease_token = :token AND status = 'running'
+        ORDER BY id FOR UPDATE
+    """)
+    session.execute(statement, {"token": token})
+
+
 # The steps of a completion, each a CTE of one statement.
 _OUTCOMES = """outcome AS (
     SELECT * FROM jsonb_to_recordset(CAST(:jobs AS jsonb))
