@@ -24,6 +24,7 @@ from api.openapi.document import describe
 from api.readiness import Readiness
 from api.routes import (
     analysis,
+    devices,
     events,
     explore,
     exports,
@@ -76,7 +77,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     serve_dashboard(app)
     app.include_router(health.router)
     secured = [Security(key_scheme)] if settings.api_keys == "required" else []
-    for routes in (sweeps, trainings, events, results, exports, analysis, explore, keys, system):
+    for routes in (
+        sweeps, trainings, events, results, exports, analysis, devices, explore, keys, system,
+    ):  # fmt: skip
         app.include_router(routes.router, dependencies=secured)
     describe(app)
     return app

@@ -14,6 +14,7 @@ from api.schemas.analysis import (
     ParetoOut,
     SweepComparisonOut,
 )
+from api.schemas.devices import DevicesOut
 from api.schemas.explore import AnswersByImageOut, PointsOut
 from api.schemas.sweeps import PreviewOut
 from api.schemas.trainings import ProbeVsTrainedList, ProbeVsTrainedOut
@@ -24,6 +25,7 @@ from services.analysis.effects import estimate_interactions, estimate_main_effec
 from services.analysis.importance import estimate_importance
 from services.analysis.points import load_points
 from services.analysis.result_table import ResultSelection
+from services.calibration.devices import compare_devices
 from services.sweeps.creation import preview_sweep
 from services.sweeps.warnings import find_warnings
 from services.trainings.probe_vs_trained import compare_probe_with_training
@@ -73,6 +75,12 @@ def interactions(
 def importance(sweep_id: int, selection: ResultSelection, target: Target) -> bytes:
     with open_session() as session:
         return _json(ImportanceOut.of(estimate_importance(session, sweep_id, selection, target)))
+
+
+def devices(sweep_id: int, reference_version: int) -> bytes:
+    with open_session() as session:
+        comparison = compare_devices(session, sweep_id, reference_version=reference_version)
+        return _json(DevicesOut.of(comparison))
 
 
 def sweep_comparison(sweep_id: int, other_id: int) -> bytes:

@@ -33,6 +33,7 @@ TAGS = {
     "events": "What happens in a sweep, as it happens.",
     "results": "Leaderboards, single jobs, exports and plots.",
     "analysis": "Statistics, comparisons and pictures of results.",
+    "devices": "Comparing devices: references, bridges between models, calibrated throughputs.",
     "trainings": "Training chosen networks by gradient descent, and what came of it.",
     "keys": "Making, listing and revoking keys; only for keys of the scope `admin`.",
     "system": "Health, workers and metrics.",

@@ -14,6 +14,8 @@ CHANGES: list[tuple[str, Json | None]] = [
     ("create", {"preset": "quick", "protocol": {"trials": 1}}),
     ("control_sweep", None),
     ("extend", {"trials": 4, "top": 2}),
+    ("bridge", {"devices": ["a processor"], "share": 0.5}),
+    ("calibrated", {"device": "a processor"}),
     ("create_trainings", {"select": {"by": "rank", "count": 2}, "channels": [32, 128]}),
     ("control_training", None),
     ("control_trainings", None),

@@ -226,6 +226,39 @@ class Client:
         """
         return self._analysis(sweep_id, "importance", where, options)
 
+    def devices(self, sweep_id: int, *, reference_version: int | None = None) -> Json:
+        """Returns how the devices of a sweep compare: references, units, drift, other models."""
+        version = {} if reference_version is None else {"reference_version": reference_version}
+        return self._get(f"/v1/sweeps/{sweep_id}/analysis/devices", version)
+
+    def build_bridge(
+        self,
+        sweep_id: int,
+        devices: Sequence[str] = (),
+        *,
+        share: float | None = None,
+        seed: int = 0,
+    ) -> Json:
+        """Asks device models to time the same random networks; returns what was asked for.
+
+        Args:
+            devices: models; without any, those of all workers that run now.
+            share: of the networks; by default 3 %.
+        """
+        body = {"devices": list(devices), "seed": seed}
+        more = {} if share is None else {"share": share}
+        answer: Json = self._connection.post(f"/v1/sweeps/{sweep_id}/bridges", json=body | more)
+        return answer
+
+    def calibrate(self, sweep_id: int, device: str, *, seed: int = 0) -> Json:
+        """Computes the throughputs of all timed networks on a device model.
+
+        The answer's ``scale`` is what ``device=`` takes to show them.
+        """
+        body = {"device": device, "seed": seed}
+        answer: Json = self._connection.post(f"/v1/sweeps/{sweep_id}/calibrations", json=body)
+        return answer
+
     def compare_sweeps(self, first_id: int, second_id: int) -> Json:
         """Returns how well two sweeps agree on the accuracies of the architectures they share."""
         return self._analysis(first_id, f"comparison/{second_id}", (), {})
