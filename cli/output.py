@@ -16,6 +16,7 @@ from rich.text import Text
 
 from convsweep import Leaderboard, ProgressEvent, RankedNetwork, Sweep
 from convsweep.answers import SweepProblem
+from shared.domain.measurements import ThroughputKind
 from shared.domain.names import escape_unsafe
 from shared.domain.results.columns import COLUMN, IMAGES_PER_S, Column, Kind
 
@@ -143,6 +144,14 @@ def figures(row: Mapping[str, Any], names: Iterable[str]) -> list[str | None]:
     return [None if row[name] is None else _figure(COLUMN[name], row[name]) for name in names]
 
 
+def throughput(row: Mapping[str, Any]) -> str | None:
+    """Returns the throughput of a network; a predicted one with its 90 % interval."""
+    shown = figures(row, ["throughput", "throughput_min", "throughput_max"])
+    if row["throughput_kind"] == ThroughputKind.PREDICTED:
+        return f"≈ {shown[0]} ({shown[1]}–{shown[2]})"
+    return shown[0]
+
+
 def _figure(column: Column, value: float) -> str:
     if column.kind is Kind.FRACTION:
         return f"{column.shown_factor * value:.2f}"
@@ -152,14 +161,17 @@ def _figure(column: Column, value: float) -> str:
 
 def print_leaderboard(rows: Sequence[RankedNetwork], title: str | None = None) -> None:
     """Prints ranked networks; accuracy with half of its 95 % interval over trials, in percent."""
-    names = ("throughput", "fitness", "ratio", "parameters", "trials_done")
-    headings = ["rank", "job", heading("accuracy"), "± 95 %", *map(heading, names), LAYERS_TITLE]
+    names = ("fitness", "ratio", "parameters", "trials_done")
+    headings = [
+        "rank", "job", heading("accuracy"), "± 95 %", heading("throughput"), *map(heading, names),
+        LAYERS_TITLE,
+    ]  # fmt: skip
     print_table(
         title,
         headings,
         [
             (row["rank"], row["id"], *figures(row, ["accuracy"]), _half(row),
-             *figures(row, names), layers(row["layers"]))
+             throughput(row), *figures(row, names), layers(row["layers"]))
             for row in rows
         ],
     )  # fmt: skip

@@ -188,6 +188,74 @@ def _say_rest(rows: int) -> None:
         output.say(f"{rows - MAX_ROWS:,} more with --json")
 
 
+@app.command()
+def devices(
+    sweep: SweepArgument,
+    version: Annotated[
+        int | None, typer.Option(min=1, help="Version of the reference networks; default: newest.")
+    ] = None,
+    url: UrlOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Compares the devices of a sweep: references, drift, units, and what models say of others."""
+    with make_client(url) as client:
+        answer = client.devices(resolve_sweep(client, sweep), reference_version=version)
+    if as_json:
+        return output.print_json(answer)
+    if not answer["models"]:
+        return output.say("No network of this sweep was timed yet.")
+    units = [(model, unit) for model in answer["models"] for unit in model["units"]]
+    output.print_table(
+        f"References, version {answer['reference_version']}; a change of more than "
+        f"{100 * answer['max_drift']:g} % is drift",
+        ["device", "networks", "unit", "factor", "runs", "last change", "drifts", "discarded"],
+        [
+            (model["device"], f"{model['timed']:,}", unit["unit"], f"{unit['factor']:.3f}",
+             unit["runs"], _change(unit["history"][-1]["speed_change"]), unit["drifts"],
+             f"{unit['invalidated']:,}")
+            for model, unit in units
+        ],
+    )  # fmt: skip
+    _say_without_references(answer["models"])
+    return _print_fits(answer["models"])
+
+
+def _change(value: float | None) -> str | None:
+    return None if value is None else f"{100 * value:+.1f} %"
+
+
+def _say_without_references(models: Sequence[Json]) -> None:
+    for model in models:
+        if not model["units"]:
+            output.say(f"{model['device']} has not timed the references yet.")
+
+
+def _print_fits(models: Sequence[Json]) -> None:
+    fits = [(model["device"], fit) for model in models for fit in model["fits"]]
+    if fits:
+        output.print_table(
+            "\nthroughputs of one model predicted from another",
+            ["of", "from", "networks on both", "rank correlation", "90 % interval", "lacks"],
+            [
+                (device, fit["source"], f"{fit['rows']:,}",
+                 _coefficient(fit["rank_correlation"]), _interval(fit["interval_factor"]),
+                 fit["problem"])
+                for device, fit in fits
+            ],
+        )  # fmt: skip
+    for model in models:
+        if kept := model["calibration"]:
+            output.say(
+                f'\n"{kept["scale"]}": {kept["measured"]:,} networks measured, '
+                f"{kept['predicted']:,} predicted, {output.local_time(kept['calibrated_at'])}; "
+                f"{kept['timed_since']:,} timed since."
+            )
+
+
+def _interval(factor: float | None) -> str | None:
+    return None if factor is None else f"÷ or × {factor:.3f}"
+
+
 JobArgument = Annotated[int, typer.Argument(metavar="JOB", min=1)]
 
 

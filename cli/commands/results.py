@@ -82,7 +82,7 @@ def _print_job(job: Json) -> None:
         ("error", job["error"]),
         (output.LAYERS_TITLE, output.layers(job["layers"])),
         *zip(map(output.heading, FIGURES), output.figures(job, FIGURES), strict=True),
-        *((f"images/s on {t['throughput_device']}", *output.figures(t, ["throughput"]))
+        *((f"images/s on {t['throughput_device']}", output.throughput(t))
           for t in job["throughputs"]),
         ("hash", job["architecture_hash"]),
     ]  # fmt: skip

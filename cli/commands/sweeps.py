@@ -12,6 +12,7 @@ from cli import output
 from cli.context import JsonOption, SweepArgument, UrlOption, make_client, resolve_sweep
 from cli.watching import live_display, print_event, watch_sweep
 from convsweep import Sweep
+from shared.domain.calibration import BRIDGE_SHARE
 from shared.strict_json import StrictJsonError, describe_syntax_error, parse_json
 
 app = typer.Typer(no_args_is_help=True, help="Preview, start, watch and control sweeps.")
@@ -276,3 +277,53 @@ def extend(
     with make_client(url) as client:
         sweep_id = resolve_sweep(client, sweep)
         print_sweep(client.extend_sweep(sweep_id, trials, top), as_json)
+
+
+@app.command()
+def bridge(
+    sweep: SweepArgument,
+    device: Annotated[
+        list[str] | None,
+        typer.Option("--device", help="Device model; default: those of all running workers."),
+    ] = None,
+    share: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Share of the networks, chosen at random.")
+    ] = BRIDGE_SHARE,
+    seed: Annotated[int, typer.Option(min=0, help="Another one chooses other networks.")] = 0,
+    url: UrlOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Lets device models time the same random networks, so that they can be compared."""
+    with make_client(url) as client:
+        sweep_id = resolve_sweep(client, sweep)
+        answer = client.build_bridge(sweep_id, device or (), share=share, seed=seed)
+    if as_json:
+        return output.print_json(answer)
+    output.say(
+        f"{answer['networks']:,} networks are timed on {' and '.join(answer['devices'])}: "
+        f"{answer['wanted']:,} new timings."
+    )
+    return output.say(f"Then compare the devices: convsweep analyze devices {sweep_id}")
+
+
+@app.command()
+def calibrate(
+    sweep: SweepArgument,
+    device: Annotated[str, typer.Option("--device", help="Device model.")],
+    seed: Annotated[int, typer.Option(min=0, help="Of the halves that fit and check.")] = 0,
+    url: UrlOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Computes the throughput of every timed network on one device model."""
+    with make_client(url) as client:
+        sweep_id = resolve_sweep(client, sweep)
+        answer = client.calibrate(sweep_id, device, seed=seed)
+    if as_json:
+        return output.print_json(answer)
+    output.say(
+        f"{answer['measured']:,} networks measured, {answer['predicted']:,} predicted on {device}."
+    )
+    for source in answer["sources"]:
+        if source["problem"] is not None:
+            output.note(f"No prediction from {source['source']}: {source['problem']}")
+    return output.say(f'Show them with: convsweep top {sweep_id} --device "{answer["scale"]}"')
