@@ -82,10 +82,10 @@ function summary(job) {
     figures([
       ["accuracy", percent(job.accuracy, 2), spread],
       ["training accuracy", percent(job.train_accuracy)],
-      ...job.throughputs.map(({ throughput, throughput_measured, throughput_device }) => [
+      ...job.throughputs.map(({ throughput, throughput_kind, throughput_measured, throughput_device }) => [
         "images a second",
         significant(throughput),
-        `${throughput_measured ? "" : "screened, "}on ${throughput_device}`,
+        `${throughput_kind === "predicted" ? "predicted, " : throughput_measured ? "" : "screened, "}on ${throughput_device}`,
       ]),
       ["output / input", decimal(job.ratio)],
       ["parameters", short(job.parameters)],

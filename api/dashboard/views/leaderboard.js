@@ -267,7 +267,7 @@ export class Leaderboard {
       h("td", { class: "number muted" }, row.rank),
       h("td", {}, h("a", { href: link(["jobs", row.id]), "aria-label": `Job ${row.id}` }, network(row.layers))),
       h("td", { class: "number" }, percent(row.accuracy, 2), whisker(row, scale)),
-      h("td", { class: "number" }, significant(row.throughput)),
+      h("td", { class: "number" }, speed(row)),
       h("td", { class: "number" }, decimal(row.ratio)),
       h("td", { class: "number" }, short(row.parameters)),
       h("td", { class: "number" }, short(row.flops)),
@@ -339,6 +339,19 @@ function whisker(row, [least, most]) {
     { class: "whisker", title: words, role: "img", "aria-label": words },
     h("i", { style: { left: at(low), width: `calc(${at(high)} - ${at(low)})` } }),
     h("b", { style: { left: at(row.accuracy) } }),
+  )
+}
+
+/** A throughput; a predicted one with its 90 % interval. */
+function speed(row) {
+  if (row.throughput_kind !== "predicted") return significant(row.throughput)
+  const [low, high] = [significant(row.throughput_min), significant(row.throughput_max)]
+  const words = `predicted from another device model; 90 % interval ${low} to ${high}`
+  return h(
+    "span",
+    { title: words },
+    `≈ ${significant(row.throughput)}`,
+    h("small", { class: "muted" }, ` ${low}–${high}`),
   )
 }
 

@@ -26,6 +26,7 @@ const REFRESH_MS = 4000
 const TABS = [
   ["explore", "Explore"],
   ["effects", "What matters"],
+  ["devices", "Devices"],
   ["trainings", "Trainings"],
   ["workers", "Workers"],
 ]
@@ -83,11 +84,12 @@ async function open(tab, panel, context) {
   closing?.abort()
   closing = new AbortController()
   const own = { ...context, signal: AbortSignal.any([closing.signal, context.signal]) }
-  context.filters.element.hidden = tab === "workers" || tab === "trainings"
+  context.filters.element.hidden = ["devices", "trainings", "workers"].includes(tab)
   panel.setAttribute("aria-labelledby", `tab-${tab}`)
   panel.replaceChildren()
   context.refresh = null
   if (tab === "effects") return void (await import("./effects.js")).showEffects(panel, own)
+  if (tab === "devices") return void (await import("./devices.js")).showDevices(panel, own)
   if (tab === "trainings") return void (await import("./trainings.js")).showTrainings(panel, own)
   if (tab === "workers") return void (await import("./workers.js")).showWorkers(panel, own)
   explore(panel, own, context)
