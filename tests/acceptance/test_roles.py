@@ -89,7 +89,8 @@ def test_a_sweep_runs_with_one_role_for_each_process(
     killed = site.start_worker({"pace_s": 0.2}, CONVSWEEP_DATABASE_URL=of("worker"))
     with Client(f"http://127.0.0.1:{site.settings.api_port}", make_key(site, of("api"))) as client:
         site.wait(lambda: answers(client), "the API's start")
-        first = client.create_sweep(small_sweep(trials=1), idempotency_key="one")["id"]
+        timed = small_sweep(trials=1, timing={"max_s": 0.01})
+        first = client.create_sweep(timed, idempotency_key="one")["id"]
         site.wait_running(first)
         killed.kill()  # the dispatcher takes its lease back
         site.start_worker(CONVSWEEP_DATABASE_URL=of("worker"))
@@ -104,6 +105,10 @@ def test_a_sweep_runs_with_one_role_for_each_process(
         assert client.importance(first)
         assert client.list_workers()
         assert "convsweep_database_up 1.0" in metrics(client)
+        model = client.devices(first)["models"][0]["device"]
+        assert client.build_bridge(first, [model], share=1.0)["wanted"] == 0
+        assert client.calibrate(first, model)["measured"] > 30
+        assert client.calibrate(first, model)["predicted"] == 0  # in place of the one before
         recipe = {"epochs": 2, "train_images": 100, "validation_images": 50}
         asked = {"select": {"by": "rank", "count": 1}, "recipe": recipe}
         training = client.create_trainings(first, asked)["trainings"][0]["id"]
