@@ -39,7 +39,7 @@ def bridge(sweep_id: SweepId, body: BridgeIn, session: DbSession) -> BridgeOut:
     return BridgeOut.model_validate(found)
 
 
-@router.post("/calibrations", responses=raises(ConflictError))
+@router.post("/calibrations")
 def calibrated(sweep_id: SweepId, body: CalibrationIn, session: DbSession) -> CalibrationOut:
     """Computes the throughputs of all timed networks on a device model.
 

@@ -9,12 +9,9 @@ from playwright.sync_api import Browser, Page, expect
 from sqlalchemy.orm import Session
 
 from services.leasing.group_leases import awaited_models
-from services.sweeps.creation import create_sweep
-from shared.domain.protocol import Timing
 from tests.browser.conftest import opened
-from tests.integration.calibration.fleet import STEADY, Worker
+from tests.integration.calibration.fleet import STEADY, Worker, add_timed_sweep
 from tests.integration.calibration.test_calibrated import GROUPS, on_gpu, on_other
-from tests.integration.scenario import small_protocol, small_space
 
 H100, L4 = "NVIDIA H100", "NVIDIA L4"
 RUNS = 12
@@ -23,17 +20,15 @@ RUNS = 12
 @pytest.fixture
 def sweep_id(session: Session) -> int:
     """A sweep that two H100s have timed, the slower of which drifted once; an L4 runs, too."""
-    protocol = small_protocol(1).model_copy(update={"timing": Timing()})
-    sweep = create_sweep(session, small_space(GROUPS), protocol)
-    session.commit()
+    sweep_id = add_timed_sweep(session, GROUPS)
     first, second = Worker(session, "GPU-1a", H100), Worker(session, "GPU-2b", H100)
     for number in range(RUNS):
         drop = 0.93 if number > 8 else 1.0
         second.run_references([drop * (1 + 0.002 * (number % 4)) * one for one in STEADY])
         first.run_references([(1.05 + 0.002 * (number % 3)) * one for one in STEADY])
     for group in range(GROUPS):
-        first.evaluate(sweep.id, group, on_gpu)
-    return sweep.id
+        first.evaluate(sweep_id, group, on_gpu)
+    return sweep_id
 
 
 def test_devices_are_bridged_and_calibrated_by_buttons_and_predictions_are_marked(

@@ -50,7 +50,7 @@ export function referencesFigure(device, units, maxDrift, width) {
             s(
               "circle",
               { class: run.drifted ? "curve-dot drifted" : "curve-dot", cx: x(run), cy: y(run.speed), r: 3.5 },
-              s("title", {}, told(unit, run)),
+              s("title", {}, describeRun(unit, run)),
             ),
           ),
         ),
@@ -72,7 +72,7 @@ function words(device, units) {
   return `References of ${device} over time: ${said.join("; ")}`
 }
 
-function told(unit, run) {
+function describeRun(unit, run) {
   const parts = [`${unit.unit}: ${signed(run.speed)}`, moment(run.finished_at)]
   if (run.speed_change != null) parts.push(`${signed(1 + run.speed_change)} since the run before`)
   if (run.clock_mhz != null) parts.push(`${Math.round(run.clock_mhz)} MHz`)

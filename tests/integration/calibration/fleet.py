@@ -10,11 +10,13 @@ from sqlalchemy.orm import Session
 from services.calibration.references import Drift, note_reference_run
 from services.leasing.group_leases import Claim, claim_group, complete_claim
 from services.monitoring.workers import register_worker
+from services.sweeps.creation import create_sweep
 from shared.domain.architecture import Architecture
 from shared.domain.measurements import Conditions, DeviceReading, Throughput
 from shared.domain.measurements import ThroughputSource as Source
+from shared.domain.protocol import Timing
 from shared.domain.reference_set import NETWORKS
-from tests.integration.scenario import environment, success, trial
+from tests.integration.scenario import environment, small_protocol, small_space, success, trial
 
 Speeds = float | Callable[[Architecture], float]
 
@@ -80,6 +82,14 @@ class Worker:
             outcomes.append(made if job.timed else replace(made, timing=rate))
         complete_claim(self.session, held, outcomes, environment(self.model))
         self.session.commit()
+
+
+def add_timed_sweep(session: Session, groups: int, trials: int = 1) -> int:
+    """Creates and commits a sweep whose networks every worker times; returns its id."""
+    protocol = small_protocol(trials).model_copy(update={"timing": Timing()})
+    sweep = create_sweep(session, small_space(groups), protocol)
+    session.commit()
+    return sweep.id
 
 
 def timed(session: Session, sweep_id: int) -> dict[str, int]:

@@ -18,8 +18,7 @@ from shared.domain.errors import (
     InvalidInputError,
     SweepNotFoundError,
 )
-from shared.domain.protocol import Timing
-from tests.integration.calibration.fleet import Worker, timed
+from tests.integration.calibration.fleet import Worker, add_timed_sweep, timed
 from tests.integration.scenario import (
     GROUP_SIZE,
     assert_counts_add_up,
@@ -33,10 +32,7 @@ ALL = GROUPS * GROUP_SIZE
 
 @pytest.fixture
 def sweep_id(session: Session) -> int:
-    protocol = small_protocol(1).model_copy(update={"timing": Timing()})
-    sweep = create_sweep(session, small_space(GROUPS), protocol)
-    session.commit()
-    return sweep.id
+    return add_timed_sweep(session, GROUPS)
 
 
 def bridged(session: Session, sweep_id: int, *devices: str, share: float = 0.25) -> Bridge:

@@ -16,15 +16,13 @@ from services.calibration.devices import MAX_RUNS, compare_devices
 from services.leaderboard.filters import Filters, parse_filters
 from services.leaderboard.leaders import get_job_detail, rank_jobs
 from services.leasing.group_leases import awaited_models
-from services.sweeps.creation import create_sweep
 from services.sweeps.device_choice import choose_device
 from shared.domain.architecture import Architecture
 from shared.domain.calibration import calibrated_scale
 from shared.domain.errors import InvalidInputError
-from shared.domain.protocol import Timing
 from shared.domain.reference_set import NETWORKS, VERSION
-from tests.integration.calibration.fleet import GPU, STEADY, Worker, timed
-from tests.integration.scenario import GROUP_SIZE, small_protocol, small_space
+from tests.integration.calibration.fleet import GPU, STEADY, Worker, add_timed_sweep, timed
+from tests.integration.scenario import GROUP_SIZE
 
 GROUPS = 60
 ALL = GROUPS * GROUP_SIZE
@@ -44,10 +42,7 @@ def on_other(network: Architecture) -> float:
 
 @pytest.fixture
 def sweep_id(session: Session) -> int:
-    protocol = small_protocol(1).model_copy(update={"timing": Timing()})
-    sweep = create_sweep(session, small_space(GROUPS), protocol)
-    session.commit()
-    return sweep.id
+    return add_timed_sweep(session, GROUPS)
 
 
 def bridged(session: Session, sweep_id: int, share: float) -> None:

@@ -9,11 +9,8 @@ from typer.testing import CliRunner
 
 from cli.main import app
 from services.leasing.group_leases import awaited_models
-from services.sweeps.creation import create_sweep
-from shared.domain.protocol import Timing
-from tests.integration.calibration.fleet import STEADY, Worker
+from tests.integration.calibration.fleet import STEADY, Worker, add_timed_sweep
 from tests.integration.calibration.test_calibrated import GROUPS, on_gpu, on_other
-from tests.integration.scenario import small_protocol, small_space
 
 H100, L4 = "H100", "L4"
 
@@ -21,9 +18,7 @@ H100, L4 = "H100", "L4"
 @pytest.fixture
 def sweep(session: Session, api_url: str) -> str:
     """The address of a sweep that an H100 has timed; an L4 runs, too."""
-    protocol = small_protocol(1).model_copy(update={"timing": Timing()})
-    sweep_id = create_sweep(session, small_space(GROUPS), protocol).id
-    session.commit()
+    sweep_id = add_timed_sweep(session, GROUPS)
     worker = Worker(session, "GPU-1", H100)
     for group in range(GROUPS):
         worker.evaluate(sweep_id, group, on_gpu)

@@ -8,19 +8,15 @@ from services.calibration.references import MOST_REPEATS, Drift
 from services.leaderboard.leaders import rank_jobs
 from services.leasing.group_leases import awaited_models, complete_claim
 from services.sweeps.control import cancel_sweep, extend_sweep
-from services.sweeps.creation import create_sweep
 from services.sweeps.reading import get_sweep
 from shared.domain.measurements import JobOutcome
-from shared.domain.protocol import Timing
 from shared.domain.reference_set import NETWORKS
 from shared.domain.status import JobStatus
-from tests.integration.calibration.fleet import GPU, SLOWER, STEADY, Worker, timed
+from tests.integration.calibration.fleet import GPU, SLOWER, STEADY, Worker, add_timed_sweep, timed
 from tests.integration.scenario import (
     GROUP_SIZE,
     assert_counts_add_up,
     environment,
-    small_protocol,
-    small_space,
     trial,
 )
 
@@ -28,10 +24,7 @@ from tests.integration.scenario import (
 @pytest.fixture
 def sweep_id(session: Session) -> int:
     """A sweep of two groups whose networks every worker times."""
-    protocol = small_protocol().model_copy(update={"timing": Timing()})
-    sweep = create_sweep(session, small_space(2), protocol)
-    session.commit()
-    return sweep.id
+    return add_timed_sweep(session, 2, trials=2)
 
 
 def test_a_steady_device_keeps_its_timings(session: Session, sweep_id: int) -> None:
